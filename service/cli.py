@@ -1,0 +1,199 @@
+"""The `parley` command: reads arguments, calls `wiring`, prints. No logic of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from service.errors import HandlersError, ParleyError, SettingsError, StoreMismatch
+
+app = typer.Typer(
+    name="parley",
+    help="Hold conversations by SMS: Twilio in, SAP Open Connectors out, nothing lost between.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+OPERATOR_MUST_MEND = 2
+"""Exit status of a start that fails the same way until somebody changes something."""
+
+
+class Role(StrEnum):
+    """Which parts of the service a process runs."""
+
+    web = "web"
+    worker = "worker"
+    all = "all"
+
+
+@app.command(
+    epilog="Examples:  parley serve   |   parley serve --host 0.0.0.0 --port 8080 --processes 2"
+)
+def serve(
+    host: Annotated[str | None, typer.Option(help="Interface to listen on (HOST).")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on (PORT).")] = None,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Processes to run (PROCESSES).")
+    ] = None,
+    role: Annotated[
+        Role, typer.Option(help="web: callbacks only. worker: handlers and sending only.")
+    ] = Role.all,
+    fd: Annotated[int | None, typer.Option(hidden=True)] = None,
+    internal_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
+    stop_with_stdin: Annotated[bool, typer.Option(hidden=True)] = False,
+) -> None:
+    """Run the service: receive callbacks, run handlers, send replies."""
+    from service import wiring
+
+    settings = wiring.settings_from(host=host, port=port, processes=processes)
+    raise typer.Exit(
+        wiring.serve(
+            settings,
+            role.value,
+            fd=fd,
+            internal_fd=internal_fd,
+            stop_with_stdin=stop_with_stdin,
+        )
+    )
+
+
+@app.command(epilog="Examples:  parley demo   |   parley demo --once")
+def demo(
+    once: Annotated[
+        bool,
+        typer.Option("--once", help="End after the transcript; status 1 if a reply is missing."),
+    ] = False,
+    handlers: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Try your own handlers file on the phone."),
+    ] = None,
+) -> None:
+    """Show a whole exchange on this machine: no account, no network, real servers."""
+    from service.demo import play_demo
+
+    if once and handlers:
+        raise typer.BadParameter("--once plays the example's script; it can't judge other handlers")
+    raise typer.Exit(play_demo(once=once, handlers=handlers))
+
+
+@app.command(epilog="Example:  parley sandbox --port 9090")
+def sandbox(
+    host: Annotated[str, typer.Option(help="Interface to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 9090,
+    user_secret: Annotated[
+        str, typer.Option(envvar="OPEN_CONNECTORS_USER_SECRET", help="User secret it accepts.")
+    ] = "sandbox-user",
+    organization_secret: Annotated[
+        str,
+        typer.Option(
+            envvar="OPEN_CONNECTORS_ORGANIZATION_SECRET", help="Organization secret it accepts."
+        ),
+    ] = "sandbox-organization",
+    fd: Annotated[int | None, typer.Option(hidden=True)] = None,
+    stop_with_stdin: Annotated[bool, typer.Option(hidden=True)] = False,
+) -> None:
+    """Run the local stand-in for Open Connectors and the phone network, with its phone page."""
+    from service import wiring
+
+    wiring.serve_sandbox(
+        host,
+        port,
+        user_secret=user_secret,
+        organization_secret=organization_secret,
+        fd=fd,
+        stop_with_stdin=stop_with_stdin,
+    )
+
+
+@app.command(epilog="Examples:  parley settings   |   parley settings --json")
+def settings(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
+) -> None:
+    """Show every setting: its value (secrets masked), where it came from, what is wrong."""
+    from service.settings import explain_settings
+
+    rows = explain_settings()
+    wrong = [row for row in rows if row.problem]
+    if as_json:
+        print(
+            json.dumps(
+                [
+                    {"name": r.name, "value": r.shown, "source": r.source, "problem": r.problem}
+                    for r in rows
+                ],
+                indent=2,
+            )
+        )
+    else:
+        table = Table("setting", "value", "from", box=None, pad_edge=False)
+        for row in rows:
+            style = "red" if row.problem else None
+            table.add_row(row.name, row.shown, row.source, style=style)
+        Console().print(table)
+        for row in wrong:
+            print(row.problem, file=sys.stderr)
+    if wrong:
+        raise typer.Exit(OPERATOR_MUST_MEND)
+
+
+@app.command(
+    name="explain-signature",
+    epilog="Example:  parley explain-signature --url https://sms.example.com/callbacks/twilio "
+    "--body 'From=%2B14155550123&...' --signature RSOYDt4T1cUTdK1PDd93/VVr8B8=",
+)
+def explain_signature(
+    url: Annotated[str, typer.Option(help="The address Twilio was given, with its query.")],
+    signature: Annotated[str, typer.Option(help="The X-Twilio-Signature header.")],
+    body: Annotated[str, typer.Option(help="The raw form body; @file reads it from a file.")] = "",
+    token: Annotated[
+        list[str] | None,
+        typer.Option(envvar="TWILIO_AUTH_TOKEN", help="Auth token(s) to try.", show_envvar=True),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
+) -> None:
+    """Tell why a callback's signature does not match, and what would have matched."""
+    from service import wiring
+
+    if not token:
+        raise SettingsError(
+            ["TWILIO_AUTH_TOKEN is missing; set it, or give --token; example: --token 12345"]
+        )
+    raw = Path(body[1:]).read_bytes() if body.startswith("@") else body.encode()
+    explanation = wiring.explain_signature(url, raw, signature, token)
+    if as_json:
+        print(json.dumps({"matched": explanation.matched, "lines": list(explanation.lines)}))
+    else:
+        for line in explanation.lines:
+            print(line)
+    if not explanation.matched:
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Run the command line; errors of ours are told in a line each, without a traceback."""
+    # A pipe that is closed early (`| head`) ends a listing, it is no error.
+    try:
+        app(standalone_mode=True)
+    except SettingsError as error:
+        for problem in error.problems:
+            print(problem, file=sys.stderr)
+        sys.exit(OPERATOR_MUST_MEND)
+    except (HandlersError, StoreMismatch) as error:
+        print(error, file=sys.stderr)
+        sys.exit(OPERATOR_MUST_MEND)
+    except ParleyError as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

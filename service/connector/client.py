@@ -1,0 +1,212 @@
+"""The Open Connectors API over one shared HTTP client; nothing else makes requests of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from service.core import connector_wire as wire
+from service.core.connector_wire import InstanceAnswer, LoggedMessage
+from service.core.templates import Template
+from service.errors import (
+    ConnectorError,
+    ConnectorFailed,
+    ConnectorUnanswered,
+    ConnectorUnreachable,
+)
+from service.http1 import Client, NoAnswer, NotSent
+from service.model import Conversation, Outbound
+
+CONNECT_TIMEOUT_S = 5.0
+MESSAGES = "/hubs/messaging/messages"
+LOG_PAGE = 100
+LOG_PAGES = 50
+"""Most pages of the message log read for one reply in doubt. If that does not reach back far
+enough, the log can't tell; guessing could send a text twice."""
+
+MESSAGE_NAMES = frozenset({"from", "to", "body", "media"})
+"""Placeholders of `config/message.json`."""
+
+
+class Connector:
+    """Open Connectors, as one user of one organization.
+
+    base_url: up to and including /elements/api-v2. message: template of a reply's body.
+    timeout_s: longest wait for one answer. connections: most requests at once.
+    Every method raises ConnectorError, of the kind that says what may be done next.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        user_secret: str,
+        organization_secret: str,
+        message: Template,
+        timeout_s: float,
+        connections: int,
+    ) -> None:
+        self._path = urlsplit(base_url).path
+        self._user = user_secret
+        self._organization = organization_secret
+        self._message = message
+        self._timeout_s = timeout_s
+        self._http = Client(
+            base_url,
+            connections=connections,
+            connect_timeout_s=min(CONNECT_TIMEOUT_S, timeout_s),
+        )
+        self._platform_headers = self._headers(None)
+        self._instance_headers: dict[str, str] | None = None
+        self._secrets: tuple[str, ...] = (user_secret, organization_secret)
+
+    def use_token(self, instance_token: str) -> None:
+        """Send with this instance token from now on."""
+        self._instance_headers = self._headers(instance_token)
+        self._secrets = (self._user, self._organization, instance_token)
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._http.aclose()
+
+    async def create_instance(self, body: Mapping[str, Any]) -> InstanceAnswer:
+        """POST /instances; the answer carries the instance token."""
+        answer = await self._platform("POST", "/instances", body)
+        instance = wire.read_instance(answer)
+        if instance is None or not instance.token:
+            raise ConnectorFailed("POST /instances was answered without an id and a token")
+        return instance
+
+    async def update_instance(self, id_: str, body: Mapping[str, Any]) -> None:
+        """PUT /instances/{id}: name, tags and configuration."""
+        await self._platform("PUT", f"/instances/{id_}", body)
+
+    async def delete_instance(self, id_: str) -> None:
+        """DELETE /instances/{id}; its token is worth nothing afterwards."""
+        await self._platform("DELETE", f"/instances/{id_}")
+
+    async def find_instances(self, tag: str) -> list[InstanceAnswer]:
+        """GET /instances?tags[]=...: the instances that carry a tag."""
+        query = urlencode({"tags[]": tag})
+        return wire.read_instances(await self._platform("GET", f"/instances?{query}"))
+
+    async def ping(self) -> None:
+        """GET /ping: ask whether the instance works, with its token."""
+        await self._instance("GET", "/ping")
+
+    async def get_instance(self, id_: str) -> InstanceAnswer | None:
+        """GET /instances/{id}; None when the connector does not know it."""
+        try:
+            return wire.read_instance(await self._platform("GET", f"/instances/{id_}"))
+        except ConnectorError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    async def send(self, outbound: Outbound, before_write: Callable[[], None]) -> str:
+        """POST a reply; returns the connector's sid for it.
+
+        before_write: called at the last moment; what it raises ends the request unsent.
+        """
+        body = self._message.render(
+            {
+                "from": outbound.conversation.ours,
+                "to": outbound.conversation.theirs,
+                "body": outbound.reply.body,
+                "media": outbound.reply.media,
+            }
+        )
+        answer = await self._instance("POST", MESSAGES, body, before_write)
+        # Accepted without a sid: it is out, so anything but an answer would send it again.
+        return wire.read_sid(answer) or f"unnamed-{outbound.reply_to}-{outbound.index}"
+
+    async def sent_to(self, conversation: Conversation, since: datetime) -> list[LoggedMessage]:
+        """Read the log of messages to one number of theirs, newest first, back to `since`.
+
+        since: aware. Raises ConnectorFailed when the log can't be read back that far: it is too
+            long, its answer is no log, or paging is ignored.
+        """
+        found: list[LoggedMessage] = []
+        before: list[LoggedMessage] = []
+        for page in range(1, LOG_PAGES + 1):
+            rows = await self._log_page(page)
+            dates = [row.date_sent for row in rows if row.date_sent is not None]
+            # A short page ends nothing: the connector may have a bound of its own on pages.
+            if not rows:
+                return found
+            if rows == before:
+                raise ConnectorFailed("the message log gives the same page again and again")
+            found += [row for row in rows if row.to == conversation.theirs]
+            if dates and min(dates) < since:
+                return found
+            before = rows
+        raise ConnectorFailed(f"the message log has over {LOG_PAGES} pages since {since}")
+
+    async def _log_page(self, page: int) -> list[LoggedMessage]:
+        query = urlencode({"page": page, "pageSize": LOG_PAGE})
+        rows = wire.read_log(await self._instance("GET", f"{MESSAGES}?{query}"))
+        if rows is None:
+            raise ConnectorFailed("the message log was answered with something that is none")
+        return rows
+
+    async def _platform(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        raw = b"" if body is None else json.dumps(body).encode()
+        secrets = (*self._secrets, *wire.secrets_of(body or {}))
+        return await self._request(method, path, self._platform_headers, raw, None, secrets=secrets)
+
+    async def _instance(
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        before_write: Callable[[], None] | None = None,
+    ) -> Any:
+        if self._instance_headers is None:
+            raise ConnectorUnreachable("the instance is not provisioned yet")
+        return await self._request(
+            method, path, self._instance_headers, body, before_write, secrets=self._secrets
+        )
+
+    def _headers(self, instance_token: str | None) -> dict[str, str]:
+        return {
+            "Authorization": wire.authorization(self._user, self._organization, instance_token),
+            "Accept": "application/json",
+            "Content-Type": "application/json",
+            "User-Agent": "parley",
+        }
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        before_write: Callable[[], None] | None,
+        *,
+        secrets: Collection[str],
+    ) -> Any:
+        try:
+            answer = await self._http.request(
+                method,
+                self._path + path,
+                headers,
+                body,
+                timeout_s=self._timeout_s,
+                before_write=before_write,
+            )
+        except NotSent as error:
+            raise ConnectorUnreachable(str(error)) from error
+        except NoAnswer as error:
+            raise ConnectorUnanswered(str(error)) from error
+        if not 200 <= answer.status < 300:
+            now = datetime.now(UTC)
+            raise wire.read_error(answer.status, answer.headers, answer.body, now, secrets)
+        try:
+            return json.loads(answer.body) if answer.body else None
+        except ValueError as error:
+            # A sign-in or maintenance page: whether anything was done is as open as without it.
+            kind = answer.headers.get("content-type", "no content type")
+            raise ConnectorFailed(f"answered with something other than JSON ({kind})") from error

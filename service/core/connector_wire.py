@@ -1,0 +1,276 @@
+"""Open Connectors on the wire: headers, bodies, and what its answers mean. Pure.
+
+Source: SAP Open Connectors, "Twilio SMS: Authenticate Through API", and the platform's /instances
+and /hubs/messaging/messages resources. Fields that the documentation leaves open are read under
+every name it uses (`sid` or `id`, tags as texts or objects).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlsplit
+
+from service.core.masking import MASK, mask_number
+from service.errors import (
+    ConnectorError,
+    ConnectorFailed,
+    ConnectorForbidden,
+    ConnectorRefused,
+    ConnectorThrottled,
+)
+
+PREFIX = "messaging.sms.twilio."
+
+REQUIRED: Mapping[str, str] = {
+    f"{PREFIX}protocol": "",
+    f"{PREFIX}account": "TWILIO_ACCOUNT_SID",
+    f"{PREFIX}sender": "TWILIO_SENDER",
+    f"{PREFIX}token": "TWILIO_AUTH_TOKEN",
+    f"{PREFIX}callback.url": "PUBLIC_URL",
+}
+"""Configuration entries of the "twilio" connector, and the setting that fills each."""
+
+CALLBACK_URL = f"{PREFIX}callback.url"
+
+SECRET_ENTRIES = frozenset({f"{PREFIX}token"})
+"""Configuration entries whose values are never shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceAnswer:
+    """An instance as the platform describes it.
+
+    token: only in the answer to POST; "" where it was left out or masked.
+    """
+
+    id: str
+    token: str
+    name: str
+    tags: tuple[str, ...]
+    disabled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedMessage:
+    """A row of the message log.
+
+    direction: "inbound" or "outbound-...". date_sent: aware; None when absent or unreadable.
+    """
+
+    sid: str
+    from_: str
+    to: str
+    body: str
+    direction: str
+    status: str
+    date_sent: datetime | None
+    num_media: int
+
+
+def authorization(user: str, organization: str, instance_token: str | None = None) -> str:
+    """Build the Authorization header: for the platform, or with a token for an instance."""
+    header = f"User {user}, Organization {organization}"
+    return header if instance_token is None else f"{header}, Element {instance_token}"
+
+
+def missing_entries(body: Mapping[str, Any]) -> list[str]:
+    """Name what a POST /instances body lacks, each with the setting to set; [] when complete."""
+    problems = []
+    if not body.get("name"):
+        problems.append("name (setting INSTANCE_NAME)")
+    if not _object(body.get("element")).get("key"):
+        problems.append("element.key, such as twilio")
+    configuration = _object(body.get("configuration"))
+    for entry, setting in REQUIRED.items():
+        if not str(configuration.get(entry) or "").strip():
+            problems.append(entry + (f" (setting {setting})" if setting else ', "sms"'))
+    return problems
+
+
+def secrets_of(body: Mapping[str, Any]) -> list[str]:
+    """Return the secrets in a POST or PUT /instances body, to keep them out of errors."""
+    configuration = _object(body.get("configuration"))
+    return [str(configuration[entry]) for entry in SECRET_ENTRIES & configuration.keys()]
+
+
+def clean_callback_url(url: str) -> str:
+    """Return a callback URL without the newlines and blanks that copied documentation leaves in it.
+
+    Raises ValueError when what is left is no http or https URL with a host.
+    """
+    cleaned = "".join(url.split())
+    parts = urlsplit(cleaned)  # raises ValueError itself for a malformed host
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("is no URL that begins with https:// and names a host")
+    return cleaned
+
+
+def read_instance(answer: Any) -> InstanceAnswer | None:
+    """Read an instance; None when the answer describes none."""
+    if not isinstance(answer, dict) or answer.get("id") is None:
+        return None
+    token = str(answer.get("token") or "")
+    return InstanceAnswer(
+        id=str(answer["id"]),
+        token="" if set(token) <= {"*"} else token,
+        name=str(answer.get("name") or ""),
+        tags=_read_tags(answer.get("tags")),
+        disabled=answer.get("disabled") is True,
+    )
+
+
+def read_sid(answer: Any) -> str | None:
+    """Read a sent message's sid (`sid`, or `id` of the older hub model); None without one."""
+    if not isinstance(answer, dict):
+        return None
+    found = answer.get("sid") or answer.get("id")
+    return str(found) if found else None
+
+
+def read_instances(answer: Any) -> list[InstanceAnswer]:
+    """Read the list of instances; what is no instance is passed over."""
+    found = map(read_instance, answer if isinstance(answer, list) else ())
+    return [instance for instance in found if instance is not None]
+
+
+def read_log(answer: Any) -> list[LoggedMessage] | None:
+    """Read a page of the message log; None when the answer is none.
+
+    An empty page says that nothing was sent: what can't be read must not look like one.
+    """
+    rows = answer.get("messages") if isinstance(answer, dict) else answer
+    if not isinstance(rows, list):
+        return None
+    return [_read_row(row) for row in rows if isinstance(row, dict)]
+
+
+def read_error(
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    now: datetime,
+    secrets: Collection[str] = (),
+) -> ConnectorError:
+    """Turn an error answer into the error of its kind.
+
+    headers: names in lower case. now: aware; for a Retry-After that is a date.
+    secrets: never repeated, whatever the answer quotes of the request; nor are whole phone numbers.
+    """
+    answer = _json_object(body)
+    provider = answer.get("providerMessage")
+    if isinstance(provider, dict | list):
+        provider = json.dumps(provider)
+    message = answer.get("message")
+    return _kind(status)(
+        _discreet(str(message), secrets) if message else _unread(status, headers),
+        status=status,
+        provider_message=_discreet(str(provider), secrets) if provider else None,
+        request_id=_optional(answer.get("requestId") or headers.get("elements-request-id")),
+        retry_after_s=_retry_after(headers.get("retry-after"), now),
+    )
+
+
+def twilio_code(error: ConnectorError) -> int | None:
+    """Find Twilio's own error code (five digits, such as 21610) in what the provider said.
+
+    Five digits may also be a short code: what is called a code, or linked as one, comes first.
+    """
+    said = error.provider_message or ""
+    found = re.search(r"(?:code\W{0,4}|errors/)(\d{5})(?!\d)", said, re.IGNORECASE)
+    found = found or re.search(r"(?<![\d+.-])(\d{5})(?![\d-])", said)
+    return int(found[1]) if found else None
+
+
+def _kind(status: int) -> type[ConnectorError]:
+    if status == 429:
+        return ConnectorThrottled
+    if status == 408 or status >= 500:
+        return ConnectorFailed
+    if status in {401, 403, 404}:
+        return ConnectorForbidden
+    return ConnectorRefused
+
+
+def _read_row(row: Mapping[str, Any]) -> LoggedMessage:
+    def text(*names: str) -> str:
+        return next((str(row[name]) for name in names if row.get(name) is not None), "")
+
+    return LoggedMessage(
+        sid=text("sid", "id"),
+        from_=text("from", "From"),
+        to=text("to", "To"),
+        body=text("body", "Body", "message"),
+        direction=text("direction", "Direction"),
+        status=text("status", "Status"),
+        date_sent=_read_date(text("date_sent", "DateSent", "sentTime")),
+        num_media=_read_count(text("num_media", "NumMedia")),
+    )
+
+
+def _read_count(text: str) -> int:
+    return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else 0
+
+
+def _read_date(text: str) -> datetime | None:
+    """Read RFC 2822, as Twilio writes it, or ISO 8601; without a zone it is UTC."""
+    for parse in (parsedate_to_datetime, datetime.fromisoformat):
+        try:
+            found = parse(text)
+        except ValueError:
+            continue
+        return found if found.tzinfo else found.replace(tzinfo=UTC)
+    return None
+
+
+def _read_tags(tags: Any) -> tuple[str, ...]:
+    found: Sequence[Any] = tags if isinstance(tags, list) else ()
+    names = (tag.get("name") if isinstance(tag, dict) else tag for tag in found)
+    return tuple(str(name) for name in names if name)
+
+
+def _retry_after(header: str | None, now: datetime) -> float | None:
+    if not header:
+        return None
+    if re.fullmatch(r"\d+(\.\d+)?", header.strip()):
+        return float(header)
+    date = _read_date(header)
+    return max(0.0, (date - now).total_seconds()) if date else None
+
+
+def _json_object(body: bytes) -> Mapping[str, Any]:
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        return {}
+    return answer if isinstance(answer, dict) else {}
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _unread(status: int, headers: Mapping[str, str]) -> str:
+    """Describe an answer without quoting it: a gateway's page may hold our own request."""
+    try:
+        phrase = HTTPStatus(status).phrase
+    except ValueError:
+        phrase = "unknown status"
+    type_ = headers.get("content-type", "").partition(";")[0].strip() or "no content type"
+    return f"{phrase} ({type_}, not the JSON of Open Connectors)"
+
+
+def _discreet(text: str, secrets: Collection[str]) -> str:
+    for secret in filter(None, secrets):
+        text = text.replace(secret, MASK)
+    return re.sub(r"\+\d{7,15}", lambda found: mask_number(found[0]), text)
+
+
+def _optional(value: Any) -> str | None:
+    return str(value) if value else None

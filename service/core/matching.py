@@ -1,0 +1,116 @@
+"""Which route a message takes. Pure; `handlers.router` registers, this decides.
+
+Routes are tried in the order written and the first that matches wins. A message to which Twilio has
+already answered (it carries OptOutType: STOP, START or HELP with advanced opt-out) reaches keyword
+routes alone: an author who asks for STOP by name gets it, a default that answers everything does
+not add a second answer to Twilio's. Numbers without advanced opt-out tell us nothing; a reply to
+somebody who opted out is then refused by Twilio itself (error 21610).
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from service.model import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Keyword:
+    """Matches when the whole text is one of these words, case, blanks and punctuation aside.
+
+    words: as `normalise` returns them.
+    """
+
+    words: tuple[str, ...]
+
+    def match(self, message: Message) -> Mapping[str, str | None] | None:
+        """Return the handler's arguments, here always none, or None for no match."""
+        return {} if normalise(message.body) in self.words else None
+
+    def __str__(self) -> str:
+        return f"keyword {' '.join(self.words)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """Matches when the expression is found anywhere in the text; its named groups are arguments."""
+
+    expression: re.Pattern[str]
+
+    def match(self, message: Message) -> Mapping[str, str | None] | None:
+        """Return the named groups, None for one that took no part; None for no match."""
+        found = self.expression.search(message.body)
+        return found.groupdict() if found else None
+
+    def __str__(self) -> str:
+        return f"pattern {self.expression.pattern}"
+
+
+@dataclass(frozen=True, slots=True)
+class To:
+    """Matches what was sent to this number of ours, written exactly as Twilio writes it."""
+
+    number: str
+
+    def match(self, message: Message) -> Mapping[str, str | None] | None:
+        """Return no arguments, or None for no match."""
+        return {} if message.to == self.number else None
+
+    def __str__(self) -> str:
+        return f"to {self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Default:
+    """Matches everything."""
+
+    def match(self, message: Message) -> Mapping[str, str | None] | None:
+        """Return no arguments."""
+        return {}
+
+    def __str__(self) -> str:
+        return "default"
+
+
+Matcher = Keyword | Pattern | To | Default
+
+
+def normalise(text: str) -> str:
+    """Reduce a text to what counts in a keyword.
+
+    Compatibility forms are unified and case folded; blanks, punctuation, symbols and invisible
+    characters fall away: "What's up?" and "WHATS UP" are one. Letters with accents stay distinct.
+    Returns it in upper case, as keywords are written.
+    """
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    return "".join(char for char in folded if unicodedata.category(char)[0] in "LMN").upper()
+
+
+def find(
+    matchers: Sequence[Matcher], message: Message
+) -> tuple[int, Mapping[str, str | None]] | None:
+    """Return the place of the first matcher that matches and its arguments, or None."""
+    answered = bool(message.raw.get("OptOutType"))
+    for place, matcher in enumerate(matchers):
+        if answered and not isinstance(matcher, Keyword):
+            continue
+        arguments = matcher.match(message)
+        if arguments is not None:
+            return place, arguments
+    return None
+
+
+def conflicts(new: Matcher, earlier: Sequence[Matcher]) -> Iterator[tuple[int, str]]:
+    """Yield why a new route could never be reached: the earlier one's place, and the reason."""
+    for place, old in enumerate(earlier):
+        if isinstance(old, Default):
+            yield place, "it comes after the default, which takes everything"
+        elif isinstance(new, Keyword) and isinstance(old, Keyword):
+            for word in new.words:
+                if word in old.words:
+                    yield place, f"keyword {word} is taken"
+        elif new == old:
+            yield place, f"{new} is taken"

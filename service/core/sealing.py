@@ -1,0 +1,57 @@
+"""Seals the instance token for Redis, and fingerprints secrets so that a change is noticed. Pure.
+
+Keys are derived from SECRET_KEY by HKDF-SHA256, one per purpose, so that SECRET_KEY may be any
+text. Sealing is Fernet (AES-128-CBC with HMAC-SHA256). Source: RFC 5869; the Fernet specification.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Sequence
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from service.errors import SettingsError
+
+
+class Sealer:
+    """Seals with the first key, unseals with any of them.
+
+    keys: texts of 32 characters or more, newest first; at least one.
+    """
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        self._fernet = MultiFernet(
+            [Fernet(base64.urlsafe_b64encode(_derive(key, b"parley sealing"))) for key in keys]
+        )
+        self._fingerprint_key = _derive(keys[0], b"parley fingerprint")
+
+    def seal(self, text: str) -> str:
+        """Return `text` encrypted, as ASCII."""
+        return self._fernet.encrypt(text.encode()).decode()
+
+    def unseal(self, sealed: str) -> str:
+        """Return what `seal` was given. Raises SettingsError when no key opens it."""
+        try:
+            return self._fernet.decrypt(sealed.encode()).decode()
+        except InvalidToken as error:
+            raise SettingsError(
+                [
+                    (
+                        "SECRET_KEY is not the one the instance token in Redis was sealed with; "
+                        "put the former key back behind the new one: SECRET_KEY=new,former"
+                    )
+                ]
+            ) from error
+
+    def fingerprint(self, text: str) -> str:
+        """Return a keyed digest (HMAC-SHA256, hex): it changes with `text` and tells nothing."""
+        return hmac.new(self._fingerprint_key, text.encode(), hashlib.sha256).hexdigest()
+
+
+def _derive(key: str, purpose: bytes) -> bytes:
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=purpose).derive(key.encode())

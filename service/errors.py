@@ -1,0 +1,204 @@
+"""Every error Parley raises on purpose, by whose problem it is.
+
+    ParleyError
+    ├── SettingsError               the operator's: settings, files in config/
+    ├── HandlersError               the operator's: the handlers file, with file and line
+    ├── CallbackRejected            the caller's: answered with its `status`, nothing stored
+    │   ├── SignatureRejected       403
+    │   ├── AccountRejected         403
+    │   ├── CallbackIncomplete      400
+    │   ├── CallbackTooLarge        413
+    │   └── CallbackUnsupported     415
+    ├── StoreError                  Redis's
+    │   ├── StoreUnavailable        503 with Retry-After: down, loading, read-only, out of memory
+    │   ├── StoreFull               503 with Retry-After: a bound of ours is reached
+    │   ├── LeaseLost               another owner has the partition; commit refused
+    │   └── StoreMismatch           the operator's: this Redis was laid out with other settings
+    ├── ConnectorError              Open Connectors'
+    │   ├── ConnectorUnreachable    nothing was sent; safe to repeat
+    │   ├── ConnectorUnanswered     sent, no answer: in doubt
+    │   ├── ConnectorThrottled      429: not processed, repeat after `retry_after_s`
+    │   ├── ConnectorFailed         408, 5xx: passing, whether it was processed is in doubt
+    │   ├── ConnectorForbidden      401, 403, 404 of the instance: provisioning has to look
+    │   └── ConnectorRefused        any other 4xx: this request will never be accepted
+    └── HandlerError                the handler author's
+        ├── HandlerFailed           it raised
+        ├── HandlerTimedOut         it took longer than allowed
+        └── HandlerMisbehaved       it returned something that is no reply
+
+`retry` says whether the same call may succeed later. No error carries a secret or a message body.
+Library exceptions are translated where the library is called, with `raise ... from`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+
+class ParleyError(Exception):
+    """Root of the tree."""
+
+    retry: ClassVar[bool] = False
+
+
+class SettingsError(ParleyError):
+    """Settings are missing or malformed.
+
+    problems: every one found, a line each: the name to set, what is wrong, an example.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+class HandlersError(ParleyError):
+    """The handlers file can't be used; the text begins with `file:line:` where there is one."""
+
+
+class CallbackRejected(ParleyError):
+    """A callback is refused; `status` is the HTTP status it is answered with."""
+
+    status: ClassVar[int] = 400
+
+
+class SignatureRejected(CallbackRejected):
+    """The signature is missing or does not match."""
+
+    status = 403
+
+
+class AccountRejected(CallbackRejected):
+    """Signed correctly, but for an account that is not ours."""
+
+    status = 403
+
+
+class CallbackIncomplete(CallbackRejected):
+    """A required parameter is missing."""
+
+    status = 400
+
+
+class CallbackTooLarge(CallbackRejected):
+    """The body is longer than the limit."""
+
+    status = 413
+
+
+class CallbackUnsupported(CallbackRejected):
+    """The content type is none that Twilio sends."""
+
+    status = 415
+
+
+class StoreError(ParleyError):
+    """Redis did not do what was asked."""
+
+
+class StoreUnavailable(StoreError):
+    """Redis is down, slow, loading, read-only or out of memory; nothing is promised."""
+
+    retry = True
+
+    def __init__(self, text: str, retry_after_s: int = 2) -> None:
+        super().__init__(text)
+        self.retry_after_s = retry_after_s
+
+
+class StoreFull(StoreUnavailable):
+    """A queue's bound is reached; accepted again when the workers have caught up."""
+
+
+class LeaseLost(StoreError):
+    """The partition has another owner now; what was to be committed was not."""
+
+
+class StoreMismatch(StoreError):
+    """This Redis was laid out by a deployment with other settings; the text says what to do."""
+
+
+class ConnectorError(ParleyError):
+    """Open Connectors answered with an error, or not at all.
+
+    status: HTTP status, None without an answer.
+    provider_message: what Twilio said, as relayed. request_id: to quote to the connector's support.
+    retry_after_s: seconds the connector asked us to wait, None if it did not.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        provider_message: str | None = None,
+        request_id: str | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status = status
+        self.provider_message = provider_message
+        self.request_id = request_id
+        self.retry_after_s = retry_after_s
+
+    def __str__(self) -> str:
+        parts = [self.message if self.status is None else f"{self.status}: {self.message}"]
+        if self.provider_message:
+            parts.append(f"providerMessage: {self.provider_message}")
+        if self.request_id:
+            parts.append(f"requestId: {self.request_id}")
+        return "; ".join(parts)
+
+
+class ConnectorUnreachable(ConnectorError):
+    """No connection: the request was not sent."""
+
+    retry = True
+
+
+class ConnectorUnanswered(ConnectorError):
+    """The request was sent, or may have been, and no answer came back."""
+
+    retry = True
+
+
+class ConnectorThrottled(ConnectorError):
+    """429: not processed."""
+
+    retry = True
+
+
+class ConnectorFailed(ConnectorError):
+    """408 or 5xx: the connector is ailing, and may or may not have processed the request."""
+
+    retry = True
+
+
+class ConnectorForbidden(ConnectorError):
+    """401, 403 or 404: secrets, token or instance are not what the connector expects."""
+
+    retry = True
+
+
+class ConnectorRefused(ConnectorError):
+    """Another 4xx: sending the same again is no use."""
+
+
+class HandlerError(ParleyError):
+    """A handler did not produce replies."""
+
+    retry = True
+
+
+class HandlerFailed(HandlerError):
+    """The handler raised; the cause is chained."""
+
+
+class HandlerTimedOut(HandlerError):
+    """The handler took longer than it may."""
+
+
+class HandlerMisbehaved(HandlerError):
+    """The handler returned something other than None, a str, a Reply or a list of them."""

@@ -1,0 +1,124 @@
+"""Runs copies of `parley serve` side by side on shared listeners, and starts dead ones again."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from types import FrameType
+
+import structlog
+
+log = structlog.get_logger()
+
+SETTINGS_PROBLEM = 2
+"""Exit status of a start that an operator has to mend; starting again would not help."""
+
+RESTART_FIRST_S = 0.5
+RESTART_LONGEST_S = 30.0
+HEALTHY_S = 30.0
+"""A process that lived this long is started again at once when it dies."""
+
+POLL_S = 0.1
+
+
+class Supervisor:
+    """Keeps `count` processes running.
+
+    arguments: of `python -m service`, the same for each. environ: their environment.
+    sockets: listeners they inherit. stop_s: what they get to stop before they are killed.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        arguments: Sequence[str],
+        environ: Mapping[str, str],
+        sockets: Sequence[socket.socket],
+        *,
+        stop_s: float,
+    ) -> None:
+        self._command = [sys.executable, "-m", "service", *arguments]
+        self._environ = dict(environ)
+        self._sockets = sockets
+        self._stop_s = stop_s
+        self._stopping = False
+        self._children: list[_Child] = [_Child() for _ in range(count)]
+
+    def run(self) -> int:
+        """Run until SIGTERM or SIGINT, or until a process says that its settings are wrong.
+
+        Returns the exit status of the whole.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._asked_to_stop)
+        status = 0
+        while not self._stopping:
+            for child in self._children:
+                status = self._look_after(child) or status
+            if status:
+                break
+            time.sleep(POLL_S)
+        self._stop_all()
+        return status
+
+    def _asked_to_stop(self, number: int, frame: FrameType | None) -> None:
+        self._stopping = True
+
+    def _look_after(self, child: _Child) -> int:
+        now = time.monotonic()
+        if child.process is not None:
+            code = child.process.poll()
+            if code is None:
+                return 0
+            if code == SETTINGS_PROBLEM:
+                return code
+            lived_s = now - child.started
+            child.pause_s = (
+                0.0
+                if lived_s >= HEALTHY_S
+                else min(max(child.pause_s * 2, RESTART_FIRST_S), RESTART_LONGEST_S)
+            )
+            log.error(
+                "a process ended and is started again",
+                pid=child.process.pid,
+                status=code,
+                in_s=child.pause_s,
+            )
+            child.process = None
+            child.due = now + child.pause_s
+        if now >= child.due:
+            child.started = now
+            child.process = subprocess.Popen(
+                self._command,
+                env=self._environ,
+                # Kept open and never written to: its end tells the child that we are gone.
+                stdin=subprocess.PIPE,
+                pass_fds=[listener.fileno() for listener in self._sockets],
+            )
+        return 0
+
+    def _stop_all(self) -> None:
+        running = [child.process for child in self._children if child.process is not None]
+        for process in running:
+            if process.poll() is None:
+                process.terminate()
+        deadline = time.monotonic() + self._stop_s
+        for process in running:
+            try:
+                process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                log.error("a process did not stop in time and is killed", pid=process.pid)
+                process.kill()
+                process.wait()
+
+
+class _Child:
+    def __init__(self) -> None:
+        self.process: subprocess.Popen[bytes] | None = None
+        self.started = 0.0
+        self.due = 0.0
+        self.pause_s = 0.0

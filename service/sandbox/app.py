@@ -1,0 +1,94 @@
+"""The sandbox as one application: Open Connectors, the phone network, the phone page."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from service.sandbox.control import Control
+from service.sandbox.network import Network
+from service.sandbox.platform import BASE, Platform, Secrets, unknown_path
+from service.sandbox.records import Records
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+MESSAGES = re.compile(rf"{BASE}(/hubs/[^/]+)?/messages/?")
+"""POST here is served without Starlette's routing: load tests send thousands a second."""
+
+PAGE_TYPES = {
+    "index.html": "text/html; charset=utf-8",
+    "page.css": "text/css; charset=utf-8",
+    "page.js": "text/javascript; charset=utf-8",
+}
+PAGE_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'self'; img-src 'self' https: data:; frame-ancestors 'none'; "
+        "base-uri 'none'; form-action 'self'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxConfig:
+    """The credentials the sandbox accepts from the service under test."""
+
+    user_secret: str = field(repr=False)
+    organization_secret: str = field(repr=False)
+
+
+def sandbox_app(config: SandboxConfig) -> AsgiApp:
+    """Make the sandbox; its memory begins empty."""
+    records = Records()
+    network = Network(records)
+    platform = Platform(records, Secrets(config.user_secret, config.organization_secret))
+    pages = [Route("/", _page), Route("/page/{name}", _page)]
+    routes = [*platform.routes(), *Control(records, network).routes(), *pages]
+    rest = Starlette(routes=routes, exception_handlers={404: _not_found})
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        sends = scope["type"] == "http" and scope["method"] == "POST"
+        if not (sends and MESSAGES.fullmatch(scope["path"])):
+            await rest(scope, receive, send)
+            return
+        body, more = b"", True
+        while more:
+            event = await receive()
+            if event["type"] == "http.disconnect":
+                return
+            body += event.get("body", b"")
+            more = event.get("more_body", False)
+        answer, reset = await platform.send(dict(scope["headers"]), body)
+        if reset:
+            # An answer announced and never given: the server cuts the connection.
+            start = {"type": "http.response.start", "status": 200}
+            await send(start | {"headers": [(b"content-length", b"1000")]})
+            return
+        await answer(scope, receive, send)
+
+    return app
+
+
+async def _page(request: Request) -> Response:
+    name = request.path_params.get("name", "index.html")
+    if name not in PAGE_TYPES:
+        return await _not_found(request, None)
+    content = files("service.sandbox").joinpath("page", name).read_bytes()
+    return Response(content, media_type=PAGE_TYPES[name], headers=PAGE_HEADERS)
+
+
+async def _not_found(request: Request, error: Exception | None) -> Response:
+    return unknown_path(request.url.path)

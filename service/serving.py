@@ -1,0 +1,76 @@
+"""Listeners and the uvicorn servers on them. Signals are left to whoever runs the process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+
+import uvicorn
+
+from service.errors import SettingsError
+
+AsgiApp = Callable[..., Awaitable[None]]
+
+BACKLOG = 2048
+"""Connections the kernel holds while the process is busy: a second of a rush, at most."""
+
+KEEP_ALIVE_S = 75
+"""Longer than the idle time-out of usual proxies (60 s), so that it is they who close."""
+
+
+def listen(host: str, port: int, setting: str) -> socket.socket:
+    """Bind a listener; port 0 takes a free one.
+
+    setting: name of the port's setting, for the error.
+    Raises SettingsError when the address can't be had.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise SettingsError(
+            [f"{setting}: {host}:{port} is not to be had ({error.strerror}); choose another"]
+        ) from error
+    listener.listen(BACKLOG)
+    listener.setblocking(False)
+    return listener
+
+
+class AppServer(uvicorn.Server):
+    """One uvicorn server on an inherited listener; started and stopped by us."""
+
+    def __init__(self, app: AsgiApp, listener: socket.socket, *, stop_s: float) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                date_header=False,
+                http="httptools",
+                ws="none",
+                timeout_keep_alive=KEEP_ALIVE_S,
+                timeout_graceful_shutdown=max(1, int(stop_s)),
+            )
+        )
+        self._listener = listener
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone: one process runs several servers and stops them in order."""
+        yield
+
+    async def run_until(self, stop: asyncio.Event) -> None:
+        """Serve until `stop` is set; then finish the requests under way."""
+        serving = asyncio.create_task(self.serve(sockets=[self._listener]))
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+        self.should_exit = True
+        stopping.cancel()
+        await serving

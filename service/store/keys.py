@@ -1,0 +1,65 @@
+"""Every Redis key Parley uses, made here and nowhere else, with its Cluster hash tag.
+
+    parley:{p07}:inbox           stream   accepted, not settled
+    parley:{p07}:outbox          stream   replies, not sent
+    parley:{p07}:dead            stream   dead letters of both kinds
+    parley:{p07}:inbox:tries     hash     entry id -> attempts begun
+    parley:{p07}:inbox:later     hash     entry id -> "next_ms error" of a failed attempt
+    parley:{p07}:outbox:tries    hash     entry id -> POSTs begun
+    parley:{p07}:outbox:later    hash     entry id -> "next_ms error"
+    parley:{p07}:outbox:marked   hash     entry id -> ms of the POST whose outcome is not recorded
+    parley:{p07}:lease           string   "owner:epoch", expires
+    parley:{p07}:epoch           string   last epoch given out
+    parley:{p07}:seen:<sid>      string   this MessageSid was accepted, expires with the window
+    parley:{p07}:sent:<sid>      string   the reply with this connector sid, expires
+
+    parley:{workers}:alive       zset     worker id -> ms until which it counts as alive
+    parley:{instance}:record     hash     our connector instance, token sealed
+    parley:{instance}:lock       string   one provisioner at a time, expires
+    parley:{layout}:partitions   string   partition count this Redis was laid out with
+
+Everything of one partition carries one tag, so that a script's keys always share a slot.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from service.model import MessageSid, Partition
+
+WORKERS = "parley:{workers}:alive"
+INSTANCE = "parley:{instance}:record"
+INSTANCE_LOCK = "parley:{instance}:lock"
+PARTITION_COUNT = "parley:{layout}:partitions"
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class PartitionKeys:
+    """The keys of one partition."""
+
+    prefix: str
+    inbox: str
+    inbox_tries: str
+    inbox_later: str
+    outbox: str
+    outbox_tries: str
+    outbox_later: str
+    outbox_marked: str
+    dead: str
+    lease: str
+    epoch: str
+
+    def __init__(self, partition: Partition) -> None:
+        prefix = f"parley:{{p{partition:02d}}}:"
+        put = object.__setattr__
+        put(self, "prefix", prefix)
+        for name in self.__slots__[1:]:
+            put(self, name, prefix + name.replace("_", ":"))
+
+    def seen(self, sid: MessageSid) -> str:
+        """Key that says this MessageSid was accepted."""
+        return f"{self.prefix}seen:{sid}"
+
+    def sent(self, connector_sid: str) -> str:
+        """Key that says which of our replies the connector knows by this sid."""
+        return f"{self.prefix}sent:{connector_sid}"

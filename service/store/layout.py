@@ -1,0 +1,28 @@
+"""What is fixed for the life of a Redis: the partition count it was laid out with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from service.errors import StoreMismatch
+from service.store.connection import translated
+from service.store.keys import PARTITION_COUNT
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+
+async def claim_partition_count(client: Redis, count: int) -> None:
+    """Record the partition count, or check it against the one recorded.
+
+    Raises StoreMismatch when this Redis was laid out with another one: conversations would then
+        be found in other partitions than their unsettled messages. Raises StoreUnavailable.
+    """
+    with translated():
+        await client.set(PARTITION_COUNT, count, nx=True)
+        recorded = int(await client.get(PARTITION_COUNT) or 0)
+    if recorded != count:
+        raise StoreMismatch(
+            f"this Redis was laid out with {recorded} partitions, PARTITIONS says {count}; "
+            f"set PARTITIONS={recorded}, or use an empty Redis database"
+        )

@@ -1,0 +1,65 @@
+"""Who owns which partition: fenced leases, and the register of the living workers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from service.model import Partition
+from service.store.batch import Batch
+from service.store.connection import translated
+from service.store.keys import WORKERS, PartitionKeys
+from service.store.scripts import ACQUIRE, RENEW
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+
+class Leases:
+    """Takes, renews and gives up partitions for one worker.
+
+    owner: this worker's id, unique for each start. ttl_ms: how long a lease lasts unrenewed.
+    """
+
+    def __init__(self, client: Redis, batch: Batch, *, owner: str, ttl_ms: int) -> None:
+        self.owner = owner
+        self._client = client
+        self._batch = batch
+        self._ttl_ms = ttl_ms
+
+    async def acquire(self, partition: Partition) -> str | None:
+        """Take a partition nobody holds; returns the lease token, None when it is held."""
+        keys = PartitionKeys(partition)
+        answer = await self._batch.run(
+            ACQUIRE, (keys.lease, keys.epoch), (self.owner, self._ttl_ms)
+        )
+        return None if answer == b"held" else str(answer.decode())
+
+    async def renew(self, partition: Partition, token: str) -> bool:
+        """Extend a lease by its whole time; False when it is not ours any more."""
+        return await self._renew(partition, token, self._ttl_ms)
+
+    async def release(self, partition: Partition, token: str) -> bool:
+        """Give a lease up, so that the next worker need not wait for it to run out."""
+        return await self._renew(partition, token, 0)
+
+    async def announce(self, now_ms: int) -> list[str]:
+        """Say that this worker lives, and return every living worker's id, sorted.
+
+        now_ms: ms since the epoch; the register forgets a worker silent for a lease's time.
+        """
+        with translated():
+            pipeline = self._client.pipeline(transaction=True)
+            pipeline.zadd(WORKERS, {self.owner: now_ms + self._ttl_ms})
+            pipeline.zremrangebyscore(WORKERS, "-inf", now_ms)
+            pipeline.zrange(WORKERS, 0, -1)
+            *_, living = await pipeline.execute()
+        return sorted(worker.decode() for worker in living)
+
+    async def leave(self) -> None:
+        """Take this worker off the register."""
+        with translated():
+            await self._client.zrem(WORKERS, self.owner)
+
+    async def _renew(self, partition: Partition, token: str, ttl_ms: int) -> bool:
+        answer = await self._batch.run(RENEW, (PartitionKeys(partition).lease,), (token, ttl_ms))
+        return bool(answer != b"fenced")

@@ -1,0 +1,28 @@
+-- Move one entry that used up its attempts to the dead letters.
+--
+-- KEYS[1] lease   KEYS[2] inbox or outbox   KEYS[3] its :tries   KEYS[4] its :later
+-- KEYS[5] outbox:marked   KEYS[6] dead
+-- ARGV[1] lease token   ARGV[2] entry id   ARGV[3] error text   ARGV[4] ms since the epoch
+-- ARGV[5] route that answered or would have, or ""
+-- Returns the dead letter's id; "fenced" when the caller's lease is over; "gone" when the entry
+-- is not there any more.
+--
+-- Atomic because between the two streams the entry would be lost, or there twice.
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then
+  return 'fenced'
+end
+local found = redis.call('XRANGE', KEYS[2], ARGV[2], ARGV[2])
+if not found[1] then
+  return 'gone'
+end
+local tries = redis.call('HGET', KEYS[3], ARGV[2]) or '0'
+local fields = found[1][2]
+for _, value in ipairs({'entry', ARGV[2], 'error', ARGV[3], 'tries', tries, 'at', ARGV[4], 'route', ARGV[5]}) do
+  fields[#fields + 1] = value
+end
+local id = redis.call('XADD', KEYS[6], '*', unpack(fields))
+redis.call('XDEL', KEYS[2], ARGV[2])
+redis.call('HDEL', KEYS[3], ARGV[2])
+redis.call('HDEL', KEYS[4], ARGV[2])
+redis.call('HDEL', KEYS[5], ARGV[2])
+return id

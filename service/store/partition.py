@@ -1,0 +1,251 @@
+"""The owner's side of one partition: everything a lease holder reads and commits.
+
+Every commit names the lease token; when the lease has gone to somebody else it raises LeaseLost
+and has changed nothing. After StoreUnavailable a commit may or may not have happened: read the
+partition again from its start rather than guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from service.core import entries
+from service.errors import LeaseLost
+from service.model import EntryId, Message, Outbound, Partition
+from service.store.batch import Batch
+from service.store.connection import translated
+from service.store.keys import PartitionKeys
+from service.store.scripts import BEGIN, BURY, MARK, RESCHEDULE, SENT, SETTLE, Script
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+READ_PAGE = 500
+"""Entries fetched per XRANGE when a partition is read from its start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of an inbox or outbox.
+
+    value: what it holds, or the reason why it can't be read.
+    """
+
+    id: EntryId
+    value: Message | Outbound | entries.EntryUnreadable
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """A failed attempt's note: not before `next_ms` (ms since the epoch), and why it failed."""
+
+    next_ms: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What a new owner has to know before it reads the inbox from its start.
+
+    inbox_later: by inbox entry, when the next attempt is due.
+    outbox: replies not sent, oldest first. outbox_later: when the next POST is due.
+    marked_ms: POSTs begun whose outcome was never recorded (in doubt), ms since the epoch.
+    """
+
+    inbox_later: Mapping[EntryId, Later]
+    outbox: Sequence[Entry]
+    outbox_later: Mapping[EntryId, Later]
+    marked_ms: Mapping[EntryId, int]
+
+
+class PartitionStore:
+    """One partition under one lease.
+
+    token: the lease token from `leases`. sent_window_s: how long connector sids are remembered.
+    """
+
+    def __init__(
+        self, client: Redis, batch: Batch, partition: Partition, token: str, *, sent_window_s: int
+    ) -> None:
+        self.partition = partition
+        self.token = token
+        self._client = client
+        self._batch = batch
+        self._sent_window_s = sent_window_s
+        self._keys = PartitionKeys(partition)
+
+    async def backlog(self) -> Backlog:
+        """Read what earlier owners left: the outbox, and notes on both queues.
+
+        Raises StoreUnavailable.
+        """
+        keys = self._keys
+        with translated():
+            pipeline = self._client.pipeline(transaction=False)
+            for key in (keys.inbox_later, keys.outbox_later, keys.outbox_marked):
+                pipeline.hgetall(key)
+            inbox_later, outbox_later, marked = await pipeline.execute()
+            return Backlog(
+                inbox_later=_laters(inbox_later),
+                outbox=await self._read_all(keys.outbox),
+                outbox_later=_laters(outbox_later),
+                marked_ms={EntryId(key.decode()): int(ms) for key, ms in marked.items()},
+            )
+
+    async def fetch(self, entry: EntryId) -> Entry | None:
+        """Read one inbox entry again; None when it is not there any more."""
+        with translated():
+            found: Any = await self._client.xrange(self._keys.inbox, entry, entry)
+        return read_entries(found)[0] if found else None
+
+    async def begin(self, entry: EntryId) -> int | None:
+        """Count an attempt at handling; returns its number, from 1, or None if it is settled."""
+        keys = self._keys
+        answer = await self._commit(BEGIN, (keys.lease, keys.inbox, keys.inbox_tries), (entry,))
+        return None if answer == b"gone" else int(answer)
+
+    async def settle(
+        self, entry: EntryId, replies: Sequence[Outbound], *, mark_ms: int | None
+    ) -> list[EntryId] | None:
+        """Commit a handled message: its replies in, itself out.
+
+        mark_ms: marks the first reply as being POSTed at that time (ms since the epoch); None
+            leaves all of them waiting.
+        Returns the replies' outbox ids, in order; None when it had been settled already.
+        """
+        keys = self._keys
+        answer = await self._commit(
+            SETTLE,
+            (
+                keys.lease,
+                keys.inbox,
+                keys.inbox_tries,
+                keys.inbox_later,
+                keys.outbox,
+                keys.outbox_tries,
+                keys.outbox_marked,
+            ),
+            (
+                entry,
+                entries.VERSION,
+                "" if mark_ms is None else mark_ms,
+                *map(entries.encode, replies),
+            ),
+        )
+        return None if answer == b"gone" else [EntryId(id_.decode()) for id_ in answer]
+
+    async def mark(self, entry: EntryId, now_ms: int) -> int:
+        """Mark a reply as being POSTed; returns the POST's number, from 1."""
+        keys = self._keys
+        return int(
+            await self._commit(
+                MARK, (keys.lease, keys.outbox_tries, keys.outbox_marked), (entry, now_ms)
+            )
+        )
+
+    async def sent(self, entry: EntryId, outbound: Outbound, connector_sid: str) -> bool:
+        """Record a reply as sent; False when it had been recorded already."""
+        keys = self._keys
+        answer = await self._commit(
+            SENT,
+            (
+                keys.lease,
+                keys.outbox,
+                keys.outbox_tries,
+                keys.outbox_later,
+                keys.outbox_marked,
+                keys.sent(connector_sid),
+            ),
+            (entry, f"{outbound.reply_to}/{outbound.index}", self._sent_window_s),
+        )
+        return bool(answer != b"gone")
+
+    async def known_sids(self, connector_sids: Sequence[str]) -> frozenset[str]:
+        """Tell which of these connector sids belong to replies recorded as sent."""
+        if not connector_sids:
+            return frozenset()
+        with translated():
+            values = await self._client.mget([self._keys.sent(sid) for sid in connector_sids])
+        return frozenset(
+            sid for sid, value in zip(connector_sids, values, strict=True) if value is not None
+        )
+
+    async def put_off_message(self, entry: EntryId, later: Later) -> None:
+        """Keep when a message's next attempt is due."""
+        await self._reschedule(self._keys.inbox_later, entry, later, in_doubt=False)
+
+    async def put_off_reply(self, entry: EntryId, later: Later, *, in_doubt: bool) -> None:
+        """Keep when a reply's next POST is due; in_doubt keeps the mark of the last one."""
+        await self._reschedule(self._keys.outbox_later, entry, later, in_doubt=in_doubt)
+
+    async def bury_message(self, entry: EntryId, error: str, now_ms: int, route: str = "") -> bool:
+        """Move a message to the dead letters; False when it is not in the inbox any more."""
+        keys = self._keys
+        queue = (keys.inbox, keys.inbox_tries, keys.inbox_later)
+        return await self._bury(queue, entry, error, now_ms, route)
+
+    async def bury_reply(self, entry: EntryId, error: str, now_ms: int) -> bool:
+        """Move a reply to the dead letters; False when it is not in the outbox any more."""
+        keys = self._keys
+        queue = (keys.outbox, keys.outbox_tries, keys.outbox_later)
+        return await self._bury(queue, entry, error, now_ms, "")
+
+    async def _reschedule(self, key: str, entry: EntryId, later: Later, *, in_doubt: bool) -> None:
+        note = f"{later.next_ms} {later.error}"
+        await self._commit(
+            RESCHEDULE,
+            (self._keys.lease, key, self._keys.outbox_marked),
+            (entry, note, "keep" if in_doubt else ""),
+        )
+
+    async def _bury(
+        self, queue: tuple[str, str, str], entry: EntryId, error: str, now_ms: int, route: str
+    ) -> bool:
+        keys = self._keys
+        answer = await self._commit(
+            BURY,
+            (keys.lease, *queue, keys.outbox_marked, keys.dead),
+            (entry, error, now_ms, route),
+        )
+        return bool(answer != b"gone")
+
+    async def _commit(
+        self, script: Script, keys: tuple[str, ...], args: tuple[str | bytes | int, ...]
+    ) -> Any:
+        answer = await self._batch.run(script, keys, (self.token, *args))
+        if answer == b"fenced":
+            raise LeaseLost(f"partition {self.partition} has another owner than {self.token}")
+        return answer
+
+    async def _read_all(self, stream: str) -> list[Entry]:
+        found: list[Entry] = []
+        start = "-"
+        client: Any = self._client
+        while page := await client.xrange(stream, start, "+", READ_PAGE):
+            found += read_entries(page)
+            start = f"({found[-1].id}"
+        return found
+
+
+def read_entries(raw: Sequence[tuple[bytes, Mapping[bytes, bytes]]]) -> list[Entry]:
+    """Decode stream entries as redis-py returns them."""
+    return [Entry(EntryId(id_.decode()), _decode(fields)) for id_, fields in raw]
+
+
+def _decode(
+    fields: Mapping[bytes, bytes],
+) -> Message | Outbound | entries.EntryUnreadable:
+    try:
+        return entries.decode(fields)
+    except entries.EntryUnreadable as error:
+        return error
+
+
+def _laters(raw: Mapping[bytes, bytes]) -> dict[EntryId, Later]:
+    found = {}
+    for key, value in raw.items():
+        next_ms, _, error = value.decode(errors="replace").partition(" ")
+        found[EntryId(key.decode())] = Later(int(next_ms), error)
+    return found

@@ -1,0 +1,66 @@
+"""The Lua scripts, each loaded from its own file and wrapped so that one EVALSHA runs many items.
+
+A file in `lua/` is written for one item: its KEYS, its ARGV, its return value. For group commit the
+wrapper below turns it into a function and calls it once per item, so that many callbacks or
+replies cost Redis one command and us one round trip. An item that fails (out of memory, a wrong
+type) fails alone; the items before and after it stand, each whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha1
+from importlib.resources import files
+
+_WRAPPER = """
+local function one(KEYS, ARGV)
+{source}
+end
+local answers, key, arg = {{}}, 0, 2
+for item = 1, tonumber(ARGV[1]) do
+  local keys, args = {{}}, {{}}
+  for i = 1, tonumber(ARGV[arg]) do keys[i] = KEYS[key + i] end
+  key = key + #keys
+  for i = 1, tonumber(ARGV[arg + 1]) do args[i] = ARGV[arg + 1 + i] end
+  arg = arg + 2 + #args
+  local done, answer = pcall(one, keys, args)
+  if done then
+    answers[item] = {{0, answer}}
+  else
+    answers[item] = {{1, type(answer) == 'table' and answer.err or tostring(answer)}}
+  end
+end
+return answers
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One Lua script: its name, the wrapped source and the digest EVALSHA knows it by."""
+
+    name: str
+    source: bytes
+    sha: str
+
+    def __hash__(self) -> int:
+        return hash(self.sha)
+
+
+@cache
+def load(name: str) -> Script:
+    """Read `lua/<name>.lua` and wrap it for many items."""
+    text = files("service.store").joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")
+    source = _WRAPPER.format(source=text).encode()
+    return Script(name, source, sha1(source, usedforsecurity=False).hexdigest())
+
+
+ACCEPT = load("accept")
+BEGIN = load("begin")
+SETTLE = load("settle")
+MARK = load("mark")
+SENT = load("sent")
+RESCHEDULE = load("reschedule")
+BURY = load("bury")
+ACQUIRE = load("acquire")
+RENEW = load("renew")

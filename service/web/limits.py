@@ -1,0 +1,35 @@
+"""How often something may happen. Used by the door for its log lines; no clock of its own."""
+
+from __future__ import annotations
+
+
+class TokenBucket:
+    """Allows `per_s` a second on average and `burst` at once, and counts what it holds back.
+
+    per_s: above 0. burst: 1 or more.
+    """
+
+    __slots__ = ("_burst", "_per_s", "_seen_s", "_tokens", "suppressed")
+
+    def __init__(self, per_s: float = 1.0, burst: int = 1) -> None:
+        self._per_s = per_s
+        self._burst = float(burst)
+        self._tokens = float(burst)
+        self._seen_s = 0.0
+        self.suppressed = 0
+
+    def take(self, now_s: float) -> int | None:
+        """Ask for one turn.
+
+        now_s: any clock that never runs backwards, seconds.
+        Returns how many were held back since the last turn given, or None to hold back this one.
+        """
+        gained = (now_s - self._seen_s) * self._per_s
+        self._seen_s = now_s
+        self._tokens = min(self._burst, self._tokens + gained)
+        if self._tokens < 1:
+            self.suppressed += 1
+            return None
+        self._tokens -= 1
+        held_back, self.suppressed = self.suppressed, 0
+        return held_back

@@ -1,0 +1,173 @@
+"""Inbox -> handler -> settle: takes the messages of one partition through their handlers."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+import structlog
+
+from service.core.entries import EntryUnreadable
+from service.core.masking import mask_number
+from service.core.retry import Schedule
+from service.errors import HandlerError
+from service.handlers.router import Router
+from service.handlers.running import run_handler
+from service.model import Conversation, EntryId, Message, Outbound, Reply
+from service.store.partition import Entry, Later, PartitionStore
+from service.workers.clock import now_ms, sleep_until
+from service.workers.lanes import Lanes
+from service.workers.sending import Sender
+
+log = structlog.get_logger()
+
+READ_AHEAD = 256
+"""Messages of one partition kept in memory; of those behind them only the ids are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Handling:
+    """How a process handles messages; shared by all of its partitions.
+
+    slots: bounds handlers running at once. executor: runs plain `def` handlers.
+    timeout_s: longest a handler may take. schedule: its retries.
+    """
+
+    router: Router
+    slots: asyncio.Semaphore
+    executor: Executor
+    timeout_s: float
+    schedule: Schedule
+
+
+@dataclass(slots=True)
+class _Waiting:
+    entry: EntryId
+    value: Message | Outbound | None
+    next_ms: int
+
+
+class Handler:
+    """Handles one partition's messages, each conversation in order.
+
+    failed: told when the partition can't go on (lease lost, Redis away).
+    """
+
+    def __init__(
+        self,
+        store: PartitionStore,
+        sender: Sender,
+        handling: Handling,
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        self._store = store
+        self._sender = sender
+        self._handling = handling
+        self.lanes: Lanes[_Waiting] = Lanes(self._work, failed)
+
+    async def offer(self, entry: Entry, later: Later | None) -> None:
+        """Take in the next entry of the inbox; later: the note of an earlier failed attempt."""
+        value = entry.value
+        if isinstance(value, EntryUnreadable):
+            log.error(
+                "inbox entry is unreadable and goes to the dead letters",
+                entry=entry.id,
+                error=str(value),
+            )
+            await self._store.bury_message(entry.id, str(value), now_ms())
+            return
+        keep = value if self.lanes.pending < READ_AHEAD else None
+        self.lanes.put(value.conversation, _Waiting(entry.id, keep, later.next_ms if later else 0))
+
+    async def _work(self, conversation: Conversation, item: _Waiting) -> None:
+        value = item.value or await self._read_again(item.entry)
+        if value is None:
+            return
+        if isinstance(value, Outbound):
+            await self._settle(item.entry, conversation, [value])
+            return
+        while True:
+            await sleep_until(item.next_ms)
+            await self._sender.room()
+            async with self._handling.slots:
+                error = await self._attempt(conversation, item, value)
+            if error is None:
+                return
+            await self._put_off(item, value, *error)
+
+    async def _read_again(self, entry: EntryId) -> Message | Outbound | None:
+        found = await self._store.fetch(entry)
+        if found is None or isinstance(found.value, EntryUnreadable):
+            return None
+        return found.value
+
+    async def _attempt(
+        self, conversation: Conversation, item: _Waiting, message: Message
+    ) -> tuple[int, HandlerError] | None:
+        """Run the handler once and settle; returns the attempt's number and error if it failed."""
+        schedule = self._handling.schedule
+        attempt = await self._store.begin(item.entry)
+        if attempt is None:
+            return None
+        choice = self._handling.router.choose(message)
+        if attempt > schedule.attempts:
+            error = f"attempt {schedule.attempts} of {schedule.attempts} was begun and never ended"
+            await self._bury(item, message, error, choice.route if choice else "")
+            return None
+        replies: tuple[Reply, ...] = ()
+        if choice is None:
+            log.info("no route matched", sid=message.sid, sender=mask_number(message.from_))
+        else:
+            try:
+                replies = await run_handler(
+                    choice, message, self._handling.executor, self._handling.timeout_s
+                )
+            except HandlerError as error:
+                log.warning(
+                    "handler failed",
+                    sid=message.sid,
+                    route=choice.route,
+                    attempt=attempt,
+                    of=schedule.attempts,
+                    error=str(error),
+                    exc_info=error.__cause__,
+                )
+                if attempt < schedule.attempts:
+                    return attempt, error
+                await self._bury(item, message, str(error), choice.route)
+                return None
+        outbounds = [
+            Outbound(conversation, reply, message.sid, index) for index, reply in enumerate(replies)
+        ]
+        await self._settle(item.entry, conversation, outbounds)
+        return None
+
+    async def _settle(
+        self, entry: EntryId, conversation: Conversation, outbounds: list[Outbound]
+    ) -> None:
+        mark_ms = now_ms() if outbounds and self._sender.ready(conversation) else None
+        ids = await self._store.settle(entry, outbounds, mark_ms=mark_ms)
+        if ids is None:
+            # Settled by an attempt whose answer was lost: its replies are in Redis, unknown here.
+            raise SettledUnseen(entry)
+        for place, (id_, outbound) in enumerate(zip(ids, outbounds, strict=True)):
+            self._sender.offer(id_, outbound, fresh_mark=mark_ms is not None and place == 0)
+
+    async def _put_off(
+        self, item: _Waiting, message: Message, attempt: int, error: HandlerError
+    ) -> None:
+        wait_ms = self._handling.schedule.wait_ms(attempt, random.random())  # noqa: S311
+        item.next_ms = now_ms() + wait_ms
+        item.value = message
+        await self._store.put_off_message(item.entry, Later(item.next_ms, str(error)))
+
+    async def _bury(self, item: _Waiting, message: Message, error: str, route: str) -> None:
+        log.error("message becomes a dead letter", sid=message.sid, route=route, error=error)
+        await self._store.bury_message(item.entry, error, now_ms(), route)
+
+
+class SettledUnseen(Exception):
+    """A message was found settled although this worker never heard so."""

@@ -1,0 +1,82 @@
+"""Conversation queues: one item of a conversation at a time, in order; conversations side by side.
+
+Both halves of a worker use it: handling (messages) and sending (replies). A lane's task lives only
+while its conversation has items, so an idle partition costs nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+from service.model import Conversation
+
+Item = TypeVar("Item")
+
+
+class Lanes(Generic[Item]):
+    """Runs `work` on items, one at a time per conversation.
+
+    work: finishes an item for good, waits between its attempts included. What it raises ends every
+        lane and is handed to `failed`, once.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[Conversation, Item], Awaitable[None]],
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        self._work = work
+        self._failed = failed
+        self._queues: dict[Conversation, deque[Item]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+        self.pending = 0
+
+    def put(self, conversation: Conversation, item: Item) -> None:
+        """Queue an item behind the conversation's others; ignored once closed (Redis keeps it)."""
+        if self._closed:
+            return
+        self.pending += 1
+        queue = self._queues.get(conversation)
+        if queue is not None:
+            queue.append(item)
+            return
+        self._queues[conversation] = deque((item,))
+        task = asyncio.get_running_loop().create_task(self._run(conversation))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def idle(self, conversation: Conversation) -> bool:
+        """Tell whether the conversation has nothing queued or under way."""
+        return conversation not in self._queues
+
+    async def close(self, grace_s: float) -> None:
+        """Start nothing new; give what is under way `grace_s` seconds, then cancel it.
+
+        Returns when nothing runs any more, however long a cancelled item takes to end.
+        """
+        self._closed = True
+        if self._tasks and grace_s > 0:
+            await asyncio.wait(self._tasks, timeout=grace_s)
+        for task in self._tasks:
+            task.cancel()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _run(self, conversation: Conversation) -> None:
+        queue = self._queues[conversation]
+        try:
+            while queue and not self._closed:
+                await self._work(conversation, queue[0])
+                queue.popleft()
+                self.pending -= 1
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001  (handed on: the owner decides)
+            self._failed(error)
+        finally:
+            self.pending -= len(queue)
+            del self._queues[conversation]

@@ -1,0 +1,158 @@
+"""One owned partition at work: what was left is restored, new entries come in, until it is over.
+
+Crash-only: whatever can't go on (Redis away, an answer lost) ends the round, and the next one
+starts from what Redis holds. Nothing is repaired in memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import structlog
+
+from service.errors import LeaseLost, StoreError
+from service.model import EntryId, Partition
+from service.store.arrivals import START
+from service.store.partition import Backlog, Entry, PartitionStore
+from service.workers.handling import Handler, Handling, SettledUnseen
+from service.workers.sending import Sender, Sending
+
+log = structlog.get_logger()
+
+RESTART_S = 0.25
+"""Pause before a partition is read again after a failure."""
+
+
+class Bookmark(NamedTuple):
+    """A place in the inbox: which round of the owner reads, and the last entry it took in."""
+
+    round: int
+    entry: EntryId
+
+
+class Owner:
+    """Runs one partition under one lease.
+
+    store: the partition, with the lease's token. lease_s: how long the lease lasts unrenewed.
+    renewed: when it was asked for (time.monotonic).
+    changed: called when `bookmark` appears, goes or moves back, so that the reader starts over.
+    """
+
+    def __init__(
+        self,
+        store: PartitionStore,
+        handling: Handling,
+        sending: Sending,
+        changed: Callable[[], None],
+        *,
+        lease_s: float,
+        renewed: float,
+    ) -> None:
+        self._lease_s = lease_s
+        self._renewed = renewed
+        self._store = store
+        self._handling = handling
+        self._sending = sending
+        self._changed = changed
+        self._failure: asyncio.Future[BaseException] | None = None
+        self._backlog: Backlog | None = None
+        self._handler: Handler | None = None
+        self._stopping = asyncio.Event()
+        self._grace_s = 0.0
+        self._position: EntryId | None = None
+        self._rounds = 0
+
+    @property
+    def partition(self) -> Partition:
+        """Which one."""
+        return self._store.partition
+
+    @property
+    def token(self) -> str:
+        """The lease it runs under."""
+        return self._store.token
+
+    @property
+    def bookmark(self) -> Bookmark | None:
+        """Where in the inbox to read on; None while the partition is not read."""
+        return Bookmark(self._rounds, self._position) if self._position else None
+
+    @property
+    def expired(self) -> bool:
+        """Whether the lease may have run out, by our own clock, as far as we were told."""
+        return time.monotonic() - self._renewed > self._lease_s
+
+    def renewed(self, asked: float) -> None:
+        """Note that a renewal asked for at this time (time.monotonic) was granted."""
+        self._renewed = asked
+
+    async def run(self) -> None:
+        """Work until `stop` or until the lease is lost. Nothing is under way when it returns."""
+        while not self._stopping.is_set():
+            try:
+                await self._round()
+            except LeaseLost:
+                log.warning("partition lost to another worker", partition=self.partition)
+                return
+            except StoreError as error:
+                log.warning("partition starts over", partition=self.partition, error=str(error))
+                await asyncio.sleep(RESTART_S)
+            except SettledUnseen:
+                continue
+
+    def stop(self, grace_s: float) -> None:
+        """Ask `run` to end; what is under way gets `grace_s` seconds to finish."""
+        self._grace_s = grace_s
+        self._stopping.set()
+
+    async def take(self, entries: Sequence[Entry], bookmark: Bookmark) -> None:
+        """Take in entries read behind `bookmark`, oldest first.
+
+        Ignored when it is not today's: the partition started over while they were on their way.
+        """
+        handler, backlog = self._handler, self._backlog
+        if handler is None or backlog is None or bookmark != self.bookmark:
+            return
+        try:
+            for entry in entries:
+                self._position = entry.id
+                await handler.offer(entry, backlog.inbox_later.get(entry.id))
+        except StoreError as error:
+            self._fail(error)
+
+    def _check_lease(self) -> None:
+        if self.expired:
+            raise LeaseLost(f"the lease on partition {self.partition} may have run out")
+
+    def _fail(self, error: BaseException) -> None:
+        if self._failure is not None and not self._failure.done():
+            self._failure.set_result(error)
+
+    async def _round(self) -> None:
+        self._failure = asyncio.get_running_loop().create_future()
+        sender = Sender(self._store, self._sending, self._check_lease, self._fail)
+        handler = Handler(self._store, sender, self._handling, self._fail)
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        try:
+            self._backlog = await self._store.backlog()
+            await sender.restore(self._backlog)
+            self._handler = handler
+            self._rounds += 1
+            self._position = START
+            self._changed()
+            await asyncio.wait((stopping, self._failure), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+            self._position = None
+            self._handler = None
+            self._changed()
+            failed = self._failure.done()
+            # After a failure the store's answers can't be trusted: handlers are cut short. A POST
+            # under way is let finish, as its answer spares a doubt.
+            await handler.lanes.close(0 if failed else self._grace_s)
+            await sender.lanes.close(self._grace_s)
+        if failed:
+            raise self._failure.result()

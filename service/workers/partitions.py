@@ -1,0 +1,197 @@
+"""Which partitions this worker owns: shares them evenly with the others, renews, hands over."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from service.core.sharing import share_of
+from service.errors import StoreError
+from service.model import Partition
+from service.store.arrivals import Arrivals
+from service.store.leases import Leases
+from service.workers.clock import now_ms
+from service.workers.owner import Owner
+
+log = structlog.get_logger()
+
+TICK_S = 0.5
+"""How often a worker looks at who else is there: bounds a hand-over to two ticks and the grace."""
+
+RENEW_EVERY = 6
+"""Ticks between renewals of a lease: 3 s, so that three can fail before a lease of 10 s ends."""
+
+HAND_OVER_GRACE_S = 1.0
+"""What a handler or POST under way gets when its partition goes to another living worker."""
+
+BLOCK_MS = 1_000
+READ_COUNT = 200
+
+
+MakeOwner = Callable[[Partition, str, float, Callable[[], None]], Owner]
+"""Builds the runner of a partition from: the partition, the lease token, when that was asked for
+(time.monotonic), and what to call when the reader has to start over."""
+
+
+class Partitions:
+    """Owns a fair share of the deployment's partitions and runs them.
+
+    count: partitions of the deployment.
+    """
+
+    def __init__(
+        self,
+        leases: Leases,
+        arrivals: Arrivals,
+        make_owner: MakeOwner,
+        *,
+        count: int,
+    ) -> None:
+        self._leases = leases
+        self._arrivals = arrivals
+        self._make_owner = make_owner
+        self._count = count
+        self._owners: dict[Partition, tuple[Owner, asyncio.Task[None]]] = {}
+        self._changed = asyncio.Event()
+
+    @property
+    def owned(self) -> Sequence[Partition]:
+        """The partitions this worker runs now, sorted."""
+        return sorted(self._owners)
+
+    async def run(self, stop: asyncio.Event, grace_s: float) -> None:
+        """Own and run partitions until `stop` is set, then hand all of them over.
+
+        grace_s: what handlers and POSTs under way get to finish at the end.
+        """
+        reader = asyncio.create_task(self._read())
+        tick = 0
+        try:
+            while not stop.is_set():
+                try:
+                    await self._tick(renew=tick % RENEW_EVERY == 0)
+                except StoreError as error:
+                    log.warning("leases can't be kept at the moment", error=str(error))
+                self._let_go_of_expired()
+                tick += 1
+                await _wait(stop, TICK_S)
+        finally:
+            await asyncio.gather(*(self._give_up(p, grace_s) for p in list(self._owners)))
+            reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)
+            try:
+                await self._leases.leave()
+            except StoreError as error:
+                log.warning("left without signing off", error=str(error))
+
+    async def _tick(self, *, renew: bool) -> None:
+        living = await self._leases.announce(now_ms())
+        if renew:
+            await asyncio.gather(*(self._renew(p) for p in list(self._owners)))
+        share = share_of(self._leases.owner, living, self._count)
+        surplus = self.owned[share:]
+        await asyncio.gather(*(self._give_up(p, HAND_OVER_GRACE_S) for p in surplus))
+        missing = share - len(self._owners)
+        if missing > 0:
+            await self._take(missing)
+
+    async def _take(self, missing: int) -> None:
+        free = [Partition(p) for p in range(self._count) if p not in self._owners]
+        # Every free one is asked for: which are held is known only by asking. What comes too many,
+        # two workers asking at once, goes back at once.
+        for partition in free:
+            if missing == 0:
+                break
+            asked = time.monotonic()
+            token = await self._leases.acquire(partition)
+            if token is not None:
+                missing -= 1
+                self._start(partition, token, asked)
+
+    def _start(self, partition: Partition, token: str, asked: float) -> None:
+        owner = self._make_owner(partition, token, asked, self._changed.set)
+        task = asyncio.create_task(owner.run())
+        self._owners[partition] = owner, task
+        task.add_done_callback(lambda _: self._ended(partition, owner))
+        log.debug("partition taken", partition=partition)
+
+    def _ended(self, partition: Partition, owner: Owner) -> None:
+        found = self._owners.get(partition)
+        if found is not None and found[0] is owner:
+            del self._owners[partition]
+        task = found[1] if found else None
+        if task is not None and not task.cancelled() and task.exception() is not None:
+            log.error("partition failed", partition=partition, exc_info=task.exception())
+
+    async def _renew(self, partition: Partition) -> None:
+        asked = time.monotonic()
+        owner, _ = self._owners[partition]
+        if await self._leases.renew(partition, owner.token):
+            owner.renewed(asked)
+        else:
+            log.warning("lease lost", partition=partition)
+            owner.stop(0)
+
+    def _let_go_of_expired(self) -> None:
+        """Stop what we may no longer own: Redis could not be told in time."""
+        for owner, _ in self._owners.values():
+            if owner.expired:
+                owner.stop(0)
+
+    async def _give_up(self, partition: Partition, grace_s: float) -> None:
+        owner, task = self._owners[partition]
+        owner.stop(grace_s)
+        # The lease must outlive what is under way, or a second handler could start elsewhere.
+        while not task.done():
+            await asyncio.wait((task,), timeout=TICK_S * RENEW_EVERY)
+            if not task.done():
+                await self._leases.renew(partition, owner.token)
+        try:
+            await self._leases.release(partition, owner.token)
+        except StoreError as error:
+            log.warning("lease left to run out", partition=partition, error=str(error))
+
+    async def _read(self) -> None:
+        """Bring new inbox entries to the owners, starting over whenever their set changes."""
+        while True:
+            self._changed.clear()
+            bookmarks = {
+                p: bookmark
+                for p, (owner, _) in self._owners.items()
+                if (bookmark := owner.bookmark) is not None
+            }
+            if not bookmarks:
+                await self._changed.wait()
+                continue
+            waiting = asyncio.ensure_future(
+                self._arrivals.wait(
+                    {p: bookmark.entry for p, bookmark in bookmarks.items()},
+                    block_ms=BLOCK_MS,
+                    count=READ_COUNT,
+                )
+            )
+            changed = asyncio.ensure_future(self._changed.wait())
+            try:
+                await asyncio.wait((waiting, changed), return_when=asyncio.FIRST_COMPLETED)
+                if waiting.done():
+                    for partition, entries in waiting.result().items():
+                        if owned := self._owners.get(partition):
+                            await owned[0].take(entries, bookmarks[partition])
+            except StoreError as error:
+                log.warning("inboxes can't be read at the moment", error=str(error))
+                await asyncio.sleep(TICK_S)
+            finally:
+                for task in (waiting, changed):
+                    task.cancel()
+                await asyncio.gather(waiting, changed, return_exceptions=True)
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return

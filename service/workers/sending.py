@@ -1,0 +1,243 @@
+"""Outbox -> connector: sends one partition's replies, each once, each conversation in order."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal, Protocol
+
+import structlog
+
+from service.core.delivery import CLOCK_SLACK, Logged, Verdict, candidates, judge
+from service.core.entries import EntryUnreadable
+from service.core.masking import mask_number
+from service.core.retry import Schedule
+from service.errors import ConnectorError
+from service.model import Conversation, EntryId, Outbound
+from service.store.partition import Backlog, Later, PartitionStore
+from service.workers.clock import now_ms, sleep_until
+from service.workers.lanes import Lanes
+
+log = structlog.get_logger()
+
+OUTBOX_LIMIT = 1_000
+"""Replies of one partition that may wait before its handlers pause."""
+
+
+class SendingConnector(Protocol):
+    """What sending needs of the connector."""
+
+    async def send(self, outbound: Outbound, before_write: Callable[[], None]) -> str:
+        """POST a reply; returns the connector's sid. Raises ConnectorError.
+
+        before_write: called just before the bytes leave; what it raises is raised, unsent.
+        """
+
+    async def sent_to(self, conversation: Conversation, since: datetime) -> Sequence[Logged]:
+        """Read the message log of one conversation back to `since`. Raises ConnectorError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """How a process sends; shared by all of its partitions.
+
+    provisioned: set while there is an instance to send through. slots: bounds POSTs at once.
+    schedule: retries of a reply. in_doubt: what happens to a reply in doubt when the connector's
+        log can't be asked: "hold" makes it a dead letter, "resend" sends it again.
+    """
+
+    connector: SendingConnector
+    provisioned: asyncio.Event
+    slots: asyncio.Semaphore
+    schedule: Schedule
+    in_doubt: Literal["hold", "resend"]
+
+
+@dataclass(slots=True)
+class _Waiting:
+    entry: EntryId
+    outbound: Outbound
+    next_ms: int = 0
+    marked_ms: int | None = None
+    fresh_mark: bool = False
+    asked: int = 0
+    tries: int = 0
+
+
+class Sender:
+    """Sends one partition's replies.
+
+    check_lease: raises LeaseLost once the lease may have run out; asked as the bytes of a POST
+        leave, since a worker frozen between its mark and its POST has lost the reply to another.
+    failed: told when the partition can't go on (lease lost, Redis away).
+    """
+
+    def __init__(
+        self,
+        store: PartitionStore,
+        sending: Sending,
+        check_lease: Callable[[], None],
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        self._store = store
+        self._sending = sending
+        self._check_lease = check_lease
+        self._below_limit = asyncio.Event()
+        self._below_limit.set()
+        self.lanes: Lanes[_Waiting] = Lanes(self._work, failed)
+
+    async def restore(self, backlog: Backlog) -> None:
+        """Take over what earlier owners had not sent, marks and retry times included."""
+        for entry in backlog.outbox:
+            if not isinstance(entry.value, Outbound):
+                error = entry.value if isinstance(entry.value, EntryUnreadable) else "no reply"
+                log.error("outbox entry goes to the dead letters", entry=entry.id, error=str(error))
+                await self._store.bury_reply(entry.id, str(error), now_ms())
+                continue
+            later = backlog.outbox_later.get(entry.id)
+            self._put(
+                _Waiting(
+                    entry.id,
+                    entry.value,
+                    next_ms=later.next_ms if later else 0,
+                    marked_ms=backlog.marked_ms.get(entry.id),
+                )
+            )
+
+    def offer(self, entry: EntryId, outbound: Outbound, *, fresh_mark: bool) -> None:
+        """Take in a reply just settled; fresh_mark: it was marked in the same step, not POSTed."""
+        self._put(_Waiting(entry, outbound, fresh_mark=fresh_mark))
+
+    def ready(self, conversation: Conversation) -> bool:
+        """Tell whether a reply settled now would be POSTed at once."""
+        return (
+            self._sending.provisioned.is_set()
+            and self.lanes.idle(conversation)
+            and not self._sending.slots.locked()
+        )
+
+    async def room(self) -> None:
+        """Wait until the outbox is below its limit."""
+        await self._below_limit.wait()
+
+    def _put(self, item: _Waiting) -> None:
+        self.lanes.put(item.outbound.conversation, item)
+        if self.lanes.pending >= OUTBOX_LIMIT:
+            self._below_limit.clear()
+
+    async def _work(self, conversation: Conversation, item: _Waiting) -> None:
+        while True:
+            await sleep_until(item.next_ms)
+            await self._sending.provisioned.wait()
+            async with self._sending.slots:
+                done = await self._attempt(conversation, item)
+            if done:
+                break
+        # `pending` counts this item until it returns.
+        if self.lanes.pending <= OUTBOX_LIMIT:
+            self._below_limit.set()
+
+    async def _attempt(self, conversation: Conversation, item: _Waiting) -> bool:
+        """Bring one reply a step further; True when it is done with."""
+        if item.marked_ms is not None:
+            answer = await self._look_up(conversation, item, item.marked_ms)
+            if answer is not None:
+                return answer
+        if not item.fresh_mark:
+            item.tries = await self._store.mark(item.entry, now_ms())
+        else:
+            item.tries = 1
+        item.fresh_mark = False
+        begun_ms = now_ms()
+        try:
+            sid = await self._sending.connector.send(item.outbound, self._check_lease)
+        except ConnectorError as error:
+            return await self._failed_post(item, error, begun_ms)
+        await self._store.sent(item.entry, item.outbound, sid)
+        return True
+
+    async def _look_up(
+        self, conversation: Conversation, item: _Waiting, marked_ms: int
+    ) -> bool | None:
+        """Settle a doubt by the connector's log.
+
+        Returns True when the reply is done with, False when the log must be asked again later,
+        None when the reply was not sent and may be POSTed.
+        """
+        marked_at = datetime.fromtimestamp(marked_ms / 1000, UTC)
+        try:
+            logged = await self._sending.connector.sent_to(conversation, marked_at - CLOCK_SLACK)
+        except ConnectorError as error:
+            return await self._log_unavailable(item, error)
+        sids = candidates(item.outbound, marked_at, logged)
+        known = await self._store.known_sids(sids)
+        mine = next((sid for sid in sids if sid not in known), None)
+        if mine is None:
+            item.marked_ms = None
+            return None
+        log.info("a reply in doubt had been sent", **_facts(item), connector_sid=mine)
+        await self._store.sent(item.entry, item.outbound, mine)
+        return True
+
+    async def _log_unavailable(self, item: _Waiting, error: ConnectorError) -> bool | None:
+        schedule = self._sending.schedule
+        item.asked += 1
+        if error.retry and item.asked < schedule.attempts:
+            await self._put_off(item, error, item.asked, in_doubt=True)
+            return False
+        if self._sending.in_doubt == "resend":
+            log.warning("a reply in doubt is sent again", **_facts(item), error=str(error))
+            item.marked_ms = None
+            return None
+        reason = f"in doubt: it may have been sent, and the connector's log can't tell ({error})"
+        await self._bury(item, reason)
+        return True
+
+    async def _failed_post(self, item: _Waiting, error: ConnectorError, begun_ms: int) -> bool:
+        verdict = judge(error)
+        if verdict is Verdict.BURY:
+            await self._bury(item, str(error))
+            return True
+        if verdict is Verdict.ASK:
+            item.marked_ms = begun_ms
+            if item.tries >= self._sending.schedule.attempts:
+                # One look more, below, tells whether the last POST arrived after all.
+                return await self._last_look(item, error)
+        await self._put_off(item, error, item.tries, in_doubt=verdict is Verdict.ASK)
+        return False
+
+    async def _last_look(self, item: _Waiting, error: ConnectorError) -> bool:
+        if item.marked_ms is not None:
+            answer = await self._look_up(item.outbound.conversation, item, item.marked_ms)
+            if answer is not None:
+                return answer
+        await self._bury(item, f"{item.tries} attempts, the last: {error}")
+        return True
+
+    async def _put_off(
+        self, item: _Waiting, error: ConnectorError, attempt: int, *, in_doubt: bool
+    ) -> None:
+        wait_ms = self._sending.schedule.wait_ms(max(attempt, 1), random.random())  # noqa: S311
+        if error.retry_after_s is not None:
+            wait_ms = max(wait_ms, int(error.retry_after_s * 1000))
+        item.next_ms = now_ms() + wait_ms
+        log.warning("a reply waits", **_facts(item), wait_ms=wait_ms, error=str(error))
+        await self._store.put_off_reply(
+            item.entry, Later(item.next_ms, str(error)), in_doubt=in_doubt
+        )
+
+    async def _bury(self, item: _Waiting, error: str) -> None:
+        log.error("a reply becomes a dead letter", **_facts(item), error=error)
+        await self._store.bury_reply(item.entry, error, now_ms())
+
+
+def _facts(item: _Waiting) -> dict[str, str | int]:
+    """What a log line says of a reply: which one, and the end of the number it goes to."""
+    return {
+        "reply_to": item.outbound.reply_to,
+        "index": item.outbound.index,
+        "recipient": mask_number(item.outbound.conversation.theirs),
+    }

@@ -1,0 +1,207 @@
+"""Servers the connector's tests talk to: the platform as documented, and ones that misbehave."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from service.connector.client import MESSAGE_NAMES, Connector
+from service.connector.provisioning import INSTANCE_NAMES, Wanted
+from service.core.templates import Template
+from service.model import Conversation, MessageSid, Outbound, Reply
+
+CONFIG = Path(__file__).parents[2] / "config"
+BASE = "/elements/api-v2"
+USER, ORGANIZATION = "user-secret", "organization-secret"
+AUTH_TOKEN = "twilio-auth-token"
+OURS, THEIRS = "+15005550100", "+15005550123"
+
+Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One request as it arrived; path: below the base, with its query."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: Any
+
+
+@dataclass
+class Platform:
+    """Open Connectors as documented, for /instances and /hubs/messaging/messages.
+
+    instances: by id, secrets and all. messages: the log, newest first, as Twilio's resource.
+    overrides: answers given to the next requests instead, first come first served.
+    headers: sent with every answer. page_limit: most rows of a page, whatever pageSize asks for.
+    """
+
+    url: str = ""
+    instances: dict[str, dict[str, Any]] = field(default_factory=dict)
+    messages: list[dict[str, Any]] = field(default_factory=list)
+    overrides: list[web.Response] = field(default_factory=list)
+    headers: dict[str, str] = field(default_factory=dict)
+    page_limit: int = 1_000
+    seen: list[Seen] = field(default_factory=list)
+    connections: set[Any] = field(default_factory=set)
+
+    def said(self, method: str, path: str) -> list[Seen]:
+        """The requests of one method whose path begins so."""
+        return [each for each in self.seen if each.method == method and each.path.startswith(path)]
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        """Answer any request."""
+        raw = await request.read()
+        body = json.loads(raw) if raw else None
+        path = request.path_qs.removeprefix(BASE)
+        self.seen.append(Seen(request.method, path, dict(request.headers), body))
+        self.connections.add(request.transport)
+        response = self.overrides.pop(0) if self.overrides else self._documented(request, body)
+        response.headers.update(self.headers)
+        return response
+
+    def _documented(self, request: web.Request, body: Any) -> web.Response:
+        parts = request.path.removeprefix(BASE).strip("/").split("/")
+        authorization = request.headers.get("Authorization", "")
+        if not authorization.startswith(f"User {USER}, Organization {ORGANIZATION}"):
+            return failure(401, "Invalid Organization or User secret")
+        if parts[0] == "instances":
+            return self._instances(request, parts[1:], body)
+        token = authorization.partition(", Element ")[2]
+        instance = next((i for i in self.instances.values() if i["token"] == token), None)
+        if instance is None:
+            return failure(401, "Invalid Element token")
+        if instance["disabled"]:
+            return failure(403, "Element instance is disabled")
+        if parts == ["ping"]:
+            return web.json_response({"endpoint": "twilio", "dateTime": "2026-05-04T12:00:00Z"})
+        if request.method == "GET":
+            size = min(int(request.query.get("pageSize", "20")), self.page_limit)
+            first = (int(request.query.get("page", "1")) - 1) * size
+            return web.json_response(self.messages[first : first + size])
+        return web.json_response({"sid": f"SM{len(self.seen)}", "status": "queued"})
+
+    def _instances(self, request: web.Request, rest: list[str], body: Any) -> web.Response:
+        if not rest and request.method == "POST":
+            id_ = len(self.seen) + 1_000
+            self.instances[str(id_)] = {
+                "id": id_,
+                "token": f"token-{id_}=",
+                "valid": True,
+                "disabled": False,
+                "element": {"id": 7, "name": "Twilio SMS", "key": "twilio"},
+                **{name: body[name] for name in ("name", "tags", "configuration")},
+            }
+            return web.json_response(masked(self.instances[str(id_)]))
+        if not rest:
+            tag = request.query.get("tags[]")
+            found = [i for i in self.instances.values() if tag is None or tag in i["tags"]]
+            return web.json_response([masked(each) for each in found])
+        instance = self.instances.get(rest[0])
+        if instance is None:
+            return failure(404, f"No element instance found with id {rest[0]}")
+        if request.method == "PUT":
+            instance |= {name: body[name] for name in ("name", "tags", "configuration")}
+        if request.method == "DELETE":
+            del self.instances[rest[0]]
+            return web.Response()
+        return web.json_response(masked(instance))
+
+
+def masked(instance: dict[str, Any]) -> dict[str, Any]:
+    """The instance as it reads back: the Twilio token hidden."""
+    configuration = {**instance["configuration"], "messaging.sms.twilio.token": "********"}
+    return {**instance, "configuration": configuration}
+
+
+def failure(
+    status: int, message: str, provider_message: str | None = None, **headers: str
+) -> web.Response:
+    """An error answer as documented."""
+    body = {"requestId": "56a1e4b2e4b0a7ce7a5e6f0d", "message": message}
+    if provider_message is not None:
+        body["providerMessage"] = provider_message
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return web.json_response(body, status=status, headers=named)
+
+
+@contextlib.asynccontextmanager
+async def running_platform() -> AsyncIterator[Platform]:
+    """Run a platform on a free port of loopback."""
+    platform = Platform()
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", platform.answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    platform.url = f"http://127.0.0.1:{runner.addresses[0][1]}{BASE}"
+    try:
+        yield platform
+    finally:
+        await runner.cleanup()
+
+
+@contextlib.asynccontextmanager
+async def misbehaving(behaviour: Behaviour) -> AsyncIterator[str]:
+    """Run a server that treats each connection so; yields its base URL."""
+    server = await asyncio.start_server(behaviour, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}{BASE}"
+    finally:
+        server.close()
+
+
+@contextlib.asynccontextmanager
+async def connected(
+    base_url: str, *, token: str | None = None, timeout_s: float = 5, user_secret: str = USER
+) -> AsyncIterator[Connector]:
+    """Open a client; token: of the instance to speak as."""
+    connector = Connector(
+        base_url,
+        user_secret=user_secret,
+        organization_secret=ORGANIZATION,
+        message=template("message.json", MESSAGE_NAMES),
+        timeout_s=timeout_s,
+        connections=8,
+    )
+    if token is not None:
+        connector.use_token(token)
+    try:
+        yield connector
+    finally:
+        await connector.aclose()
+
+
+def template(name: str, names: frozenset[str]) -> Template:
+    """A template that ships."""
+    path = CONFIG / name
+    return Template(path.read_text(), place=str(path), names=names)
+
+
+def wanted(**changes: str) -> Wanted:
+    """The instance that the shipped template describes."""
+    values = {
+        "TWILIO_ACCOUNT_SID": "AC" + "0" * 32,
+        "TWILIO_AUTH_TOKEN": AUTH_TOKEN,
+        "TWILIO_SENDER": OURS,
+        "CALLBACK_URL": "https://sms.example.com/callbacks/twilio",
+        "INSTANCE_NAME": "parley",
+        "INSTANCE_TAG": "parley",
+    }
+    shipped = template("instance.json", INSTANCE_NAMES)
+    return Wanted.build(shipped, values | changes, "instance.json")
+
+
+def outbound(body: str = "hi", media: tuple[str, ...] = ()) -> Outbound:
+    """A reply to send."""
+    return Outbound(Conversation(OURS, THEIRS), Reply(body, media), MessageSid("SM1"), 0)

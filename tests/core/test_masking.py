@@ -1,0 +1,47 @@
+"""What of an address or a secret may be read in a log."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.core.masking import mask_number, mask_secret
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        pytest.param("+14155550100", "+1•••0100", id="a number keeps its last four digits"),
+        pytest.param("whatsapp:+14155550100", "whatsapp:+1•••0100", id="a channel stays readable"),
+        pytest.param("14155550100", "•••0100", id="a number without its plus"),
+        pytest.param("72975", "•••", id="a short code is hidden whole"),
+        pytest.param("+1234", "•••", id="so is a fragment of a number"),
+        pytest.param("ACME", "•••", id="so is a sender's name"),
+        pytest.param("rcs:acme_bank_agent", "rcs:•••gent", id="an opaque channel address"),
+        pytest.param("", "", id="nothing stays nothing"),
+    ],
+)
+def test_an_address_is_shortened_to_what_a_log_may_hold(address: str, shown: str) -> None:
+    """Otherwise logs hold customers' phone numbers, or nothing an operator can search by."""
+    assert mask_number(address) == shown
+
+
+@given(st.from_regex(r"\+[1-9][0-9]{6,14}", fullmatch=True))
+def test_at_most_five_digits_of_any_number_are_readable(number: str) -> None:
+    """Otherwise a number of some length somewhere in the world can be dialled from our logs."""
+    readable = [character for character in mask_number(number) if character.isdigit()]
+
+    assert len(readable) <= 5
+    assert number not in mask_number(number)
+
+
+@given(st.text(min_size=8))
+def test_a_secret_shows_its_length_and_nothing_else(secret: str) -> None:
+    """Otherwise a token can be pieced together from logs."""
+    assert mask_secret(secret) == f"******** ({len(secret)} characters)"
+
+
+def test_an_empty_secret_is_not_shown_as_one() -> None:
+    """Otherwise a forgotten secret looks as if it were set."""
+    assert not mask_secret("")

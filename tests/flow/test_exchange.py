@@ -1,0 +1,245 @@
+"""The whole loop over real processes: a text in, the reply out through the provisioned instance."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.parse import urlencode, urlsplit
+
+import pytest
+import redis
+
+from tests.flow.conftest import ROOT, fetch, until
+
+HANDLERS = """
+import asyncio, os
+from service import Router
+router = Router()
+
+@router.keyword("SLOW")
+async def slow(message):
+    with open(os.environ["RUNS"], "a") as runs:
+        runs.write(message.sid + "\\n")
+    if not os.path.exists(os.environ["RUNS"] + ".go"):
+        await asyncio.sleep(60)
+    return "late"
+
+@router.default
+async def echo(message):
+    return f"you said {message.body}"
+"""
+
+
+@pytest.fixture
+def handlers(tmp_path, deployment):
+    """Handlers of which one takes as long as it is told to."""
+    path = tmp_path / "handlers_under_test.py"
+    path.write_text(HANDLERS)
+    deployment.settings |= {"HANDLERS": str(path), "RUNS": str(tmp_path / "runs")}
+    return tmp_path / "runs"
+
+
+def test_a_text_is_answered_through_the_instance_we_provisioned(deployment, handlers):
+    """Nothing works for anybody."""
+    deployment.serve()
+    assert deployment.text("hello")["status"] == 200
+    until(deployment.replies)
+    (reply,) = deployment.replies()
+    assert (reply["body"], reply["theirs"]) == ("you said hello", "+15005550123")
+    assert reply["token_ok"]
+
+
+def test_a_second_start_uses_the_instance_of_the_first(deployment, handlers):
+    """Every restart would leave another instance behind at the connector."""
+    for text in ("first", "second"):
+        process = deployment.serve()
+        deployment.text(text)
+        until(lambda text=text: f"you said {text}" in deployment.bodies())
+        process.terminate()
+        assert process.wait(15) == 0
+    assert fetch(f"{deployment.sandbox}/sandbox/records")[1]["instances_created"] == 1
+
+
+def test_a_kill_between_accept_and_reply_loses_and_doubles_nothing(deployment, handlers):
+    """The text of somebody who needs an answer would be lost with the process."""
+    process = deployment.serve()
+    assert deployment.text("slow")["status"] == 200
+    until(handlers.exists)
+    process.kill()
+    process.wait()
+    Path(f"{handlers}.go").touch()
+    deployment.serve()
+    until(lambda: "late" in deployment.bodies())
+    time.sleep(1)
+    assert deployment.bodies() == ["late"]
+    assert len(handlers.read_text().split()) == 2
+
+
+def test_a_kill_between_post_and_record_sends_once(deployment, handlers):
+    """The reply was out, but nothing here says so: the connector's log has to."""
+    process = deployment.serve()
+    deployment.text("warm up")
+    until(lambda: len(deployment.bodies()) == 1)
+    fetch(f"{deployment.sandbox}/sandbox/trouble", {"latency_ms": 3000, "count": 1})
+    assert deployment.text("hello")["status"] == 200
+    until(lambda: "you said hello" in deployment.bodies())
+    process.kill()
+    process.wait()
+    deployment.serve()
+    time.sleep(4)
+    assert deployment.bodies() == ["you said warm up", "you said hello"]
+    assert '"a reply in doubt had been sent"' in deployment.log()
+
+
+def test_callbacks_are_accepted_while_the_connector_is_away(deployment, handlers):
+    """An outage of the connector must not become an outage of ours."""
+    sandbox = deployment.processes[0]
+    process = deployment.serve()
+    deployment.text("before")
+    until(lambda: "you said before" in deployment.bodies())
+    sandbox.send_signal(signal.SIGSTOP)
+    try:
+        answers = [
+            post(deployment, signed(deployment, f"SM{i:032d}", f"text {i}")) for i in range(5)
+        ]
+        assert answers == [200] * 5
+    finally:
+        sandbox.send_signal(signal.SIGCONT)
+    expected = {f"you said text {i}" for i in range(5)}
+    until(lambda: expected <= set(deployment.bodies()), within_s=40)
+    assert len(deployment.bodies()) == 6
+    process.terminate()
+    assert process.wait(15) == 0
+
+
+def test_ten_thousand_wrong_signatures_leave_redis_as_it_was(deployment, handlers):
+    """Strangers could fill Redis, or make handlers run."""
+    deployment.serve("--role", "web")
+    with redis.Redis(unix_socket_path=str(deployment.folder / "data" / "redis.sock")) as client:
+        before = snapshot(client)
+        headers, body = signed(deployment, "SM" + "1" * 32, "let me in")
+        headers["X-Twilio-Signature"] = "AAAAAAAAAAAAAAAAAAAAAAAAAAA="
+        connection = http.client.HTTPConnection(urlsplit(deployment.public).netloc, timeout=10)
+        statuses = set()
+        for _ in range(10_000):
+            connection.request("POST", "/callbacks/twilio", body, headers)
+            with connection.getresponse() as answer:
+                statuses.add(answer.status)
+                answer.read()
+        connection.close()
+        assert statuses == {403}
+        assert snapshot(client) == before
+    log = deployment.log()
+    assert "let me in" not in log
+    assert 1 <= log.count("signature refused") <= 60
+
+
+def test_the_demo_shows_four_exchanges_and_confirms_the_token(tmp_path):
+    """The first thing a newcomer tries would fail."""
+    environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    began = time.monotonic()
+    demo = subprocess.run(
+        [sys.executable, "-m", "service", "demo", "--once"],
+        cwd=tmp_path,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert demo.returncode == 0, demo.stdout + demo.stderr
+    assert len(re.findall(r"← +\d+ ms ", demo.stdout)) >= 4, demo.stdout
+    assert "4 of 4 replies carried the instance token" in " ".join(demo.stdout.split())
+    assert time.monotonic() - began < 30
+
+
+def test_missing_settings_are_all_told_at_once_and_end_the_start(tmp_path):
+    """People would mend one setting per start."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "service", "serve"],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert ran.returncode == 2
+    for name in ("PUBLIC_URL", "TWILIO_AUTH_TOKEN", "OPEN_CONNECTORS_USER_SECRET", "SECRET_KEY"):
+        assert f"{name} is missing; example: {name}=" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_another_partition_count_is_refused_with_what_to_do(deployment, handlers):
+    """Unsettled messages would lie in partitions nobody looks into."""
+    deployment.serve().terminate()
+    deployment.processes[-1].wait(15)
+    process = deployment.serve(ready=False, PARTITIONS="8")
+    assert process.wait(20) == 2
+    assert "set PARTITIONS=16" in deployment.log()
+
+
+def test_a_broken_handlers_file_ends_the_start_with_its_line(deployment, tmp_path):
+    """Callbacks would be accepted that nobody can answer."""
+    path = tmp_path / "broken_handlers.py"
+    path.write_text("from service import Router\nrouter = Router()\nimport no_such_module\n")
+    process = deployment.serve(ready=False, HANDLERS=str(path))
+    assert process.wait(20) == 2
+    assert f"{path}:3:" in deployment.log()
+
+
+def test_several_processes_share_the_listeners_and_the_work(deployment, handlers):
+    """--processes would be a promise on paper."""
+    supervisor = deployment.serve("--processes", "2")
+    for i in range(40):
+        assert deployment.text(f"text {i}", theirs=f"+1500555{i:04d}")["status"] == 200
+    until(lambda: len(deployment.bodies()) == 40)
+    supervisor.terminate()
+    assert supervisor.wait(20) == 0
+
+
+def snapshot(client: redis.Redis) -> dict[bytes, bytes | None]:
+    """Every key and its serialised value, leases and the register of workers left out."""
+    keys = [key for key in client.keys("*") if not key.startswith(b"parley:{workers}")]
+    return {key: client.dump(key) for key in sorted(keys)}
+
+
+def signed(deployment, sid: str, body: str) -> tuple[dict[str, str], str]:
+    """A callback as Twilio sends it: headers and form."""
+    from twilio.request_validator import RequestValidator
+
+    params = {
+        "AccountSid": deployment.settings["TWILIO_ACCOUNT_SID"],
+        "ApiVersion": "2010-04-01",
+        "Body": body,
+        "From": "+15005550123",
+        "To": "+15005550100",
+        "MessageSid": sid,
+        "SmsSid": sid,
+        "SmsMessageSid": sid,
+        "NumMedia": "0",
+        "NumSegments": "1",
+        "SmsStatus": "received",
+    }
+    signature = RequestValidator(deployment.auth_token).compute_signature(
+        f"{deployment.public}/callbacks/twilio", params
+    )
+    form = "application/x-www-form-urlencoded"
+    return {"Content-Type": form, "X-Twilio-Signature": signature}, urlencode(params)
+
+
+def post(deployment, callback: tuple[dict[str, str], str]) -> int:
+    """POST a callback; returns the status."""
+    headers, body = callback
+    connection = http.client.HTTPConnection(urlsplit(deployment.public).netloc, timeout=10)
+    connection.request("POST", "/callbacks/twilio", body, headers)
+    with connection.getresponse() as answer:
+        answer.read()
+    connection.close()
+    return answer.status

