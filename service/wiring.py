@@ -6,6 +6,7 @@ The only module that knows how the parts fit together; `cli` calls it and nothin
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -202,6 +203,9 @@ class Service:
                 parts.append(self._serve_public(batch, public, stop))
             if self._role != "web":
                 parts.append(self._work(client, batch, connector, provisioner, stop))
+            # What was imported and built stays: the collector need not walk it again.
+            gc.collect()
+            gc.freeze()
             log.info("Parley is up", role=self._role, **_addresses(public, internal))
             await asyncio.gather(*parts)
             for task in (provisioning, opening):
@@ -372,7 +376,7 @@ def _internal_listener(settings: Settings) -> socket.socket:
 
 
 def _inherit(fd: int) -> socket.socket:
-    listener = socket.socket(fileno=fd)
+    listener = socket.socket(fileno=fd, proto=socket.IPPROTO_TCP)
     listener.setblocking(False)
     return listener
 

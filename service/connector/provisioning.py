@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import traceback
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import structlog
@@ -120,11 +122,12 @@ class Provisioner:
                     "the instance is not provisioned yet", error=str(error), again_in_ms=wait_ms
                 )
                 await asyncio.sleep(wait_ms / 1000)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  (named below)
                 # A defect, or an answer nobody thought of: replies wait, but nothing ends unheard.
                 wait_ms = LASTING.wait_ms(attempt, random.random())  # noqa: S311  (jitter)
-                self.state = f"the instance is not provisioned yet: {type(error).__name__}"
-                log.exception("provisioning failed unexpectedly", again_in_ms=wait_ms)
+                what = _name_defect(error)
+                self.state = f"the instance is not provisioned yet: {what}"
+                log.error("provisioning failed unexpectedly", error=what, again_in_ms=wait_ms)
                 await asyncio.sleep(wait_ms / 1000)
             else:
                 self._connector.use_token(instance.token)
@@ -186,6 +189,12 @@ class Provisioner:
             callback_url=self._wanted.callback_url,
             fingerprint=self._fingerprint,
         )
+
+
+def _name_defect(error: Exception) -> str:
+    """Say what was raised and where; its text and its frames may hold secrets."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} in {frame.name} ({Path(frame.filename).name}:{frame.lineno})"
 
 
 def _wait_ms(error: ParleyError, attempt: int) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -51,7 +51,7 @@ class InstanceAnswer:
     """
 
     id: str
-    token: str
+    token: str = field(repr=False)
     name: str
     tags: tuple[str, ...]
     disabled: bool
@@ -67,7 +67,7 @@ class LoggedMessage:
     sid: str
     from_: str
     to: str
-    body: str
+    body: str = field(repr=False)
     direction: str
     status: str
     date_sent: datetime | None

@@ -69,7 +69,7 @@ def encode(value: Message | Outbound) -> bytes:
                 to=value.to,
                 account=value.account,
                 at=value.received_at,
-                raw=dict(value.raw),
+                raw=value.raw if isinstance(value.raw, dict) else dict(value.raw),
                 body=value.body,
                 media=tuple(_StoredMedia(m.url, m.content_type) for m in value.media),
             )

@@ -85,8 +85,29 @@ def normalise(text: str) -> str:
     characters fall away: "What's up?" and "WHATS UP" are one. Letters with accents stay distinct.
     Returns it in upper case, as keywords are written.
     """
+    if text.isascii():
+        return "".join(filter(str.isalnum, text)).upper()
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    return "".join(char for char in folded if unicodedata.category(char)[0] in "LMN").upper()
+    kept: list[str] = []
+    on_letter = False
+    for char in INVISIBLE.sub("", folded):
+        kind = unicodedata.category(char)
+        if kind not in {"Mn", "Mc"}:
+            on_letter = kind[0] in "LN"
+        # An accent counts on its letter alone: NFKC turns the accent that many type for an
+        # apostrophe, as in "what\u00b4s up", into a blank and a combining accent.
+        if on_letter:
+            kept.append(char)
+    return unicodedata.normalize("NFC", "".join(kept).upper())
+
+
+INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
+    "\u2060-\u206f\ufe00-\ufe0f\ufeff\U000e0000-\U000e0fff]"
+)
+"""Characters that show nothing: the selector behind an emoji, joiners, fillers.
+
+Source: Unicode, Default_Ignorable_Code_Point."""
 
 
 def find(

@@ -131,17 +131,15 @@ class Verifier:
 class AuthToken:
     """An account's auth token, ready to sign and to judge."""
 
-    __slots__ = ("_mac", "_official")
+    __slots__ = ("_key", "_official")
 
     def __init__(self, token: str) -> None:
-        self._mac = hmac.new(token.encode(), digestmod="sha1")
+        self._key = token.encode()
         self._official = RequestValidator(token)
 
     def sign(self, message: bytes) -> bytes:
         """Return what X-Twilio-Signature has to be for `message`: base64, 28 bytes."""
-        mac = self._mac.copy()
-        mac.update(message)
-        return b2a_base64(mac.digest(), newline=False)
+        return b2a_base64(hmac.digest(self._key, message, "sha1"), newline=False)
 
     def matches(self, message: bytes, signature: bytes) -> bool:
         """Compare in constant time."""

@@ -62,18 +62,14 @@ class Router:
 
     def keyword(self, *words: str) -> Callable[[H], H]:
         """Route texts that are one of `words`; case, blanks and punctuation are forgiven."""
-
-        def register(handler: H) -> H:
-            place = _place_of(handler)
-            if not words or any(callable(word) for word in words):
-                raise HandlersError(f'{place}: keyword needs its words: @router.keyword("BALANCE")')
-            normalised = tuple(normalise(word) for word in words)
-            for word, plain in zip(words, normalised, strict=True):
-                if not plain:
-                    raise HandlersError(f"{place}: keyword {word!r} has no letter or digit")
-            return self._add(Keyword(normalised), handler, place)
-
-        return register
+        place = _caller()
+        if not words or not all(map(_is_text, words)):
+            raise HandlersError(f'{place}: keyword needs its words: @router.keyword("BALANCE")')
+        normalised = tuple(normalise(word) for word in words)
+        for word, plain in zip(words, normalised, strict=True):
+            if not plain:
+                raise HandlersError(f"{place}: keyword {word!r} has no letter or digit")
+        return self._register(Keyword(normalised))
 
     def pattern(self, expression: str | re.Pattern[str]) -> Callable[[H], H]:
         """Route texts in which `expression` is found; its named groups become arguments.
@@ -81,33 +77,24 @@ class Router:
         A string is compiled without regard to case; a compiled expression keeps its own flags.
         Expressions run in the event loop: avoid nested repetitions, which can take for ever.
         """
-
-        def register(handler: H) -> H:
-            place = _place_of(handler)
-            try:
-                compiled = (
-                    re.compile(expression, re.IGNORECASE)
-                    if isinstance(expression, str)
-                    else expression
-                )
-            except re.error as error:
-                raise HandlersError(
-                    f"{place}: pattern {expression!r} does not compile: {error}"
-                ) from error
-            return self._add(Pattern(compiled), handler, place)
-
-        return register
+        place = _caller()
+        try:
+            compiled = (
+                re.compile(expression, re.IGNORECASE) if isinstance(expression, str) else expression
+            )
+        except re.error as error:
+            raise HandlersError(
+                f"{place}: pattern {expression!r} does not compile: {error}"
+            ) from error
+        if not _is_text(getattr(compiled, "pattern", None)):
+            raise HandlersError(f'{place}: pattern needs its expression: @router.pattern("order")')
+        return self._register(Pattern(compiled))
 
     def to(self, number: str) -> Callable[[H], H]:
         """Route whatever is sent to this number of ours ("+14155550100", "whatsapp:+1...")."""
-
-        def register(handler: H) -> H:
-            place = _place_of(handler)
-            if callable(number) or not number.strip():
-                raise HandlersError(f'{place}: to needs a number: @router.to("+14155550100")')
-            return self._add(To(number.strip()), handler, place)
-
-        return register
+        if not _is_text(number) or not number.strip():
+            raise HandlersError(f'{_caller()}: to needs a number: @router.to("+14155550100")')
+        return self._register(To(number.strip()))
 
     def default(self, handler: H) -> H:
         """Route whatever no route before matched; the last route there can be."""
@@ -120,6 +107,9 @@ class Router:
             return None
         place, arguments = found
         return Choice(str(self._matchers[place]), self._handlers[place], arguments)
+
+    def _register(self, matcher: Matcher) -> Callable[[H], H]:
+        return lambda handler: self._add(matcher, handler, _place_of(handler))
 
     def _add(self, matcher: Matcher, handler: H, place: _Place) -> H:
         for earlier, reason in conflicts(matcher, self._matchers):
@@ -135,21 +125,37 @@ class Router:
 
 
 def _place_of(handler: object) -> _Place:
-    """Find where a handler is written."""
+    """Find where a handler is written, or where it is registered if it is no function."""
     if not callable(handler):
-        raise HandlersError(f"a route decorates a function, not {type(handler).__name__}")
+        raise HandlersError(
+            f"{_caller()}: a route decorates a function, not {type(handler).__name__}"
+        )
     code = getattr(inspect.unwrap(handler), "__code__", None)
-    if code is None:
-        return _Place(getattr(handler, "__module__", "?"), 0)
-    return _Place(code.co_filename, code.co_firstlineno)
+    return _Place(code.co_filename, code.co_firstlineno) if code else _caller()
+
+
+def _is_text(value: object) -> bool:
+    """Say whether it is a text: an author may forget a decorator's arguments, or quotes."""
+    return isinstance(value, str)
+
+
+def _caller() -> _Place:
+    """Find the line outside this file that is registering a route."""
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_code.co_filename == __file__:
+        frame = frame.f_back
+    return _Place(frame.f_code.co_filename, frame.f_lineno) if frame else _Place("?", 0)
 
 
 def _check_arguments(matcher: Matcher, handler: Handler, place: _Place) -> None:
-    """See that the handler can be called with a message and the pattern's groups."""
+    """See that the handler can be called with a message and the pattern's groups.
+
+    Looks at what will be called: a decorator may add arguments to what it wraps.
+    """
     groups = matcher.expression.groupindex if isinstance(matcher, Pattern) else {}
     name = getattr(handler, "__name__", repr(handler))
     try:
-        inspect.signature(handler).bind(None, **dict.fromkeys(groups))
+        inspect.signature(handler, follow_wrapped=False).bind(None, **dict.fromkeys(groups))
     except TypeError as error:
         takes = ", ".join(("message", *groups))
         raise HandlersError(f"{place}: {name} must take ({takes}): {error}") from error

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from traceback import extract_tb
-from typing import Protocol
+from typing import Protocol, cast
 
 import structlog
 
@@ -26,7 +26,7 @@ from service.errors import AccountRejected, CallbackIncomplete, CallbackTooLarge
 from service.model import Message
 from service.web import answers
 from service.web.answers import Answer, AsgiMessage, Receive, Scope, Send
-from service.web.limits import TokenBucket
+from service.web.limits import Deadlines, TokenBucket
 
 log = structlog.get_logger()
 
@@ -40,7 +40,7 @@ IN_FLIGHT_LIMIT = 1000
 
 TIMEOUT_S = 10.0
 """For reading the body and for the inbox together. Twilio gives up after 15 s; before that it
-should have had an answer that it can act upon. One timer, as a second one costs 5 us of CPU."""
+should have had an answer that it can act upon. Kept to a quarter, see `limits.Deadlines`."""
 
 RETRY_AFTER_S = 2
 """Said when we are full or failing ourselves; Redis's errors bring their own."""
@@ -109,6 +109,7 @@ class Door:
         self._body_limit_bytes = body_limit_bytes
         self._in_flight_limit = in_flight_limit
         self._timeout_s = timeout_s
+        self._deadlines = Deadlines(timeout_s)
         self._now = now
         # Apart, so that a flood of strangers' requests hides nothing that Twilio signed.
         self._strangers = TokenBucket(warnings_per_s)
@@ -151,19 +152,24 @@ class Door:
             self.counters.unsupported += 1
             return answers.UNSUPPORTED
         body = None if posted else b""
+        task = cast("asyncio.Task[object]", asyncio.current_task())
+        self._deadlines.begin(task)
         try:
-            async with asyncio.timeout(self._timeout_s):
+            if body is None:
+                body = await _read_body(receive, room)
                 if body is None:
-                    body = await _read_body(receive, room)
-                    if body is None:
-                        return None
-                pairs = forms.parse(body if posted else query)
-                return await self._decide(query, body, pairs, pairs if posted else (), signature)
-        except TimeoutError:
-            if body is not None:
+                    return None
+            pairs = forms.parse(body if posted else query)
+            return await self._decide(query, body, pairs, pairs if posted else (), signature)
+        except asyncio.CancelledError:
+            if not self._deadlines.end(task):
                 raise
+            if body is not None:
+                raise TimeoutError from None
             self.counters.too_slow += 1
             return answers.TOO_SLOW
+        finally:
+            self._deadlines.end(task)
 
     async def _decide(
         self, query: bytes, body: bytes, pairs: Pairs, signed: Pairs, signature: bytes | None

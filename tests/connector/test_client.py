@@ -305,14 +305,22 @@ async def test_a_connection_that_can_not_be_opened_in_time_means_nothing_was_sen
 
 async def test_no_free_connection_in_time_means_nothing_was_sent():
     """Replies behind a hanging connector would all be in doubt, though none of them left."""
-    async with misbehaving(hang) as url, connected(url, token="t", timeout_s=1) as connector:
+    arrived = []
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        arrived.append(await reader.readuntil(b"}"))
+        await hang(reader, writer)
+
+    async with misbehaving(take) as url, connected(url, token="t", timeout_s=1) as connector:
         answers = await asyncio.gather(
-            *(send(connector, outbound()) for _ in range(10)), return_exceptions=True
+            *(send(connector, outbound()) for _ in range(30)), return_exceptions=True
         )
 
     kinds = [type(answer) for answer in answers]
-    assert kinds.count(ConnectorUnanswered) == 8
-    assert kinds.count(ConnectorUnreachable) == 2
+    assert set(kinds) <= {ConnectorUnanswered, ConnectorUnreachable}
+    # What crosses the deadline may be called in doubt; what arrived may never be called unsent.
+    assert 8 <= len(arrived) <= kinds.count(ConnectorUnanswered)
+    assert kinds.count(ConnectorUnreachable) >= 10
 
 
 async def test_tls_that_fails_means_nothing_was_sent():

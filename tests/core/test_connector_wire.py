@@ -22,8 +22,20 @@ JSON = st.recursive(
         st.lists(inner)
         | st.dictionaries(
             st.sampled_from(
-                ["id", "sid", "token", "tags", "name", "disabled", "messages", "date_sent"]
-                + ["num_media", "message", "providerMessage", "requestId"]
+                [
+                    "id",
+                    "sid",
+                    "token",
+                    "tags",
+                    "name",
+                    "disabled",
+                    "messages",
+                    "date_sent",
+                    "num_media",
+                    "message",
+                    "providerMessage",
+                    "requestId",
+                ]
             ),
             inner,
         )
