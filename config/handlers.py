@@ -22,9 +22,9 @@ async def greet(message: Message) -> str:
     return "Hi! This is Parley. Text ECHO and some words, or ORDER A-1001."
 
 
-@router.pattern(r"^\s*echo\s+(?P<words>.+)")
+@router.pattern(r"(?s)^\s*echo\s+(?P<words>\S.*)")
 def echo(message: Message, words: str) -> str:
-    """Repeat the words. A plain `def` runs in a thread, so it may block."""
+    """Repeat the words, several lines too. A plain `def` runs in a thread, so it may block."""
     return words
 
 

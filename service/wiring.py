@@ -23,6 +23,7 @@ import uvloop
 
 from service.connector.client import MESSAGE_NAMES, Connector
 from service.connector.provisioning import INSTANCE_NAMES, Provisioner, Wanted
+from service.core.breaker import Breaker
 from service.core.retry import Schedule
 from service.core.sealing import Sealer
 from service.core.signature import Verifier
@@ -43,6 +44,7 @@ from service.store.inbox import Inbox
 from service.store.instances import Instances
 from service.store.layout import claim_partition_count
 from service.store.leases import Leases
+from service.store.pace import Pace
 from service.store.partition import PartitionStore
 from service.web.callbacks import Door
 from service.web.internal import Check, internal_app
@@ -285,6 +287,8 @@ class Service:
         sending = Sending(
             connector=connector,
             provisioned=provisioner.ready,
+            breaker=Breaker(),
+            pace=Pace(batch, rate) if (rate := settings.segments_per_second) else None,
             slots=asyncio.Semaphore(settings.send_concurrency),
             schedule=_schedule(settings, settings.send_attempts),
             in_doubt=settings.in_doubt,

@@ -17,7 +17,7 @@ from service.errors import (
     ConnectorUnanswered,
     ConnectorUnreachable,
 )
-from service.http1 import Client, NoAnswer, NotSent
+from service.http1 import Answer, Client, NoAnswer, NotSent
 from service.model import Conversation, Outbound
 
 CONNECT_TIMEOUT_S = 5.0
@@ -120,8 +120,15 @@ class Connector:
             }
         )
         answer = await self._instance("POST", MESSAGES, body, before_write)
+        try:
+            sid = wire.read_sid(_read(answer))
+        except ConnectorFailed:
+            # Success said in JSON, though damaged, is the connector's word; a page is not.
+            if "json" not in answer.headers.get("content-type", ""):
+                raise
+            sid = None
         # Accepted without a sid: it is out, so anything but an answer would send it again.
-        return wire.read_sid(answer) or f"unnamed-{outbound.reply_to}-{outbound.index}"
+        return sid or f"unnamed-{outbound.reply_to}-{outbound.index}"
 
     async def sent_to(self, conversation: Conversation, since: datetime) -> list[LoggedMessage]:
         """Read the log of messages to one number of theirs, newest first, back to `since`.
@@ -147,7 +154,7 @@ class Connector:
 
     async def _log_page(self, page: int) -> list[LoggedMessage]:
         query = urlencode({"page": page, "pageSize": LOG_PAGE})
-        rows = wire.read_log(await self._instance("GET", f"{MESSAGES}?{query}"))
+        rows = wire.read_log(_read(await self._instance("GET", f"{MESSAGES}?{query}")))
         if rows is None:
             raise ConnectorFailed("the message log was answered with something that is none")
         return rows
@@ -155,7 +162,8 @@ class Connector:
     async def _platform(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         raw = b"" if body is None else json.dumps(body).encode()
         secrets = (*self._secrets, *wire.secrets_of(body or {}))
-        return await self._request(method, path, self._platform_headers, raw, None, secrets=secrets)
+        headers = self._platform_headers
+        return _read(await self._request(method, path, headers, raw, None, secrets=secrets))
 
     async def _instance(
         self,
@@ -163,7 +171,7 @@ class Connector:
         path: str,
         body: bytes = b"",
         before_write: Callable[[], None] | None = None,
-    ) -> Any:
+    ) -> Answer:
         if self._instance_headers is None:
             raise ConnectorUnreachable("the instance is not provisioned yet")
         return await self._request(
@@ -187,7 +195,7 @@ class Connector:
         before_write: Callable[[], None] | None,
         *,
         secrets: Collection[str],
-    ) -> Any:
+    ) -> Answer:
         try:
             answer = await self._http.request(
                 method,
@@ -204,9 +212,17 @@ class Connector:
         if not 200 <= answer.status < 300:
             now = datetime.now(UTC)
             raise wire.read_error(answer.status, answer.headers, answer.body, now, secrets)
-        try:
-            return json.loads(answer.body) if answer.body else None
-        except ValueError as error:
-            # A sign-in or maintenance page: whether anything was done is as open as without it.
-            kind = answer.headers.get("content-type", "no content type")
-            raise ConnectorFailed(f"answered with something other than JSON ({kind})") from error
+        return answer
+
+
+def _read(answer: Answer) -> Any:
+    """Read an answer's JSON, None when it is empty.
+
+    Raises ConnectorFailed for anything else, such as a sign-in or maintenance page: whether
+        anything was done is as open as without an answer.
+    """
+    try:
+        return json.loads(answer.body) if answer.body else None
+    except ValueError as error:
+        kind = answer.headers.get("content-type", "no content type")
+        raise ConnectorFailed(f"answered with something other than JSON ({kind})") from error

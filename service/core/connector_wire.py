@@ -47,7 +47,7 @@ SECRET_ENTRIES = frozenset({f"{PREFIX}token"})
 class InstanceAnswer:
     """An instance as the platform describes it.
 
-    token: only in the answer to POST; "" where it was left out or masked.
+    token: "" where it was left out or masked, or could not stand in a header.
     """
 
     id: str
@@ -119,7 +119,7 @@ def read_instance(answer: Any) -> InstanceAnswer | None:
     token = str(answer.get("token") or "")
     return InstanceAnswer(
         id=str(answer["id"]),
-        token="" if set(token) <= {"*"} else token,
+        token=token if _is_token(token) else "",
         name=str(answer.get("name") or ""),
         tags=_read_tags(answer.get("tags")),
         disabled=answer.get("disabled") is True,
@@ -212,6 +212,10 @@ def _read_row(row: Mapping[str, Any]) -> LoggedMessage:
         date_sent=_read_date(text("date_sent", "DateSent", "sentTime")),
         num_media=_read_count(text("num_media", "NumMedia")),
     )
+
+
+def _is_token(text: str) -> bool:
+    return re.fullmatch(r"[!-~]+", text) is not None and set(text) != {"*"}
 
 
 def _read_count(text: str) -> int:

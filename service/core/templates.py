@@ -48,6 +48,13 @@ class Template:
             for number, line in enumerate(text.splitlines(), start=1)
             if "${" in PLACEHOLDER.sub("", line)
         ]
+        # A placeholder may hide from that, its "$" written as an escape of JSON.
+        problems = problems or [
+            f"{place}:1: unknown placeholder ${{{name}}}; there are {known}"
+            for part in _texts(body)
+            for name in PLACEHOLDER.findall(part)
+            if name not in names
+        ]
         if problems:
             raise SettingsError(problems)
         self._body = body

@@ -18,6 +18,9 @@ from service.handlers.router import Router
 MODULE_NAME = "parley_handlers"
 """What a handlers file is called once loaded, so that pickling and dataclasses find it again."""
 
+LIBRARIES = (Path(__file__).parents[1], Path(traceback.__file__).parent)
+"""Parley and the standard library: a wrong line of theirs was reached from one of the user's."""
+
 
 def load_router(target: str, base: Path) -> Router:
     """Load the router from a file or a module.
@@ -29,7 +32,8 @@ def load_router(target: str, base: Path) -> Router:
     if target.endswith(".py") or "/" in target:
         path = (base / target).resolve()
         return _router_of(_load_file(path), str(path))
-    return _router_of(_load_module(target), target)
+    module = _load_module(target)
+    return _router_of(module, getattr(module, "__file__", None) or target)
 
 
 def _load_file(path: Path) -> ModuleType:
@@ -49,7 +53,7 @@ def _load_file(path: Path) -> ModuleType:
         raise
     except BaseException as error:
         sys.modules.pop(MODULE_NAME, None)
-        raise _explain(error, str(path)) from error
+        raise _explain(error, str(path), MODULE_NAME) from error
     finally:
         # Neighbours are imported by now, or inside handlers later: those use absolute names.
         if folder in sys.path:
@@ -68,9 +72,9 @@ def _load_module(name: str) -> ModuleType:
             raise HandlersError(
                 f"{name}: there is no such module; set HANDLERS to a file or a module on PYTHONPATH"
             ) from error
-        raise _explain(error, name) from error
+        raise _explain(error, name, name) from error
     except BaseException as error:
-        raise _explain(error, name) from error
+        raise _explain(error, name, name) from error
 
 
 def _router_of(module: ModuleType, place: str) -> Router:
@@ -80,34 +84,48 @@ def _router_of(module: ModuleType, place: str) -> Router:
     routers = {id(value): value for value in vars(module).values() if isinstance(value, Router)}
     if len(routers) == 1:
         return next(iter(routers.values()))
-    wrong = "several routers and none of them is called" if routers else "no"
+    if routers:
+        raise HandlersError(
+            f"{place}:1: there are several routers; call the one that is meant `router`"
+        )
     raise HandlersError(
-        f"{place}:1: there is {wrong} `router`; begin with:  from service import Router"
+        f"{place}:1: there is no `router`; begin with:  from service import Router"
         "  and  router = Router()"
     )
 
 
-def _explain(error: BaseException, place: str) -> HandlersError:
-    """Turn what an import raised into one line: where, what, and the source line."""
+def _explain(error: BaseException, place: str, name: str) -> HandlersError:
+    """Turn what an import raised into one line: where, what, and the source line below it.
+
+    place: file or module, for want of a better one. name: what the imported module is called.
+    """
     if isinstance(error, KeyboardInterrupt):
         raise error
-    if isinstance(error, SyntaxError):
-        file, line, source = error.filename or place, error.lineno or 1, error.text or ""
-        what = f"{type(error).__name__}: {error.msg}"
-    else:
-        file, line, source = _frame_of(error.__traceback__, place)
-        what = f"{type(error).__name__}: {error}"
+    file, line, source = _frame_of(error.__traceback__, place, name)
+    said = str(error)
+    # Of code in a text, as given to eval(), the line that evaluates it is shown instead.
+    if isinstance(error, SyntaxError) and not (error.filename or "<").startswith("<"):
+        file, line, source = str(error.filename), error.lineno or 1, error.text or ""
+        said = error.msg
+    what = " ".join(f"{type(error).__name__}: {said}".split()).removesuffix(":")
     shown = f"\n    {source.strip()}" if source.strip() else ""
     return HandlersError(f"{file}:{line}: {what}{shown}")
 
 
-def _frame_of(trace: TracebackType | None, place: str) -> tuple[str, int, str]:
-    """Find the innermost line of the user's own code, libraries and import machinery aside."""
+def _frame_of(trace: TracebackType | None, place: str, name: str) -> tuple[str, int, str]:
+    """Find the innermost line of the user's own code, libraries and import machinery aside.
+
+    The imported module and its package are the user's wherever they are installed.
+    """
     found = place, 1, ""
-    for frame in traceback.extract_tb(trace):
-        library = "site-packages" in frame.filename or frame.filename.startswith("<")
-        ours = Path(frame.filename).is_relative_to(Path(__file__).parents[1])
-        standard = Path(frame.filename).is_relative_to(Path(traceback.__file__).parent)
-        if not (library or standard or (ours and frame.filename != place)):
-            found = frame.filename, frame.lineno or 1, frame.line or ""
+    package = name.partition(".")[0]
+    for (frame, _), summary in zip(
+        traceback.walk_tb(trace), traceback.extract_tb(trace), strict=True
+    ):
+        file = summary.filename
+        module = str(frame.f_globals.get("__name__", ""))
+        own = module == name or module.startswith(f"{package}.")
+        library = any(Path(file).is_relative_to(folder) for folder in LIBRARIES)
+        if own or not (library or "site-packages" in file or file.startswith("<")):
+            found = file, summary.lineno or 1, summary.line or ""
     return found

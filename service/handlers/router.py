@@ -155,7 +155,11 @@ def _check_arguments(matcher: Matcher, handler: Handler, place: _Place) -> None:
     groups = matcher.expression.groupindex if isinstance(matcher, Pattern) else {}
     name = getattr(handler, "__name__", repr(handler))
     try:
-        inspect.signature(handler, follow_wrapped=False).bind(None, **dict.fromkeys(groups))
+        signature = inspect.signature(handler, follow_wrapped=False)
+    except ValueError:
+        return  # Written in C, some functions don't tell what they take.
+    try:
+        signature.bind(None, **dict.fromkeys(groups))
     except TypeError as error:
         takes = ", ".join(("message", *groups))
         raise HandlersError(f"{place}: {name} must take ({takes}): {error}") from error

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
-from collections.abc import Awaitable, Sequence
+import re
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from functools import partial
 from typing import cast
 
@@ -21,6 +23,9 @@ log = structlog.get_logger()
 BODY_LIMIT = 1_600
 """Characters of one message, the most Twilio accepts (its error 21617)."""
 
+HALF = re.compile("[\ud800-\udfff]")
+"""Half of a character, a lone surrogate: it has no UTF-8, so it can be neither stored nor sent."""
+
 
 async def run_handler(
     choice: Choice, message: Message, executor: Executor, timeout_s: float
@@ -33,27 +38,74 @@ async def run_handler(
         thread, which can't be stopped, is waited for, so that no second one starts beside it.
     """
     call = partial(choice.handler, message, **choice.arguments)
-    work: asyncio.Future[object]
-    if inspect.iscoroutinefunction(inspect.unwrap(choice.handler)):
-        work = asyncio.ensure_future(cast("Awaitable[object]", call()))
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout_s
+    context = contextvars.copy_context()
+    work: asyncio.Future[_Outcome]
+    if inspect.iscoroutinefunction(choice.handler):
+        work = loop.create_task(_await(call), context=context)
     else:
-        context = contextvars.copy_context()
-        work = asyncio.get_running_loop().run_in_executor(executor, context.run, call)
+        work = loop.run_in_executor(executor, context.run, _call, call)
+    outcome = await _finish(work, choice, deadline, timeout_s)
+    if inspect.isawaitable(outcome):
+        # From a callable object, or a `def` that a decorator put around an `async def`.
+        work = loop.create_task(_await(partial(_same, outcome)), context=context)
+        outcome = await _finish(work, choice, deadline, timeout_s)
+    return _read(choice, outcome)
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What a handler returned or raised.
+
+    Held as a value: as an exception, SystemExit would end the event loop, and StopIteration is
+    more than a future can hold.
+    """
+
+    value: object = None
+    error: BaseException | None = None
+
+
+def _call(call: Callable[[], object]) -> _Outcome:
     try:
-        done, _ = await asyncio.wait((work,), timeout=timeout_s)
+        return _Outcome(call())
+    except BaseException as error:  # noqa: BLE001  (a handler may raise anything, SystemExit too)
+        return _Outcome(error=error)
+
+
+async def _await(call: Callable[[], object]) -> _Outcome:
+    try:
+        return _Outcome(await cast("Awaitable[object]", call()))
+    except KeyboardInterrupt:
+        raise  # Ctrl+C, which reached the loop while the handler happened to run.
+    except BaseException as error:  # noqa: BLE001  (as above)
+        return _Outcome(error=error)
+
+
+def _same(value: object) -> object:
+    return value
+
+
+async def _finish(
+    work: asyncio.Future[_Outcome], choice: Choice, deadline: float, timeout_s: float
+) -> object:
+    """Wait for a handler until `deadline`, of the loop's clock, and return what it returned."""
+    remaining_s = deadline - asyncio.get_running_loop().time()
+    try:
+        done, _ = await asyncio.wait((work,), timeout=max(remaining_s, 0))
         if not done:
             await _end(work, choice, timeout_s)
             raise HandlerTimedOut(f"{choice.route}: took longer than {timeout_s:g} s")
     except asyncio.CancelledError:
         await _end(work, choice, timeout_s)
         raise
-    error = work.exception() if not work.cancelled() else asyncio.CancelledError()
-    if error is not None:
-        raise HandlerFailed(f"{choice.route}: {describe(error)}") from error
-    return _read(choice, work.result())
+    outcome = work.result()
+    if outcome.error is not None:
+        raise HandlerFailed(f"{choice.route}: {describe(outcome.error)}") from outcome.error
+    return outcome.value
 
 
-async def _end(work: asyncio.Future[object], choice: Choice, timeout_s: float) -> None:
+async def _end(work: asyncio.Future[_Outcome], choice: Choice, timeout_s: float) -> None:
     """Cancel a handler and wait until it has really ended."""
     while not work.done():
         if isinstance(work, asyncio.Task):
@@ -63,7 +115,9 @@ async def _end(work: asyncio.Future[object], choice: Choice, timeout_s: float) -
         if not work.done():
             log.warning("a handler is still running after its time", route=choice.route)
     if not work.cancelled():
-        work.exception()  # Looked at, so that asyncio does not report it a second time.
+        late = work.result().value
+        if inspect.iscoroutine(late):
+            late.close()  # Never begun; asyncio would report that nobody awaited it.
 
 
 def _read(choice: Choice, outcome: object) -> tuple[Reply, ...]:
@@ -79,12 +133,23 @@ def _reply(choice: Choice, part: object) -> Reply:
             f"{choice.route}: returned {type(part).__name__}; "
             "return None, a str, a Reply or a list of them"
         )
+    if not _are_texts([reply.body]) or not _are_texts(reply.media):
+        raise HandlerMisbehaved(
+            f"{choice.route}: returned a Reply whose body or media are no whole texts; "
+            'write Reply("text", media=("https://...",))'
+        )
     if len(reply.body) > BODY_LIMIT:
         raise HandlerMisbehaved(
             f"{choice.route}: returned {len(reply.body)} characters, Twilio takes {BODY_LIMIT}; "
             "return a list of shorter texts"
         )
     return reply
+
+
+def _are_texts(values: object) -> bool:
+    return isinstance(values, list | tuple) and all(
+        isinstance(value, str) and not HALF.search(value) for value in values
+    )
 
 
 def describe(error: BaseException) -> str:

@@ -72,9 +72,7 @@ class Instances:
         holder = token_hex(8)
         with translated():
             # Polled: its holder may be another machine, and may have died.
-            while not await self._client.set(  # noqa: ASYNC110
-                INSTANCE_LOCK, holder, nx=True, px=LOCK_TTL_MS
-            ):
+            while not await self._client.set(INSTANCE_LOCK, holder, nx=True, px=LOCK_TTL_MS):
                 await asyncio.sleep(LOCK_POLL_S)
         try:
             yield

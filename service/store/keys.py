@@ -14,6 +14,7 @@
     parley:{p07}:sent:<sid>      string   the reply with this connector sid, expires
 
     parley:{workers}:alive       zset     worker id -> ms until which it counts as alive
+    parley:{<our number>}:pace   string   end of the last turn to send given out, us since the epoch
     parley:{instance}:record     hash     our connector instance, token sealed
     parley:{instance}:lock       string   one provisioner at a time, expires
     parley:{layout}:partitions   string   partition count this Redis was laid out with
@@ -31,6 +32,11 @@ WORKERS = "parley:{workers}:alive"
 INSTANCE = "parley:{instance}:record"
 INSTANCE_LOCK = "parley:{instance}:lock"
 PARTITION_COUNT = "parley:{layout}:partitions"
+
+
+def pace(number: str) -> str:
+    """Key of the pace one of our numbers sends at."""
+    return f"parley:{{{number}}}:pace"
 
 
 @dataclass(frozen=True, slots=True, init=False)

@@ -17,7 +17,7 @@ from service.model import EntryId, Message, Outbound, Partition
 from service.store.batch import Batch
 from service.store.connection import translated
 from service.store.keys import PartitionKeys
-from service.store.scripts import BEGIN, BURY, MARK, RESCHEDULE, SENT, SETTLE, Script
+from service.store.scripts import ABANDON, BEGIN, BURY, MARK, RESCHEDULE, SENT, SETTLE, Script
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -105,6 +105,11 @@ class PartitionStore:
         keys = self._keys
         answer = await self._commit(BEGIN, (keys.lease, keys.inbox, keys.inbox_tries), (entry,))
         return None if answer == b"gone" else int(answer)
+
+    async def abandon(self, entry: EntryId) -> None:
+        """Take back an attempt that we cut short ourselves."""
+        keys = self._keys
+        await self._commit(ABANDON, (keys.lease, keys.inbox_tries), (entry,))
 
     async def settle(
         self, entry: EntryId, replies: Sequence[Outbound], *, mark_ms: int | None

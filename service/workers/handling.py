@@ -125,6 +125,10 @@ class Handler:
                 replies = await run_handler(
                     choice, message, self._handling.executor, self._handling.timeout_s
                 )
+            except asyncio.CancelledError:
+                # A stop or a hand-over: no fault of the message, and no attempt of its own.
+                await self._store.abandon(item.entry)
+                raise
             except HandlerError as error:
                 log.warning(
                     "handler failed",

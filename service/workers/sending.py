@@ -11,17 +11,29 @@ from typing import Literal, Protocol
 
 import structlog
 
+from service.core.breaker import Breaker
 from service.core.delivery import CLOCK_SLACK, Logged, Verdict, candidates, judge
 from service.core.entries import EntryUnreadable
 from service.core.masking import mask_number
 from service.core.retry import Schedule
-from service.errors import ConnectorError
+from service.core.segments import count_segments
+from service.errors import (
+    ConnectorError,
+    ConnectorFailed,
+    ConnectorThrottled,
+    ConnectorUnanswered,
+    ConnectorUnreachable,
+)
 from service.model import Conversation, EntryId, Outbound
+from service.store.pace import Pace
 from service.store.partition import Backlog, Later, PartitionStore
 from service.workers.clock import now_ms, sleep_until
 from service.workers.lanes import Lanes
 
 log = structlog.get_logger()
+
+THROTTLED_S = 1.0
+"""Pause after a 429 that does not say how long."""
 
 OUTBOX_LIMIT = 1_000
 """Replies of one partition that may wait before its handlers pause."""
@@ -45,12 +57,15 @@ class Sending:
     """How a process sends; shared by all of its partitions.
 
     provisioned: set while there is an instance to send through. slots: bounds POSTs at once.
+    breaker: leaves an ailing connector alone. pace: limits each number's rate, None for no limit.
     schedule: retries of a reply. in_doubt: what happens to a reply in doubt when the connector's
         log can't be asked: "hold" makes it a dead letter, "resend" sends it again.
     """
 
     connector: SendingConnector
     provisioned: asyncio.Event
+    breaker: Breaker
+    pace: Pace | None
     slots: asyncio.Semaphore
     schedule: Schedule
     in_doubt: Literal["hold", "resend"]
@@ -115,6 +130,8 @@ class Sender:
         """Tell whether a reply settled now would be POSTed at once."""
         return (
             self._sending.provisioned.is_set()
+            and self._sending.pace is None
+            and self._sending.breaker.closed
             and self.lanes.idle(conversation)
             and not self._sending.slots.locked()
         )
@@ -132,13 +149,43 @@ class Sender:
         while True:
             await sleep_until(item.next_ms)
             await self._sending.provisioned.wait()
-            async with self._sending.slots:
-                done = await self._attempt(conversation, item)
+            while wait_ms := self._sending.breaker.wait_ms(now_ms()):
+                await asyncio.sleep(wait_ms / 1000)
+            try:
+                if item.marked_ms is None:
+                    await self._turn(item.outbound)
+                async with self._sending.slots:
+                    done = await self._attempt(conversation, item)
+            except BaseException:
+                self._sending.breaker.gave_up()
+                raise
             if done:
                 break
         # `pending` counts this item until it returns.
         if self.lanes.pending <= OUTBOX_LIMIT:
             self._below_limit.set()
+
+    async def _turn(self, outbound: Outbound) -> None:
+        """Wait for the number's turn, where its rate is limited."""
+        pace = self._sending.pace
+        if pace is None:
+            return
+        parts = count_segments(outbound.reply.body).parts
+        while (wait_s := await pace.turn(outbound.conversation.ours, parts)) is None:
+            # Spread, so that not everybody asks at once again.
+            await asyncio.sleep(random.uniform(0.2, 1))  # noqa: S311
+        await asyncio.sleep(wait_s)
+
+    def _report(self, error: ConnectorError) -> None:
+        """Tell the breaker of a failure."""
+        breaker = self._sending.breaker
+        if isinstance(error, ConnectorThrottled):
+            breaker.paused(now_ms(), error.retry_after_s or THROTTLED_S)
+        elif isinstance(error, ConnectorUnreachable | ConnectorUnanswered | ConnectorFailed):
+            if breaker.failed(now_ms(), random.random()):  # noqa: S311  (jitter)
+                log.error("the connector is ailing; replies wait", error=str(error))
+        else:
+            breaker.succeeded()  # It refuses, so it works.
 
     async def _attempt(self, conversation: Conversation, item: _Waiting) -> bool:
         """Bring one reply a step further; True when it is done with."""
@@ -155,7 +202,9 @@ class Sender:
         try:
             sid = await self._sending.connector.send(item.outbound, self._check_lease)
         except ConnectorError as error:
+            self._report(error)
             return await self._failed_post(item, error, begun_ms)
+        self._sending.breaker.succeeded()
         await self._store.sent(item.entry, item.outbound, sid)
         return True
 
@@ -171,7 +220,9 @@ class Sender:
         try:
             logged = await self._sending.connector.sent_to(conversation, marked_at - CLOCK_SLACK)
         except ConnectorError as error:
+            self._report(error)
             return await self._log_unavailable(item, error)
+        self._sending.breaker.succeeded()
         sids = candidates(item.outbound, marked_at, logged)
         known = await self._store.known_sids(sids)
         mine = next((sid for sid in sids if sid not in known), None)

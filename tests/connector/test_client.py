@@ -256,6 +256,15 @@ async def test_a_reply_accepted_without_a_sid_counts_as_sent(platform):
         assert await send(connector, outbound()) == "unnamed-SM1-0"
 
 
+async def test_a_damaged_success_counts_as_sent(platform):
+    """It is out, whatever became of the answer's last byte: holding it back helps nobody."""
+    platform.overrides.append(
+        web.Response(text='{"sid": "SM1234567"', content_type="application/json")
+    )
+    async with connected(platform.url, token="t") as connector:
+        assert await send(connector, outbound()) == "unnamed-SM1-0"
+
+
 async def test_nothing_is_sent_before_there_is_a_token(platform):
     """The connector would take replies for an attack with a wrong token."""
     async with connected(platform.url) as connector:

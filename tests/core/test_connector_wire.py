@@ -156,6 +156,11 @@ def test_a_callback_url_that_is_none_is_refused(url: str) -> None:
             wire.InstanceAnswer("1", "", "", (), disabled=False),
             id="a masked token is none",
         ),
+        pytest.param(
+            {"id": 1, "token": "a\r\nHost: b"},
+            wire.InstanceAnswer("1", "", "", (), disabled=False),
+            id="a token that would break the header is none",
+        ),
         pytest.param({}, None, id="nothing in it"),
         pytest.param([], None, id="a list"),
         pytest.param(None, None, id="nothing at all"),

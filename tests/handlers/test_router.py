@@ -1,3 +1,4 @@
+# ruff: noqa: ARG005  (these handlers are looked at, seldom called)
 """Registering handlers, and everything that can be wrong with one."""
 
 from __future__ import annotations

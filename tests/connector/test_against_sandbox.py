@@ -1,0 +1,121 @@
+"""The connector and the sandbox hold each other to the documentation: neither knows the other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from service.connector.client import Connector
+from service.connector.provisioning import Provisioner
+from service.core.delivery import candidates
+from service.core.sealing import Sealer
+from service.errors import ConnectorForbidden, ConnectorRefused
+from service.model import Conversation
+from service.sandbox.app import SandboxConfig, sandbox_app
+from service.serving import AppServer, listen
+from service.store.connection import connect
+from service.store.instances import Instances
+from tests.connector.pieces import (
+    BASE,
+    ORGANIZATION,
+    OURS,
+    THEIRS,
+    USER,
+    connected,
+    outbound,
+    wanted,
+)
+
+pytestmark = pytest.mark.anyio
+
+SEALER = Sealer(["a secret key of thirty-two characters"])
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[str]:
+    """A sandbox of the test's own; its base URL."""
+    listener = listen("127.0.0.1", 0, "PORT")
+    stop = asyncio.Event()
+    app = sandbox_app(SandboxConfig(user_secret=USER, organization_secret=ORGANIZATION))
+    running = asyncio.create_task(AppServer(app, listener, stop_s=1).run_until(stop))
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}{BASE}"
+    stop.set()
+    await running
+
+
+@pytest.fixture
+async def store(redis_server: str) -> AsyncIterator[Instances]:
+    """The real store, empty."""
+    client = connect(redis_server)
+    yield Instances(client, SEALER)
+    await client.aclose()
+
+
+async def provisioned(connector: Connector, store: Instances, **changes: str) -> str:
+    """Provision and use the token; returns the instance's id."""
+    instance = await Provisioner(connector, store, SEALER, wanted(**changes)).ensure()
+    connector.use_token(instance.token)
+    return instance.id
+
+
+async def test_an_instance_is_created_used_again_and_updated(sandbox, store):
+    """The demo would start without an instance, or with another one each time."""
+    async with connected(sandbox) as connector:
+        first = await provisioned(connector, store)
+        again = await provisioned(connector, store)
+        moved = await provisioned(connector, store, CALLBACK_URL="http://127.0.0.1:9/callbacks")
+        found = await connector.find_instances("parley")
+
+    assert first == again == moved
+    assert [each.id for each in found] == [first]
+
+
+async def test_a_deleted_instance_is_created_anew_and_its_token_refused(sandbox, store):
+    """Replies would be refused for ever after somebody tidied up at the connector."""
+    async with connected(sandbox) as connector:
+        first = await provisioned(connector, store)
+        await connector.delete_instance(first)
+        with pytest.raises(ConnectorForbidden):
+            await connector.send(outbound(), lambda: None)
+        second = await provisioned(connector, store)
+        sid = await connector.send(outbound(), lambda: None)
+
+    assert second != first
+    assert sid.startswith("SM")
+
+
+async def test_a_reply_in_doubt_is_found_in_the_log_and_one_that_was_not_sent_is_not(
+    sandbox, store
+):
+    """A reply would go out twice, or not at all."""
+    sent, unsent = outbound("sent 👋"), outbound("never sent")
+    marked_at = datetime.now(UTC)
+    async with connected(sandbox) as connector:
+        await provisioned(connector, store)
+        sid = await connector.send(sent, lambda: None)
+        log = await connector.sent_to(Conversation(OURS, THEIRS), marked_at - timedelta(minutes=2))
+
+    assert candidates(sent, marked_at, log) == (sid,)
+    assert candidates(unsent, marked_at, log) == ()
+
+
+async def test_what_twilio_refuses_is_refused_with_its_words(sandbox, store):
+    """The reply would be repeated for ever."""
+    async with connected(sandbox) as connector:
+        await provisioned(connector, store)
+        with pytest.raises(ConnectorRefused) as caught:
+            await connector.send(outbound("x" * 1601), lambda: None)
+
+    assert caught.value.status == 400
+    assert "21617" in (caught.value.provider_message or "")
+    assert caught.value.request_id
+
+
+async def test_ping_answers_for_a_working_instance(sandbox, store):
+    """A check of the instance would always say it is broken."""
+    async with connected(sandbox) as connector:
+        await provisioned(connector, store)
+        await connector.ping()
