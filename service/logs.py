@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 def set_up_logs(form: Literal["auto", "console", "json"], level: str) -> None:
     """Send structlog's and the libraries' events to standard error.
 
+    Tracebacks come without the values of variables, which may be secrets or people's texts.
+
     form: "auto" is "console" on a terminal and "json" elsewhere. level: the least one shown;
         of libraries never less than a warning.
     """
@@ -25,9 +27,20 @@ def set_up_logs(form: Literal["auto", "console", "json"], level: str) -> None:
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if console else "iso", utc=not console),
     ]
     last: list[Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0)]
+        [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(),
+                pad_event_to=0,
+                exception_formatter=structlog.dev.plain_traceback,
+            )
+        ]
         if console
-        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        else [
+            structlog.processors.ExceptionRenderer(
+                structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+            ),
+            structlog.processors.JSONRenderer(),
+        ]
     )
     least = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
