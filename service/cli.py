@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from service import cli_dead
 from service.errors import HandlersError, ParleyError, SettingsError, StoreMismatch
 
 app = typer.Typer(
@@ -26,6 +27,9 @@ app = typer.Typer(
 
 OPERATOR_MUST_MEND = 2
 """Exit status of a start that fails the same way until somebody changes something."""
+
+
+app.add_typer(cli_dead.app, name="dead")
 
 
 class Role(StrEnum):

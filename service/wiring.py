@@ -11,8 +11,9 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, Literal
@@ -123,6 +124,34 @@ def serve(
         service = Service(settings, role, redis_url, router)
         return uvloop.run(service.run(public, internal, stop_with_stdin=stop_with_stdin))
     finally:
+        if embedded is not None:
+            embedded.stop()
+
+
+@asynccontextmanager
+async def open_store(settings: Settings) -> AsyncIterator[tuple[Redis, Batch]]:
+    """Open the deployment's Redis for a command.
+
+    Without REDIS_URL that is the embedded one: the running service's, or, if none runs, one
+    started for the time being. Raises SettingsError, StoreUnavailable, StoreMismatch.
+    """
+    embedded = None
+    url = settings.redis_url.get_secret_value() if settings.redis_url else ""
+    if not url:
+        embedded = EmbeddedRedis(settings.data_dir, settings.config_dir / "redis.conf")
+        url = embedded.url
+        if embedded.answers():
+            embedded = None
+        else:
+            embedded.start()
+    client = connect(url)
+    batch = Batch(client)
+    try:
+        await claim_partition_count(client, settings.partitions)
+        yield client, batch
+    finally:
+        await batch.aclose()
+        await client.aclose()
         if embedded is not None:
             embedded.stop()
 

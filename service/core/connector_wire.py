@@ -42,6 +42,9 @@ CALLBACK_URL = f"{PREFIX}callback.url"
 SECRET_ENTRIES = frozenset({f"{PREFIX}token"})
 """Configuration entries whose values are never shown."""
 
+LONGEST_PAUSE_S = 3_600.0
+"""A Retry-After beyond it counts as this: a date gone wrong must not hold a reply for years."""
+
 
 @dataclass(frozen=True, slots=True)
 class InstanceAnswer:
@@ -146,9 +149,9 @@ def read_log(answer: Any) -> list[LoggedMessage] | None:
     An empty page says that nothing was sent: what can't be read must not look like one.
     """
     rows = answer.get("messages") if isinstance(answer, dict) else answer
-    if not isinstance(rows, list):
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         return None
-    return [_read_row(row) for row in rows if isinstance(row, dict)]
+    return [_read_row(row) for row in rows]
 
 
 def read_error(
@@ -166,7 +169,7 @@ def read_error(
     answer = _json_object(body)
     provider = answer.get("providerMessage")
     if isinstance(provider, dict | list):
-        provider = json.dumps(provider)
+        provider = json.dumps(provider, ensure_ascii=False)
     message = answer.get("message")
     return _kind(status)(
         _discreet(str(message), secrets) if message else _unread(status, headers),
@@ -191,7 +194,8 @@ def twilio_code(error: ConnectorError) -> int | None:
 def _kind(status: int) -> type[ConnectorError]:
     if status == 429:
         return ConnectorThrottled
-    if status == 408 or status >= 500:
+    if status < 400 or status == 408 or status >= 500:
+        # Below 400 is a redirect, of a gateway's sign-in or maintenance page: it passes.
         return ConnectorFailed
     if status in {401, 403, 404}:
         return ConnectorForbidden
@@ -227,7 +231,7 @@ def _read_date(text: str) -> datetime | None:
     for parse in (parsedate_to_datetime, datetime.fromisoformat):
         try:
             found = parse(text)
-        except ValueError:
+        except (ValueError, OverflowError):
             continue
         return found if found.tzinfo else found.replace(tzinfo=UTC)
     return None
@@ -242,16 +246,16 @@ def _read_tags(tags: Any) -> tuple[str, ...]:
 def _retry_after(header: str | None, now: datetime) -> float | None:
     if not header:
         return None
-    if re.fullmatch(r"\d+(\.\d+)?", header.strip()):
-        return float(header)
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", header.strip()):
+        return min(float(header), LONGEST_PAUSE_S)
     date = _read_date(header)
-    return max(0.0, (date - now).total_seconds()) if date else None
+    return min(max(0.0, (date - now).total_seconds()), LONGEST_PAUSE_S) if date else None
 
 
 def _json_object(body: bytes) -> Mapping[str, Any]:
     try:
         answer = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return answer if isinstance(answer, dict) else {}
 
@@ -271,7 +275,8 @@ def _unread(status: int, headers: Mapping[str, str]) -> str:
 
 
 def _discreet(text: str, secrets: Collection[str]) -> str:
-    for secret in filter(None, secrets):
+    # The longest first: a secret may be the beginning of another.
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
         text = text.replace(secret, MASK)
     return re.sub(r"\+\d{7,15}", lambda found: mask_number(found[0]), text)
 

@@ -61,7 +61,7 @@ class EmbeddedRedis:
         self.binary = find_server()
         self._prepare_folder()
         self._lock = _lock(self._folder / "parley.lock")
-        if self._answers():
+        if self.answers():
             log.warning(
                 "embedded Redis was still running and is taken over", folder=str(self._folder)
             )
@@ -120,7 +120,8 @@ class EmbeddedRedis:
                 ]
             )
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Tell whether a server is running in the folder, whoever started it."""
         if not self.socket.exists():
             return False
         try:

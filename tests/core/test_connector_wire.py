@@ -1,9 +1,9 @@
-"""What Open Connectors says, in every form its documentation shows."""
+"""What we send to Open Connectors and what its answers mean."""
 
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -12,310 +12,538 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.core import connector_wire as wire
-from service.errors import ConnectorError, ConnectorFailed, ConnectorThrottled
+from service.core.connector_wire import InstanceAnswer, LoggedMessage
+from service.errors import (
+    ConnectorError,
+    ConnectorFailed,
+    ConnectorForbidden,
+    ConnectorRefused,
+    ConnectorThrottled,
+)
 
-NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 CONFIG = Path(__file__).parents[2] / "config"
+NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
+TOKEN = "cuED0/DezalhhzK2OtO6kMP7NvPnMyNcRDZc="
+ANSWER: dict[str, Any] = {
+    "id": 1234,
+    "name": "Test",
+    "token": TOKEN,
+    "element": {"id": 7, "name": "Twilio SMS", "key": "twilio"},
+    "provisionInteractions": [],
+    "valid": True,
+    "disabled": False,
+    "tags": ["parley"],
+}
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda inner: (
-        st.lists(inner)
+        st.lists(inner, max_size=4)
         | st.dictionaries(
-            st.sampled_from(
-                [
-                    "id",
-                    "sid",
-                    "token",
-                    "tags",
-                    "name",
-                    "disabled",
-                    "messages",
-                    "date_sent",
-                    "num_media",
-                    "message",
-                    "providerMessage",
-                    "requestId",
-                ]
+            st.text()
+            | st.sampled_from(
+                ["id", "sid", "token", "tags", "name", "message", "messages", "date_sent"]
+                + ["num_media", "providerMessage", "requestId"]
             ),
             inner,
+            max_size=5,
         )
     ),
+    max_leaves=20,
 )
-
-
-def read_error(status: int, body: Any, **headers: str) -> ConnectorError:
-    """Read an error answer."""
-    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return wire.read_error(status, named, raw, NOW)
-
-
-def body(**changes: Any) -> dict[str, Any]:
-    """The body of POST /instances, complete unless changed; None leaves an entry out."""
-    configuration = {
-        f"messaging.sms.twilio.{name}": value
-        for name, value in {
-            "protocol": "sms",
-            "account": "AC1",
-            "sender": "+1",
-            "token": "t",
-            "callback.url": "https://sms.example.com/callbacks/twilio",
-            **changes,
-        }.items()
-        if value is not None
-    }
-    return {"element": {"key": "twilio"}, "configuration": configuration, "name": "parley"}
-
-
-def test_the_shipped_instance_is_what_open_connectors_documents() -> None:
-    """The connector would refuse it."""
-    assert json.loads((CONFIG / "instance.json").read_text()) == {
-        "element": {"key": "twilio"},
-        "configuration": {
-            "messaging.sms.twilio.protocol": "sms",
-            "messaging.sms.twilio.account": "${TWILIO_ACCOUNT_SID}",
-            "messaging.sms.twilio.sender": "${TWILIO_SENDER}",
-            "messaging.sms.twilio.token": "${TWILIO_AUTH_TOKEN}",
-            "messaging.sms.twilio.callback.url": "${CALLBACK_URL}",
-        },
-        "tags": ["${INSTANCE_TAG}"],
-        "name": "${INSTANCE_NAME}",
-    }
-
-
-def test_authorization_is_written_as_documented() -> None:
-    """Every request would be a 401."""
-    assert wire.authorization("u", "o") == "User u, Organization o"
-    assert wire.authorization("u", "o", "t") == "User u, Organization o, Element t"
 
 
 @pytest.mark.parametrize(
-    ("entry", "value", "problem"),
+    ("token", "header"),
     [
-        ("protocol", "", 'messaging.sms.twilio.protocol, "sms"'),
-        ("account", None, "messaging.sms.twilio.account (setting TWILIO_ACCOUNT_SID)"),
-        ("sender", "  ", "messaging.sms.twilio.sender (setting TWILIO_SENDER)"),
-        ("token", "", "messaging.sms.twilio.token (setting TWILIO_AUTH_TOKEN)"),
-        ("callback.url", "\n", "messaging.sms.twilio.callback.url (setting PUBLIC_URL)"),
+        pytest.param(None, "User u, Organization o", id="the platform"),
+        pytest.param("t", "User u, Organization o, Element t", id="an instance"),
     ],
 )
-def test_a_missing_entry_is_named_with_its_setting(entry, value, problem) -> None:
-    """The operator would have to guess from the connector's error."""
-    assert wire.missing_entries(body(**{entry: value})) == [problem]
+def test_the_authorization_is_as_documented(token: str | None, header: str) -> None:
+    """Every request is answered 401."""
+    assert wire.authorization("u", "o", token) == header
+
+
+def complete() -> dict[str, Any]:
+    """Read the body of POST /instances that ships."""
+    body: dict[str, Any] = json.loads((CONFIG / "instance.json").read_text(encoding="utf-8"))
+    return body
+
+
+def test_the_instance_body_that_ships_lacks_nothing() -> None:
+    """A fresh installation can't provision."""
+    assert wire.missing_entries(complete()) == []
 
 
 @pytest.mark.parametrize(
-    ("wanted", "count"),
+    ("entry", "named"),
     [
-        pytest.param(body(), 0, id="complete"),
-        pytest.param({}, 7, id="empty"),
-        pytest.param({"element": "twilio", "configuration": [], "name": 1}, 6, id="other types"),
+        ("protocol", 'messaging.sms.twilio.protocol, "sms"'),
+        ("account", "messaging.sms.twilio.account (setting TWILIO_ACCOUNT_SID)"),
+        ("sender", "messaging.sms.twilio.sender (setting TWILIO_SENDER)"),
+        ("token", "messaging.sms.twilio.token (setting TWILIO_AUTH_TOKEN)"),
+        ("callback.url", "messaging.sms.twilio.callback.url (setting PUBLIC_URL)"),
+    ],
+    ids=lambda value: value.partition(" ")[0],
+)
+@pytest.mark.parametrize("value", [None, "", "  ", 0], ids=["null", "empty", "blank", "zero"])
+def test_a_required_entry_that_is_missing_is_named_with_its_setting(
+    entry: str, named: str, value: Any
+) -> None:
+    """The operator only learns from the connector that something is missing, and not what to set."""
+    body = complete()
+    body["configuration"][f"messaging.sms.twilio.{entry}"] = value
+    assert wire.missing_entries(body) == [named]
+    del body["configuration"][f"messaging.sms.twilio.{entry}"]
+    assert wire.missing_entries(body) == [named]
+
+
+@pytest.mark.parametrize(
+    ("body", "count"),
+    [
+        pytest.param({}, 7, id="nothing"),
+        pytest.param({"name": "", "element": {}, "configuration": {}}, 7, id="empty parts"),
+        pytest.param({"name": "x", "element": "twilio", "configuration": []}, 6, id="other shapes"),
+        pytest.param(complete() | {"element": {"key": ""}}, 1, id="no element key"),
+        pytest.param(complete() | {"name": None}, 1, id="no name"),
     ],
 )
-def test_every_missing_entry_is_named_at_once(wanted: dict[str, Any], count: int) -> None:
-    """The operator would mend them one start at a time, or see a crash."""
-    assert len(wire.missing_entries(wanted)) == count
+def test_everything_missing_is_named_at_once(body: dict[str, Any], count: int) -> None:
+    """The operator mends one entry per start, or sees a traceback for a file of another shape."""
+    assert len(wire.missing_entries(body)) == count
+
+
+@pytest.mark.parametrize(
+    ("body", "secrets"),
+    [
+        ({"configuration": {"messaging.sms.twilio.token": "t", "x": "y"}}, ["t"]),
+        ({"configuration": {}}, []),
+        ({"configuration": None}, []),
+        ({}, []),
+    ],
+    ids=["the auth token", "none", "null", "nothing"],
+)
+def test_the_secrets_of_a_body_are_known(body: dict[str, Any], secrets: list[str]) -> None:
+    """The Twilio token turns up in an error that quotes the request."""
+    assert wire.secrets_of(body) == secrets
 
 
 @pytest.mark.parametrize(
     ("url", "cleaned"),
     [
-        ("https://www.mycoolapp.com/auth\n", "https://www.mycoolapp.com/auth"),
-        ("https://www.mycool\n  app.com/auth", "https://www.mycoolapp.com/auth"),
-        ("https://a.example:8443/x#rc=5&rp=all", "https://a.example:8443/x#rc=5&rp=all"),
-        ("http://127.0.0.1:8080/callbacks/twilio", "http://127.0.0.1:8080/callbacks/twilio"),
+        pytest.param("https://a.example/x?y=1", "https://a.example/x?y=1", id="as it is"),
+        pytest.param(
+            "https://www.mycoolapp.com/auth\n", "https://www.mycoolapp.com/auth", id="a newline"
+        ),
+        pytest.param(
+            " https://a.example/\r\n\tlong\u00a0er ", "https://a.example/longer", id="all"
+        ),
+        pytest.param("http://[::1]:8080/x", "http://[::1]:8080/x", id="an IPv6 host"),
     ],
 )
-def test_a_copied_callback_url_loses_its_newlines(url: str, cleaned: str) -> None:
-    """The documentation's sample, copied as it stands, would register an address that is none."""
+def test_blanks_of_copied_documentation_leave_a_callback_url(url: str, cleaned: str) -> None:
+    """Twilio calls an address that does not exist."""
     assert wire.clean_callback_url(url) == cleaned
 
 
-@pytest.mark.parametrize("url", ["", "sms.example.com", "https://", "ftp://a/", "https://[::1/"])
-def test_a_callback_url_that_is_none_is_refused(url: str) -> None:
-    """Twilio would call nobody, and no text would arrive."""
-    with pytest.raises(ValueError, match="URL"):
+@pytest.mark.parametrize(
+    "url",
+    ["", "a.example/x", "ftp://a.example", "https://", "https:///x", "https://[::1", "mailto:a@b"],
+)
+def test_what_is_no_url_is_refused(url: str) -> None:
+    """An instance is registered that never gets a callback."""
+    with pytest.raises(ValueError, match=r"."):
         wire.clean_callback_url(url)
 
 
+def instance(**changes: Any) -> InstanceAnswer:
+    """Describe the instance of ANSWER, changed."""
+    fields: dict[str, Any] = {
+        "id": "1234",
+        "token": TOKEN,
+        "name": "Test",
+        "tags": ("parley",),
+        "disabled": False,
+    }
+    return InstanceAnswer(**(fields | changes))
+
+
 @pytest.mark.parametrize(
-    ("answer", "expected"),
+    ("changes", "read"),
     [
+        pytest.param({}, instance(), id="as documented"),
+        pytest.param({"tags": [{"id": 1, "name": "parley"}]}, instance(), id="tags as objects"),
         pytest.param(
-            {"id": 1234, "name": "Test", "token": "cuED0/D=", "tags": ["a", "b"]},
-            wire.InstanceAnswer("1234", "cuED0/D=", "Test", ("a", "b"), disabled=False),
-            id="tags as texts",
+            {"tags": ["a", {"name": "b"}, {"id": 2}, None, ""]},
+            instance(tags=("a", "b")),
+            id="tags of every shape",
         ),
-        pytest.param(
-            {"id": 1, "tags": [{"id": 5, "name": "a"}], "disabled": True},
-            wire.InstanceAnswer("1", "", "", ("a",), disabled=True),
-            id="tags as objects",
-        ),
-        pytest.param(
-            {"id": 1, "token": "********", "tags": None},
-            wire.InstanceAnswer("1", "", "", (), disabled=False),
-            id="a masked token is none",
-        ),
-        pytest.param(
-            {"id": 1, "token": "a\r\nHost: b"},
-            wire.InstanceAnswer("1", "", "", (), disabled=False),
-            id="a token that would break the header is none",
-        ),
-        pytest.param({}, None, id="nothing in it"),
-        pytest.param([], None, id="a list"),
-        pytest.param(None, None, id="nothing at all"),
+        pytest.param({"tags": None}, instance(tags=()), id="tags null"),
+        pytest.param({"tags": "parley"}, instance(tags=()), id="tags of an unknown shape"),
+        pytest.param({"token": "********"}, instance(token=""), id="a masked token"),
+        pytest.param({"token": None}, instance(token=""), id="no token"),
+        pytest.param({"token": ""}, instance(token=""), id="an empty token"),
+        pytest.param({"token": "a*b"}, instance(token="a*b"), id="a token with a star"),
+        pytest.param({"token": "a\r\nX: y"}, instance(token=""), id="a token no header may hold"),
+        pytest.param({"disabled": True}, instance(disabled=True), id="disabled"),
+        pytest.param({"disabled": "no"}, instance(), id="disabled, of an unknown shape"),
+        pytest.param({"id": "abc"}, instance(id="abc"), id="an id that is a text"),
+        pytest.param({"id": 0}, instance(id="0"), id="id 0"),
+        pytest.param({"name": None}, instance(name=""), id="no name"),
     ],
 )
-def test_an_instance_is_read_in_every_documented_form(answer, expected) -> None:
-    """Provisioning would fail on an answer that is right."""
-    assert wire.read_instance(answer) == expected
+def test_an_instance_is_read_in_every_documented_shape(
+    changes: dict[str, Any], read: InstanceAnswer
+) -> None:
+    """Our instance is not recognised and created anew, or its masked token is used."""
+    assert wire.read_instance(ANSWER | changes) == read
 
 
-def test_a_token_is_not_shown_with_its_instance() -> None:
-    """A log line of the instance would give the token away."""
-    instance = wire.read_instance({"id": 1, "token": "cuED0/D="})
+def test_an_instance_does_not_show_its_token() -> None:
+    """The token stands in a log line that names the instance."""
+    assert TOKEN not in repr(wire.read_instance(ANSWER))
 
-    assert "cuED0" not in repr(instance)
+
+@pytest.mark.parametrize("answer", [None, [], "x", {}, {"id": None}, {"message": "no"}])
+def test_an_answer_that_describes_no_instance_is_none(answer: Any) -> None:
+    """An error page is stored as our instance."""
+    assert wire.read_instance(answer) is None
+    assert wire.read_instances(answer) == []
+
+
+def test_a_list_of_instances_passes_over_what_is_none() -> None:
+    """One odd row hides our own instance, and a second one is created."""
+    assert wire.read_instances([{}, ANSWER, None]) == [instance()]
 
 
 @pytest.mark.parametrize(
     ("answer", "sid"),
     [
-        ({"sid": "SM1", "id": 5}, "SM1"),
-        ({"id": 5}, "5"),
-        ({"sid": ""}, None),
-        ({}, None),
-        ([], None),
-        (None, None),
+        pytest.param({"sid": "SM1"}, "SM1", id="sid of twiliov2"),
+        pytest.param({"id": "SM1"}, "SM1", id="id of the older hub model"),
+        pytest.param({"id": 7, "sid": "SM1"}, "SM1", id="both"),
+        pytest.param({"sid": None, "id": 7}, "7", id="a number"),
+        pytest.param({"status": "queued"}, None, id="neither"),
+        pytest.param({"sid": ""}, None, id="empty"),
+        pytest.param([], None, id="a list"),
+        pytest.param(None, None, id="nothing"),
     ],
 )
-def test_a_sid_is_read_under_either_name(answer, sid) -> None:
-    """A reply could not be told from another in the connector's log."""
+def test_the_sid_of_a_sent_message_is_read_under_both_names(answer: Any, sid: str | None) -> None:
+    """A reply that is out counts as failed, and is sent again."""
     assert wire.read_sid(answer) == sid
 
 
-def test_a_row_of_the_log_is_read_as_twilio_writes_it() -> None:
-    """A reply in doubt would not be recognised, and sent twice."""
-    [row] = wire.read_log(
-        [
-            {
-                "sid": "SM1",
-                "from": "+1",
-                "to": "+2",
-                "body": "",
-                "direction": "outbound-api",
-                "status": "delivered",
-                "date_sent": "Mon, 04 May 2026 12:00:00 +0000",
-                "num_media": "2",
-            }
-        ]
-    ) or [None]
+ROW: dict[str, Any] = {
+    "sid": "SM1",
+    "from": "+15005550100",
+    "to": "+15005550123",
+    "body": "hi",
+    "direction": "outbound-api",
+    "status": "delivered",
+    "date_sent": "Mon, 04 May 2026 12:00:00 +0000",
+    "num_media": "0",
+}
 
-    assert row == wire.LoggedMessage("SM1", "+1", "+2", "", "outbound-api", "delivered", NOW, 2)
+
+def logged(**changes: Any) -> LoggedMessage:
+    """Describe ROW, changed."""
+    fields: dict[str, Any] = {
+        "sid": "SM1",
+        "from_": "+15005550100",
+        "to": "+15005550123",
+        "body": "hi",
+        "direction": "outbound-api",
+        "status": "delivered",
+        "date_sent": NOW,
+        "num_media": 0,
+    }
+    return LoggedMessage(**(fields | changes))
 
 
 @pytest.mark.parametrize(
-    ("written", "read"),
+    ("row", "read"),
     [
-        pytest.param("Mon, 04 May 2026 12:00:00 +0000", NOW, id="RFC 2822"),
-        pytest.param("Mon, 04 May 2026 14:00:00 +0200", NOW, id="another zone"),
-        pytest.param("Mon, 04 May 2026 12:00:00 -0000", NOW, id="no zone said"),
-        pytest.param("2026-05-04T12:00:00Z", NOW, id="ISO 8601"),
-        pytest.param("2026-05-04T12:00:00", NOW, id="ISO 8601 without a zone"),
-        pytest.param("soon", None, id="no date"),
-        pytest.param("", None, id="empty"),
-        pytest.param(None, None, id="null: still queued"),
+        pytest.param(ROW, logged(), id="Twilio's resource"),
+        pytest.param(
+            {
+                "id": "SM1",
+                "from": "+15005550100",
+                "to": "+15005550123",
+                "message": "hi",
+                "direction": "outbound-api",
+                "status": "delivered",
+                "sentTime": "2026-05-04T12:00:00Z",
+            },
+            logged(),
+            id="the older hub model",
+        ),
+        pytest.param(
+            {
+                "sid": "SM1",
+                "From": "+15005550100",
+                "To": "+15005550123",
+                "Body": "hi",
+                "Direction": "outbound-api",
+                "Status": "delivered",
+                "DateSent": "2026-05-04T12:00:00Z",
+                "NumMedia": 2,
+            },
+            logged(num_media=2),
+            id="names in capitals",
+        ),
+        pytest.param(ROW | {"body": None}, logged(body=""), id="a picture alone"),
+        pytest.param(
+            ROW | {"body": "", "message": "x"}, logged(body=""), id="an empty text is one"
+        ),
+        pytest.param(ROW | {"date_sent": None}, logged(date_sent=None), id="queued"),
+        pytest.param(ROW | {"num_media": "3"}, logged(num_media=3), id="pictures"),
+        pytest.param(ROW | {"num_media": "-1"}, logged(), id="an impossible number of pictures"),
+        pytest.param(ROW | {"num_media": "many"}, logged(), id="no number of pictures"),
     ],
 )
-def test_dates_are_read_aware(written, read) -> None:
-    """A reply in doubt would fall outside the time looked at."""
-    [row] = wire.read_log([{"sid": "SM1", "date_sent": written}]) or []
+def test_a_row_of_the_log_is_read_under_every_documented_name(
+    row: dict[str, Any], read: LoggedMessage
+) -> None:
+    """A reply in doubt is not found in the log, and is sent twice."""
+    assert wire.read_log([row]) == [read]
+    assert wire.read_log({"messages": [row]}) == [read]
 
-    assert row.date_sent == read
-    assert row.date_sent is None or row.date_sent.tzinfo is not None
+
+@pytest.mark.parametrize(
+    ("written", "date"),
+    [
+        pytest.param("Mon, 04 May 2026 12:00:00 +0000", NOW, id="RFC 2822"),
+        pytest.param("Mon, 04 May 2026 14:00:00 +0200", NOW, id="RFC 2822, another zone"),
+        pytest.param("Mon, 04 May 2026 12:00:00 GMT", NOW, id="RFC 2822, a named zone"),
+        pytest.param("Mon, 04 May 2026 12:00:00 -0000", NOW, id="RFC 2822, an unknown zone"),
+        pytest.param("2026-05-04T12:00:00Z", NOW, id="ISO 8601"),
+        pytest.param("2026-05-04T12:00:00.000+00:00", NOW, id="ISO 8601 with milliseconds"),
+        pytest.param("2026-05-04 12:00:00", NOW, id="ISO 8601 without a zone"),
+        pytest.param("soon", None, id="no date"),
+        pytest.param("", None, id="empty"),
+        pytest.param("Mon, 32 May 2026 12:00:00 +0000", None, id="no such day"),
+        pytest.param("Mon, 04 May 2026 12:00:00 +99999999999999", None, id="no such zone"),
+    ],
+)
+def test_dates_are_read_in_both_forms_and_are_aware(written: str, date: datetime | None) -> None:
+    """A reply is compared with the wrong hour, or one odd date stops the sender."""
+    (row,) = wire.read_log([ROW | {"date_sent": written}]) or []
+    assert row.date_sent == date
+    assert date is None or (row.date_sent is not None and row.date_sent.tzinfo is not None)
 
 
-@pytest.mark.parametrize("answer", [None, {}, "", 0, {"messages": None}])
-def test_what_is_no_log_is_not_an_empty_log(answer) -> None:
-    """An empty log says: never sent. The reply would go out twice."""
+@pytest.mark.parametrize(
+    "answer",
+    [None, "x", {}, {"message": "no"}, {"messages": None}, ["x"], [ROW, None]],
+    ids=["null", "text", "object", "error", "null messages", "a list of texts", "half a log"],
+)
+def test_what_is_no_log_does_not_look_like_an_empty_one(answer: Any) -> None:
+    """A reply in doubt counts as never sent, and is sent twice."""
     assert wire.read_log(answer) is None
+
+
+def test_an_empty_log_is_a_log() -> None:
+    """A reply in doubt that never went out waits for ever."""
     assert wire.read_log([]) == []
     assert wire.read_log({"messages": []}) == []
 
 
-@given(JSON)
-def test_no_answer_breaks_a_reader(answer) -> None:
-    """One odd answer would stop a worker."""
-    wire.read_instance(answer)
-    wire.read_instances(answer)
-    wire.read_sid(answer)
-    wire.read_log(answer)
-    wire.read_log([answer])
-    wire.read_error(400, {}, json.dumps(answer).encode(), NOW)
+def error(
+    status: int = 400,
+    body: Any = None,
+    secrets: tuple[str, ...] = (),
+    **headers: str,
+) -> ConnectorError:
+    """Read an error answer with a JSON body."""
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return wire.read_error(status, names, raw, NOW, secrets)
 
 
-@given(st.integers(300, 999), st.binary(), st.text())
-def test_no_error_answer_breaks_the_reader(status: int, raw: bytes, retry_after: str) -> None:
-    """The error of the error would hide what went wrong."""
-    error = wire.read_error(status, {"retry-after": retry_after}, raw, NOW)
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (302, ConnectorFailed),
+        (400, ConnectorRefused),
+        (401, ConnectorForbidden),
+        (403, ConnectorForbidden),
+        (404, ConnectorForbidden),
+        (405, ConnectorRefused),
+        (406, ConnectorRefused),
+        (408, ConnectorFailed),
+        (409, ConnectorRefused),
+        (413, ConnectorRefused),
+        (415, ConnectorRefused),
+        (429, ConnectorThrottled),
+        (500, ConnectorFailed),
+        (502, ConnectorFailed),
+        (503, ConnectorFailed),
+        (599, ConnectorFailed),
+    ],
+)
+def test_each_status_becomes_the_error_of_its_kind(status: int, kind: type[ConnectorError]) -> None:
+    """A reply is given up that could still go out, or repeated although it may be out."""
+    found = error(status, {"message": "no"})
+    assert type(found) is kind
+    assert found.status == status
 
-    assert error.status == status
-    assert error.message
-    assert error.retry_after_s is None or error.retry_after_s >= 0
+
+def test_an_error_carries_all_that_the_connector_says() -> None:
+    """The operator has nothing to quote to the connector's support."""
+    found = error(
+        400,
+        {"requestId": "r-1", "message": "Bad request", "providerMessage": "code 21610"},
+        retry_after="3",
+    )
+    assert str(found) == "400: Bad request; providerMessage: code 21610; requestId: r-1"
+    assert found.retry_after_s == 3
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "shown"),
+    [
+        pytest.param({"message": "x"}, {}, "400: x", id="a message alone"),
+        pytest.param(
+            {"message": "x"},
+            {"elements_request_id": "r"},
+            "400: x; requestId: r",
+            id="id in header",
+        ),
+        pytest.param(
+            {"message": "x", "providerMessage": {"code": 21610, "text": "Grüße"}},
+            {},
+            '400: x; providerMessage: {"code": 21610, "text": "Grüße"}',
+            id="a provider message that is an object",
+        ),
+        pytest.param(
+            b"<html>our secret request</html>",
+            {"content_type": "text/html; charset=utf-8"},
+            "400: Bad Request (text/html, not the JSON of Open Connectors)",
+            id="a page of a gateway is not quoted",
+        ),
+        pytest.param(
+            b"",
+            {},
+            "400: Bad Request (no content type, not the JSON of Open Connectors)",
+            id="none",
+        ),
+        pytest.param(
+            b"\xff\xfe\x00",
+            {},
+            "400: Bad Request (no content type, not the JSON of Open Connectors)",
+            id="no text at all",
+        ),
+        pytest.param(
+            b"[" * 100_000,
+            {},
+            "400: Bad Request (no content type, not the JSON of Open Connectors)",
+            id="JSON without a bottom",
+        ),
+        pytest.param(
+            ["x"],
+            {"content_type": "application/json"},
+            "400: Bad Request (application/json, not the JSON of Open Connectors)",
+            id="another JSON",
+        ),
+    ],
+)
+def test_an_error_can_be_read_whatever_its_body(
+    body: Any, headers: dict[str, str], shown: str
+) -> None:
+    """A maintenance page of a gateway in between stops the sender, or fills the log."""
+    assert str(error(400, body, **headers)) == shown
+
+
+def test_an_unknown_status_is_an_error_like_others() -> None:
+    """A status of a gateway's own ends in a traceback."""
+    assert str(error(520, b"")).startswith("520: unknown status")
 
 
 @pytest.mark.parametrize(
     ("header", "seconds"),
     [
-        ("120", 120),
-        ("1.5", 1.5),
-        ("Mon, 04 May 2026 12:00:30 GMT", 30),
-        ("Mon, 04 May 2026 11:00:00 GMT", 0),
-        ("-5", None),
-        ("later", None),
-        ("", None),
+        pytest.param("7", 7.0, id="seconds"),
+        pytest.param(" 0 ", 0.0, id="none"),
+        pytest.param("1.5", 1.5, id="a fraction"),
+        pytest.param("Mon, 04 May 2026 12:00:30 GMT", 30.0, id="a date"),
+        pytest.param("Mon, 04 May 2026 11:00:00 GMT", 0.0, id="a date that is past"),
+        pytest.param("9" * 400, 3_600.0, id="longer than anybody waits"),
+        pytest.param("Fri, 31 Dec 9999 23:59:59 GMT", 3_600.0, id="a date gone wrong"),
+        pytest.param("-5", None, id="negative"),
+        pytest.param("nan", None, id="no number"),
+        pytest.param("soon", None, id="words"),
+        pytest.param("", None, id="empty"),
     ],
 )
-def test_retry_after_is_read_as_seconds_or_as_a_date(header, seconds) -> None:
-    """A throttled sender would come back too early, or never."""
-    error = read_error(429, {}, retry_after=header)
-
-    assert type(error) is ConnectorThrottled
-    assert error.retry_after_s == seconds
+def test_retry_after_is_understood_in_both_forms(header: str, seconds: float | None) -> None:
+    """A throttled connector is asked again at once, or never."""
+    assert error(429, {}, retry_after=header).retry_after_s == seconds
 
 
-def test_everything_an_error_says_is_read() -> None:
-    """The operator could not tell Twilio's refusal from the connector's."""
-    error = read_error(
-        500, {"requestId": "r1", "message": "Provider error", "providerMessage": "Twilio: 21610"}
+def test_without_retry_after_there_is_no_wish() -> None:
+    """Every error would wait as if the connector had asked for it."""
+    assert error(429, {}).retry_after_s is None
+
+
+def test_secrets_and_numbers_quoted_by_the_connector_are_masked() -> None:
+    """An error in the log holds the instance token or a customer's number."""
+    found = error(
+        400,
+        {
+            "message": "Element tok-long, User tok: no such number +14155550100.",
+            "providerMessage": "The number whatsapp:+12125550123 with tok is invalid",
+        },
+        secrets=("tok", "tok-long", ""),
     )
-
-    assert type(error) is ConnectorFailed
-    assert str(error) == "500: Provider error; providerMessage: Twilio: 21610; requestId: r1"
-
-
-def test_an_error_quotes_no_page_and_no_secret() -> None:
-    """A gateway's page or the connector's complaint may repeat our own request."""
-    page = wire.read_error(502, {"content-type": "text/html; x=y"}, b"<p>hush</p>", NOW, ["hush"])
-    complaint = wire.read_error(400, {}, b'{"message": "bad token hush"}', NOW, ["hush", ""])
-
-    assert str(page) == "502: Bad Gateway (text/html, not the JSON of Open Connectors)"
-    assert str(complaint) == "400: bad token ********"
+    assert str(found) == (
+        "400: Element ********, User ********: no such number +1•••0100.; "
+        "providerMessage: The number whatsapp:+1•••0123 with ******** is invalid"
+    )
 
 
 @pytest.mark.parametrize(
     ("said", "code"),
     [
-        ('{"code": 21610, "message": "unsubscribed", "status": 400}', 21610),
-        ({"code": 21211, "message": "The 'To' number 72975 is not valid"}, 21211),
-        ("The 'From' number 72975 is not valid (error code: 21212)", 21212),
-        ("72975 refused, see https://www.twilio.com/docs/errors/21610", 21610),
-        ("HTTP 400 error: 21614 is not a mobile number", 21614),
-        ("Attempt to send to +14155550123", None),
-        ("request 1234567 at 12:30", None),
-        ("", None),
+        pytest.param("Attempt to send to unsubscribed recipient 21610", 21610, id="at the end"),
+        pytest.param('{"code": 21610, "status": 400}', 21610, id="JSON"),
+        pytest.param("https://www.twilio.com/docs/errors/21610", 21610, id="a link"),
+        pytest.param("To 72975 failed, code: 21211", 21211, id="a short code before it"),
+        pytest.param("+14155521610 is no number", None, id="a phone number"),
+        pytest.param("ticket 1234567", None, id="a longer number"),
+        pytest.param("order 12-21610-3", None, id="part of something else"),
+        pytest.param("no", None, id="no code"),
+        pytest.param(None, None, id="nothing said"),
     ],
 )
-def test_twilios_own_code_is_found(said, code) -> None:
-    """An opted-out number would be tried again and again."""
-    assert wire.twilio_code(read_error(400, {"providerMessage": said})) == code
+def test_the_code_of_twilio_is_found_in_what_it_said(said: str | None, code: int | None) -> None:
+    """An opt-out (21610) is not recognised."""
+    assert wire.twilio_code(ConnectorRefused("no", provider_message=said)) == code
+
+
+@given(JSON, st.integers(100, 599), st.text(max_size=40))
+def test_no_answer_of_the_connector_ends_in_another_error(
+    answer: Any, status: int, header: str
+) -> None:
+    """An answer nobody has foreseen stops the sender with a TypeError."""
+    wire.read_instance(answer)
+    wire.read_instances(answer)
+    wire.read_sid(answer)
+    for row in wire.read_log(answer) or []:
+        assert row.date_sent is None or row.date_sent.tzinfo is not None
+    found = error(status, answer, retry_after=header)
+    assert found.status == status
+    assert wire.twilio_code(found) is None or found.provider_message
+
+
+@given(st.text(max_size=60) | st.text("MonTueJanFeb 0123456789:,+-GMTZ", max_size=60))
+def test_no_date_ends_in_an_error(written: str) -> None:
+    """One odd date in the log stops every reply in doubt."""
+    assert wire.read_log([ROW | {"date_sent": written}]) is not None
+
+
+def test_dates_of_any_zone_are_the_same_moment() -> None:
+    """A reply sent from a server in another zone is looked for in the wrong hour."""
+    zone = timezone(timedelta(hours=5, minutes=30))
+    (row,) = wire.read_log([ROW | {"date_sent": NOW.astimezone(zone).isoformat()}]) or []
+    assert row.date_sent == NOW

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from random import Random
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,11 +20,11 @@ def test_shares_add_up_and_differ_by_at_most_one(living: list[str], partitions: 
 
 @given(WORKERS, st.integers(1, 1_024), st.randoms(use_true_random=False))
 def test_every_worker_comes_to_the_same_result(
-    living: list[str], partitions: int, dice: st.DataObject
+    living: list[str], partitions: int, dice: Random
 ) -> None:
     """Two workers that read the register in another order fight for a partition."""
     shuffled = [*living, living[0]]
-    dice.shuffle(shuffled)  # type: ignore[attr-defined]
+    dice.shuffle(shuffled)
     for worker in living:
         assert share_of(worker, shuffled, partitions) == share_of(worker, living, partitions)
 

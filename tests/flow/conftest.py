@@ -158,6 +158,10 @@ class Deployment:
         """What the replies say."""
         return [reply["body"] for reply in self.replies()]
 
+    def trouble(self, **switches: Any) -> None:
+        """Make the connector misbehave; see `service.sandbox.records.Trouble`."""
+        assert fetch(f"{self.sandbox}/sandbox/trouble", switches)[0] == 200
+
     def log(self) -> str:
         """All that the processes have written so far."""
         return self.log_path.read_text(errors="replace")

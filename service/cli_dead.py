@@ -1,0 +1,194 @@
+"""`parley dead`: look at, replay and drop what could not be handled or sent."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from service.errors import ParleyError
+from service.settings import Settings, load_settings
+
+app = typer.Typer(
+    help="Dead letters: messages and replies that used up their attempts.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+Number = Annotated[str | None, typer.Option(help="Only with this number, theirs or ours.")]
+Route = Annotated[str | None, typer.Option(help='Only of this route, such as "keyword HELP".')]
+Error = Annotated[str | None, typer.Option(help="Only with this in the error.")]
+OlderThan = Annotated[str | None, typer.Option(help="Only given up longer ago, e.g. 30m, 2h, 7d.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+Ids = Annotated[list[str] | None, typer.Argument(help="Ids, as `parley dead list` shows them.")]
+All = Annotated[bool, typer.Option("--all", help="Every one that the filters let through.")]
+
+
+class Usage(ParleyError):
+    """The command's words are off."""
+
+
+@app.command(
+    name="list",
+    epilog="Examples:  parley dead list  |  parley dead list --error 21610 --older-than 2h",
+)
+def list_(
+    number: Number = None,
+    route: Route = None,
+    error: Error = None,
+    older_than: OlderThan = None,
+    as_json: AsJson = False,
+) -> None:
+    """List dead letters, each conversation in order."""
+    from service import operations
+
+    found = operations.find(_settings(), **_filters(number, route, error, older_than))
+    if as_json:
+        print(json.dumps([operations.as_json(letter) for letter in found], indent=2))
+        return
+    if not found:
+        print("There are no dead letters" + (" like that." if number or route or error else "."))
+        return
+    table = Table("id", "kind", "given up", "number", "tries", "route", "error", box=None)
+    for letter in found:
+        table.add_row(
+            letter.id,
+            letter.kind,
+            f"{letter.at:%Y-%m-%d %H:%M:%S}",
+            letter.theirs,
+            str(letter.tries),
+            letter.route,
+            letter.error,
+        )
+    console = Console()
+    console.print(table)
+    console.print(f"{len(found)} in all. Next: parley dead show ID, replay ID, drop ID")
+
+
+@app.command(epilog="Example:  parley dead show 7-1700000000000-0")
+def show(
+    id_: Annotated[str, typer.Argument(metavar="ID", help="As `parley dead list` shows it.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show one dead letter whole, the text included."""
+    from service import operations
+
+    letter = operations.get(_settings(), id_)
+    if letter is None:
+        raise Usage(f"there is no dead letter {id_}; `parley dead list` shows what there is")
+    shown = operations.as_json(letter)
+    if as_json:
+        print(json.dumps(shown, indent=2))
+        return
+    for name, value in shown.items():
+        print(f"{name:8} {value}")
+
+
+@app.command(
+    epilog="Examples:  parley dead replay 7-1700000000000-0   |   "
+    "parley dead replay --all --error 'time-out'"
+)
+def replay(
+    ids: Ids = None,
+    all_: All = False,
+    number: Number = None,
+    route: Route = None,
+    error: Error = None,
+    older_than: OlderThan = None,
+) -> None:
+    """Put dead letters back into their inboxes, in conversation order.
+
+    A message is handled again with all its attempts. A reply is sent without asking whether an
+    earlier attempt arrived: look at its error first.
+    """
+    _act("replay", ids, all_, _filters(number, route, error, older_than), yes=True)
+
+
+@app.command(epilog="Example:  parley dead drop --all --older-than 30d --yes")
+def drop(
+    ids: Ids = None,
+    all_: All = False,
+    number: Number = None,
+    route: Route = None,
+    error: Error = None,
+    older_than: OlderThan = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False,
+) -> None:
+    """Delete dead letters for good; asks first."""
+    _act("drop", ids, all_, _filters(number, route, error, older_than), yes=yes)
+
+
+def _act(
+    what: str, ids: list[str] | None, all_: bool, filters: dict[str, Any], *, yes: bool
+) -> None:
+    from service import operations
+
+    if bool(ids) == all_:
+        raise Usage(f"say which: parley dead {what} ID ..., or parley dead {what} --all")
+    if ids and any(filters.values()):
+        raise Usage("filters go with --all; ids are meant as they are")
+    settings = _settings()
+    chosen = ids or [letter.id for letter in operations.find(settings, **filters)]
+    if not chosen:
+        print("There are no dead letters like that.")
+        return
+    if not yes and not typer.confirm(f"Delete {len(chosen)} dead letters for good?"):
+        raise typer.Exit(1)
+    act = operations.replay if what == "replay" else operations.drop
+    with _progress() as bar:
+        task = bar.add_task(what, total=len(chosen))
+        done = act(settings, chosen, lambda count: bar.update(task, completed=count))
+    print(f"{done.done} {'replayed' if what == 'replay' else 'dropped'}.")
+    for id_ in done.missing:
+        print(f"{id_}: there is no such dead letter (any more)", file=sys.stderr)
+    if done.full:
+        print(
+            f"{len(done.full)} stay dead letters for now: their inboxes are full; try again later",
+            file=sys.stderr,
+        )
+    if done.missing or done.full:
+        raise typer.Exit(1)
+
+
+def _progress() -> Progress:
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+def _settings() -> Settings:
+    return load_settings()
+
+
+def _filters(
+    number: str | None, route: str | None, error: str | None, older_than: str | None
+) -> dict[str, Any]:
+    return {
+        "number": number,
+        "route": route,
+        "error": error,
+        "before": datetime.now(UTC) - _age(older_than) if older_than else None,
+    }
+
+
+def _age(text: str) -> timedelta:
+    found = re.fullmatch(r"(\d+)\s*([smhd])", text.strip())
+    if not found:
+        raise Usage(f"--older-than {text}: say a number and a unit, such as 30m, 2h or 7d")
+    return timedelta(seconds=int(found[1]) * UNITS[found[2]])

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from service.core.delivery import CLOCK_SLACK, Verdict, candidates, judge
+from service.errors import (
+    ConnectorError,
+    ConnectorFailed,
+    ConnectorForbidden,
+    ConnectorRefused,
+    ConnectorThrottled,
+    ConnectorUnanswered,
+    ConnectorUnreachable,
+)
+from service.model import Conversation, MessageSid, Outbound, Reply
+
+OURS, THEIRS = "+15005550100", "+15005550123"
+MARKED = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the message log; of the reply in question unless said otherwise."""
+
+    sid: str = "SM2"
+    from_: str = OURS
+    to: str = THEIRS
+    body: str = "hi"
+    direction: str = "outbound-api"
+    date_sent: datetime | None = MARKED
+
+
+def reply(body: str = "hi") -> Outbound:
+    """Make a reply in doubt."""
+    media = () if body else ("https://x.example/1.png",)
+    return Outbound(Conversation(OURS, THEIRS), Reply(body, media), MessageSid("SM1"), 0)
+
+
+@pytest.mark.parametrize(
+    ("error", "verdict"),
+    [
+        (ConnectorUnreachable, Verdict.REPEAT),
+        (ConnectorThrottled, Verdict.REPEAT),
+        (ConnectorForbidden, Verdict.REPEAT),
+        (ConnectorUnanswered, Verdict.ASK),
+        (ConnectorFailed, Verdict.ASK),
+        (ConnectorRefused, Verdict.BURY),
+    ],
+    ids=lambda value: value.__name__ if isinstance(value, type) else value.value,
+)
+def test_every_error_has_its_verdict(error: type[ConnectorError], verdict: Verdict) -> None:
+    """A reply is sent twice, or given up while the connector was only busy."""
+    assert judge(error("said")) is verdict
+
+
+def test_no_kind_of_connector_error_is_forgotten_above() -> None:
+    """A new kind of error would be repeated for ever by default."""
+    judged = {"Unreachable", "Throttled", "Forbidden", "Unanswered", "Failed", "Refused"}
+    assert {kind.__name__ for kind in ConnectorError.__subclasses__()} == {
+        f"Connector{name}" for name in judged
+    }
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        pytest.param(Row(), id="sent at once"),
+        pytest.param(Row(direction="outbound-reply"), id="as a reply"),
+        pytest.param(Row(date_sent=None), id="queued, without a date"),
+        pytest.param(Row(date_sent=MARKED + timedelta(hours=10)), id="sent hours later"),
+        pytest.param(Row(date_sent=MARKED - CLOCK_SLACK), id="by a slow clock"),
+        pytest.param(
+            Row(date_sent=MARKED.astimezone(tz=datetime.now().astimezone().tzinfo)),
+            id="in another time zone",
+        ),
+    ],
+)
+def test_a_reply_that_went_out_is_found(row: Row) -> None:
+    """Somebody is texted the same thing twice after a time-out."""
+    assert candidates(reply(), MARKED, [row]) == (row.sid,)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        pytest.param(Row(direction="inbound"), id="came in"),
+        pytest.param(Row(direction=""), id="went nobody knows where"),
+        pytest.param(Row(from_="+15005550199"), id="from another number of ours"),
+        pytest.param(Row(to="+15005550199"), id="to somebody else"),
+        pytest.param(Row(to=f"whatsapp:{THEIRS}"), id="over another channel"),
+        pytest.param(Row(body="Hi"), id="with another text"),
+        pytest.param(Row(date_sent=MARKED - CLOCK_SLACK - SECOND), id="before"),
+        pytest.param(Row(from_=THEIRS, to=OURS), id="the other way"),
+    ],
+)
+def test_another_message_is_not_mistaken_for_it(row: Row) -> None:
+    """A reply that never went out is taken for sent, and is lost."""
+    assert candidates(reply(), MARKED, [row]) == ()
+
+
+def test_several_that_match_come_oldest_first_with_queued_ones_by_their_mark() -> None:
+    """Of two equal replies, the second is taken for the first."""
+    log = [
+        Row("later", date_sent=MARKED + SECOND),
+        Row("queued", date_sent=None),
+        Row("other", body="no"),
+        Row("earlier", date_sent=MARKED - SECOND),
+    ]
+    assert candidates(reply(), MARKED, log) == ("earlier", "queued", "later")
+
+
+def test_a_picture_alone_is_found_by_its_empty_text() -> None:
+    """Pictures in doubt are always sent twice."""
+    assert candidates(reply(""), MARKED, [Row(body=""), Row("x", body="hi")]) == ("SM2",)
+
+
+def test_an_empty_log_has_no_candidates() -> None:
+    """A reply in doubt that never went out is lost."""
+    assert candidates(reply(), MARKED, []) == ()

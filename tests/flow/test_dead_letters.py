@@ -1,0 +1,100 @@
+"""Dead letters from the command line: seen, replayed after the mistake is mended, answered."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+from tests.flow.conftest import ROOT, until
+
+HANDLERS = """
+from service import Router
+router = Router()
+
+@router.pattern(r"order (?P<number>\\w+)")
+async def order(message, number):
+    {body}
+
+@router.default
+async def echo(message):
+    return f"you said {{message.body}}"
+"""
+
+
+def parley(deployment, *arguments: str, status: int = 0) -> str:
+    """Run a command with the deployment's settings; returns what it printed."""
+    environ = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
+    environ |= {"PYTHONPATH": str(ROOT), "CONFIG_DIR": str(ROOT / "config"), "COLUMNS": "200"}
+    ran = subprocess.run(
+        [sys.executable, "-m", "service", *arguments],
+        env=environ | deployment.settings,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert ran.returncode == status, ran.stdout + ran.stderr
+    assert "Traceback" not in ran.stderr
+    return ran.stdout + ran.stderr
+
+
+def test_a_mistake_in_a_handler_is_found_mended_and_replayed(deployment, tmp_path):
+    """A text that met a defect of ours would stay unanswered for ever."""
+    path = tmp_path / "handlers_with_a_mistake.py"
+    path.write_text(HANDLERS.format(body="return {}['price']"))
+    deployment.settings |= {"HANDLERS": str(path), "HANDLER_ATTEMPTS": "2", "RETRY_FIRST_S": "0.1"}
+    process = deployment.serve()
+    for number in ("A1", "A2"):
+        assert deployment.text(f"order {number}")["status"] == 200
+    assert deployment.text("hello")["status"] == 200
+    until(lambda: deployment.bodies() == ["you said hello"])
+    listed = parley(deployment, "dead", "list")
+    assert listed.count("KeyError: 'price'") == 2
+    assert "+15005550123" in listed
+    letters = json.loads(parley(deployment, "dead", "list", "--json"))
+    assert [(letter["body"], letter["tries"]) for letter in letters] == [
+        ("order A1", 2),
+        ("order A2", 2),
+    ]
+    assert "order A1" in parley(deployment, "dead", "show", letters[0]["id"])
+
+    process.terminate()
+    assert process.wait(15) == 0
+    path.write_text(HANDLERS.format(body='return f"order {number} is on its way"'))
+    assert "2 replayed." in parley(deployment, "dead", "replay", "--all", "--error", "keyerror")
+    deployment.serve()
+    until(lambda: len(deployment.bodies()) == 3)
+    assert deployment.bodies()[1:] == ["order A1 is on its way", "order A2 is on its way"]
+    assert "There are no dead letters." in parley(deployment, "dead", "list")
+
+
+def test_a_refused_reply_is_a_dead_letter_at_once_and_can_be_dropped(deployment, tmp_path):
+    """Retrying what Twilio will never accept holds up the conversation."""
+    path = tmp_path / "handlers_with_nobody_to_send_to.py"
+    path.write_text(
+        "from service import Reply, Router\nrouter = Router()\n"
+        "@router.default\nasync def echo(message):\n    return 'x' * 1600\n"
+    )
+    deployment.settings |= {"HANDLERS": str(path)}
+    deployment.serve()
+    deployment.trouble(status=400, count=1)
+    deployment.text("first")
+    deployment.text("second")
+    until(lambda: len(deployment.bodies()) == 1)
+    letters = json.loads(parley(deployment, "dead", "list", "--json"))
+    assert [(letter["kind"], letter["tries"]) for letter in letters] == [("reply", 1)]
+    assert "1 dropped." in parley(deployment, "dead", "drop", letters[0]["id"], "--yes")
+    assert "no such dead letter" in parley(
+        deployment, "dead", "drop", letters[0]["id"], "--yes", status=1
+    )
+
+
+def test_a_command_that_says_too_little_is_told_what_to_say(deployment):
+    """A bare `parley dead drop` must not mean all of them."""
+    assert "say which" in parley(deployment, "dead", "drop", "--yes", status=1)
+    assert "no dead letter 1-2-3" in parley(deployment, "dead", "show", "1-2-3", status=1)
+    assert "30m, 2h or 7d" in parley(
+        deployment, "dead", "list", "--older-than", "yesterday", status=1
+    )
