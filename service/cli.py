@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from service import cli_dead
 from service.errors import HandlersError, ParleyError, SettingsError, StoreMismatch
@@ -57,7 +55,8 @@ def serve(
     stop_with_stdin: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
     """Run the service: receive callbacks, run handlers, send replies."""
-    from service import wiring
+    # The log first: it sees to it that structlog comes without rich.
+    from service import logs, wiring  # noqa: F401
 
     settings = wiring.settings_from(host=host, port=port, processes=processes)
     raise typer.Exit(
@@ -124,6 +123,9 @@ def settings(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
 ) -> None:
     """Show every setting: its value (secrets masked), where it came from, what is wrong."""
+    from rich.console import Console
+    from rich.table import Table
+
     from service.settings import explain_settings
 
     rows = explain_settings()

@@ -6,15 +6,16 @@ import json
 import re
 import sys
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from service.errors import ParleyError
-from service.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from service.settings import Settings
 
 app = typer.Typer(
     help="Dead letters: messages and replies that used up their attempts.",
@@ -49,6 +50,9 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """List dead letters, each conversation in order."""
+    from rich.console import Console
+    from rich.table import Table
+
     from service import operations
 
     found = operations.find(_settings(), **_filters(number, route, error, older_than))
@@ -160,6 +164,15 @@ def _act(
 
 
 def _progress() -> Progress:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
     console = Console(stderr=True)
     return Progress(
         TextColumn("{task.description}"),
@@ -173,6 +186,8 @@ def _progress() -> Progress:
 
 
 def _settings() -> Settings:
+    from service.settings import load_settings
+
     return load_settings()
 
 

@@ -6,7 +6,14 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Literal
 
-import structlog
+# structlog.dev imports rich for tracebacks that are never printed here: 5 MB in every process.
+_hidden = "rich" not in sys.modules
+if _hidden:
+    sys.modules["rich"] = None  # type: ignore[assignment]
+import structlog  # noqa: E402
+
+if _hidden:
+    del sys.modules["rich"]
 
 if TYPE_CHECKING:
     from structlog.typing import Processor

@@ -52,7 +52,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "demo": {"serving", "errors"},
     # What operators do to a deployment's data; the commands only read arguments and print.
     "operations": {"wiring", "store", "settings", "errors"},
-    "cli": {"cli_dead", "wiring", "demo", "settings", "errors"},
+    "cli": {"cli_dead", "logs", "wiring", "demo", "settings", "errors"},
     "cli_dead": {"operations", "settings", "errors"},
     "__main__": {"cli"},
     # What handler authors import, and nothing else.

@@ -194,8 +194,7 @@ def twilio_code(error: ConnectorError) -> int | None:
 def _kind(status: int) -> type[ConnectorError]:
     if status == 429:
         return ConnectorThrottled
-    if status < 400 or status == 408 or status >= 500:
-        # Below 400 is a redirect, of a gateway's sign-in or maintenance page: it passes.
+    if status == 408 or status >= 500:
         return ConnectorFailed
     if status in {401, 403, 404}:
         return ConnectorForbidden

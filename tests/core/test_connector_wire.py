@@ -41,8 +41,7 @@ JSON = st.recursive(
         | st.dictionaries(
             st.text()
             | st.sampled_from(
-                ["id", "sid", "token", "tags", "name", "message", "messages", "date_sent"]
-                + ["num_media", "providerMessage", "requestId"]
+                ["id", "sid", "token", "tags", "name", "message", "messages", "date_sent", "to"]
             ),
             inner,
             max_size=5,
@@ -90,7 +89,7 @@ def test_the_instance_body_that_ships_lacks_nothing() -> None:
 def test_a_required_entry_that_is_missing_is_named_with_its_setting(
     entry: str, named: str, value: Any
 ) -> None:
-    """The operator only learns from the connector that something is missing, and not what to set."""
+    """The operator learns that something is missing, but not what to set."""
     body = complete()
     body["configuration"][f"messaging.sms.twilio.{entry}"] = value
     assert wire.missing_entries(body) == [named]
@@ -364,7 +363,7 @@ def error(
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        (302, ConnectorFailed),
+        (302, ConnectorRefused),
         (400, ConnectorRefused),
         (401, ConnectorForbidden),
         (403, ConnectorForbidden),

@@ -115,3 +115,591 @@ function parseNumber(text) {
   const number = text.replace(/[\s().-]/g, "").replace(/^00/, "+");
   return /^\+[1-9]\d{6,14}$/.test(number) ? number : null;
 }
+
+// ---------------------------------------------------------------- the conversation
+
+function messagesOf(phone) {
+  return state.threads.get(phone) ?? [];
+}
+
+/** The line under a bubble, in words. */
+function describe(message) {
+  if (message.direction === "reply") {
+    return message.after_ms === null ? "" : `after ${showDuration(message.after_ms)}`;
+  }
+  if (message.state === "sending") return "sending…";
+  if (message.state === "failed") return `Not delivered: ${message.detail || "no reason was given"}`;
+  const took = /in ([\d.]+) ms/.exec(message.detail);
+  return took ? `accepted in ${showDuration(Number(took[1]))}` : "accepted";
+}
+
+function makePicture(address) {
+  let url;
+  try {
+    url = new URL(address);
+  } catch {
+    return make("span", "file", address);
+  }
+  if (!["https:", "http:"].includes(url.protocol)) return make("span", "file", address.slice(0, 80));
+  const link = make("a", "picture");
+  link.href = url.href;
+  link.target = "_blank";
+  link.rel = "noopener noreferrer";
+  const showName = () => {
+    link.className = "file";
+    link.replaceChildren(
+      make("span", "file-name", url.pathname.split("/").pop() || url.host),
+      make("span", "file-host", url.host),
+    );
+  };
+  // The page's policy loads pictures over https only; others stay links.
+  if (url.protocol === "http:") {
+    showName();
+    return link;
+  }
+  const image = make("img");
+  image.alt = `Picture from ${url.host}, opens in a new tab`;
+  image.loading = "lazy";
+  image.referrerPolicy = "no-referrer";
+  image.addEventListener("error", showName, { once: true });
+  image.addEventListener("load", () => followEnd());
+  image.src = url.href;
+  link.append(image);
+  return link;
+}
+
+function makeMessage(message) {
+  const node = make("article", "message");
+  node.dataset.sid = message.sid;
+  node.append(make("span", "hidden-label", message.direction === "text" ? "You: " : "Parley: "));
+  if (message.media.length) {
+    const media = make("div", "media");
+    media.append(...message.media.map(makePicture));
+    node.append(media);
+  }
+  const body = make("p", "body", message.body);
+  body.dir = "auto";
+  body.hidden = message.body === "";
+  const meta = make("p", "meta");
+  meta.append(make("time", "", clock.format(new Date(message.at))), make("span", "fate", " "));
+  node.append(body, meta);
+  fillMessage(node, message);
+  return node;
+}
+
+/** Write into `node` what can change in a message after it was first shown. */
+function fillMessage(node, message) {
+  node.dataset.direction = message.direction;
+  node.dataset.state = message.state;
+  node.querySelector(".body").textContent = message.body;
+  const time = node.querySelector("time");
+  time.dateTime = message.at;
+  time.title = new Date(message.at).toLocaleString();
+  const fate = node.querySelector(".fate");
+  fate.textContent = describe(message);
+  fate.title = message.detail;
+  node.querySelector(".retry")?.remove();
+  if (message.state !== "failed") return;
+  const retry = make("button", "retry", "Send again");
+  retry.type = "button";
+  retry.addEventListener("click", () => send(message.body, message.media, message.theirs));
+  node.querySelector(".meta").append(retry);
+}
+
+function makeStamp(message, previous) {
+  const at = new Date(message.at);
+  const sameDay = previous && startOfDay(new Date(previous.at)) === startOfDay(at);
+  if (sameDay && at - new Date(previous.at) < STAMP_GAP_MS) return null;
+  const stamp = make("p", "stamp");
+  if (sameDay) stamp.append(clock.format(at));
+  else stamp.append(make("strong", "", showDay(at)), ` ${clock.format(at)}`);
+  return stamp;
+}
+
+function appendMessage(message, previous, fresh) {
+  const stamp = makeStamp(message, previous);
+  const node = makeMessage(message);
+  const grouped =
+    previous?.direction === message.direction &&
+    !stamp &&
+    new Date(message.at) - new Date(previous.at) < GROUP_GAP_MS;
+  if (grouped) {
+    node.classList.add("grouped");
+    $("thread").lastElementChild?.classList.add("continued");
+  }
+  if (fresh) node.classList.add("fresh");
+  if (stamp) $("thread").append(stamp);
+  $("thread").append(node);
+}
+
+function drawThread() {
+  const thread = $("thread");
+  // Off while the whole conversation is drawn: only new messages are to be read out.
+  thread.setAttribute("aria-live", "off");
+  thread.replaceChildren();
+  let previous;
+  for (const message of messagesOf(state.phone)) {
+    appendMessage(message, previous, false);
+    previous = message;
+  }
+  drawEmpty();
+  scrollToEnd(false);
+  requestAnimationFrame(() => thread.setAttribute("aria-live", "polite"));
+}
+
+function drawEmpty() {
+  const empty = state.loaded && messagesOf(state.phone).length === 0;
+  $("empty").hidden = !empty;
+  $("thread").hidden = empty || !state.loaded;
+  $("examples").hidden = state.ourNumber === null;
+  $("empty-title").textContent = state.ourNumber ? "Start the conversation" : "Nobody to text yet";
+  $("empty-hint").textContent = state.ourNumber
+    ? "Write a text below, or send one of these."
+    : "Start the service with this sandbox as its connector. It will take a number here, and this page will be ready by itself.";
+}
+
+/** Put a new or changed message where it belongs. Returns whether it is new. */
+function keep(message) {
+  const messages = messagesOf(message.theirs);
+  state.threads.set(message.theirs, messages);
+  const known = messages.findIndex((one) => one.sid === message.sid);
+  if (known >= 0) {
+    messages[known] = message;
+    return false;
+  }
+  let place = messages.length;
+  while (place > 0 && messages[place - 1].at > message.at) place -= 1;
+  messages.splice(place, 0, message);
+  return true;
+}
+
+function showMessage(message) {
+  const isNew = keep(message);
+  addPhone(message.theirs);
+  if (message.theirs !== state.phone) {
+    if (isNew && message.direction === "reply") state.unread.add(message.theirs);
+    drawPhones();
+    return;
+  }
+  const messages = messagesOf(state.phone);
+  const node = $("thread").querySelector(`[data-sid="${CSS.escape(message.sid)}"]`);
+  const atEnd = isNearEnd();
+  if (!isNew && node) {
+    fillMessage(node, message);
+  } else if (messages.at(-1) === message) {
+    drawEmpty();
+    appendMessage(message, messages.at(-2), true);
+  } else {
+    drawThread();
+  }
+  if (atEnd || message.direction === "text") scrollToEnd(true);
+  else if (isNew) showJump("New reply");
+  drawPhones();
+}
+
+// ---------------------------------------------------------------- staying at the end
+
+function isNearEnd() {
+  const box = $("scroll");
+  return box.scrollHeight - box.scrollTop - box.clientHeight < NEAR_END_PX;
+}
+
+let following = true; // Whether the reader is at the end and wants to stay there.
+
+function scrollToEnd(smoothly) {
+  const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  following = true;
+  $("scroll").scrollTo({
+    top: $("scroll").scrollHeight,
+    behavior: smoothly && !calm ? "smooth" : "instant",
+  });
+  $("jump").hidden = true;
+}
+
+function followEnd() {
+  if (following) scrollToEnd(false);
+}
+
+function showJump(label) {
+  $("jump-label").textContent = label;
+  $("jump").hidden = false;
+}
+
+$("scroll").addEventListener("scroll", () => {
+  following = isNearEnd();
+  if (following) $("jump").hidden = true;
+  else if ($("jump").hidden) showJump("Latest");
+});
+$("jump").addEventListener("click", () => {
+  scrollToEnd(true);
+  $("composer").focus();
+});
+new ResizeObserver(followEnd).observe($("scroll"));
+
+// ---------------------------------------------------------------- phones
+
+function addPhone(number) {
+  if (state.phones.includes(number)) return;
+  state.phones.push(number);
+  remember(PHONES_KEY, state.phones);
+}
+
+function choosePhone(number) {
+  state.drafts.set(state.phone, $("composer").value);
+  state.phone = number;
+  state.unread.delete(number);
+  remember(CURRENT_KEY, number);
+  $("composer").value = state.drafts.get(number) ?? "";
+  complain("");
+  drawPhones();
+  drawThread();
+  drawComposer();
+}
+
+function makePhoneRow(number) {
+  const last = messagesOf(number).at(-1);
+  const row = make("button", "phone");
+  row.type = "button";
+  if (number === state.phone) row.setAttribute("aria-current", "true");
+  const badge = make("span", "badge", number.slice(-2));
+  badge.setAttribute("aria-hidden", "true");
+  const lines = make("span", "phone-lines");
+  const preview = last ? last.body || "Picture" : "No messages yet";
+  lines.append(
+    make("span", "phone-number", showNumber(number)),
+    make("span", "preview", last?.direction === "text" ? `You: ${preview}` : preview),
+  );
+  row.append(badge, lines);
+  if (state.unread.has(number)) {
+    const dot = make("span", "unread-dot");
+    dot.append(make("span", "hidden-label", "new reply"));
+    row.append(dot);
+  } else if (last) {
+    const at = new Date(last.at);
+    const today = startOfDay(at) === startOfDay(new Date());
+    row.append(make("time", "when", today ? clock.format(at) : showDay(at).slice(0, 9)));
+  }
+  row.dataset.phone = number;
+  return row;
+}
+
+function drawPhones() {
+  const list = $("phone-list");
+  const focused = list.contains(document.activeElement) && document.activeElement.dataset.phone;
+  list.replaceChildren(
+    ...state.phones.map((number) => {
+      const item = make("li");
+      item.append(makePhoneRow(number));
+      return item;
+    }),
+  );
+  if (focused) list.querySelector(`[data-phone="${CSS.escape(focused)}"]`)?.focus();
+  $("my-number").textContent = showNumber(state.phone);
+  $("other-unread").hidden = state.unread.size === 0;
+}
+
+$("phone-list").addEventListener("click", (event) => {
+  const row = event.target.closest("[data-phone]");
+  if (!row) return;
+  choosePhone(row.dataset.phone);
+  if (state.drawer) openDrawer(null);
+});
+$("add-phone").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const field = $("new-number");
+  const number = parseNumber(field.value);
+  field.setAttribute("aria-invalid", String(number === null));
+  $("new-number-error").textContent = number
+    ? ""
+    : "Write it with + and the country code, like +1 500 555 0124.";
+  if (!number) {
+    field.focus();
+    return;
+  }
+  field.value = "";
+  addPhone(number);
+  choosePhone(number);
+  openDrawer(null);
+  $("composer").focus();
+});
+
+// ---------------------------------------------------------------- writing a text
+
+function complain(sentence) {
+  $("problem").textContent = sentence;
+  $("problem").hidden = sentence === "";
+}
+
+function drawComposer() {
+  const ready = state.ourNumber !== null;
+  const field = $("composer");
+  field.disabled = !ready;
+  $("attach").disabled = !ready;
+  $("media").disabled = !ready;
+  field.placeholder = ready ? "Text message" : "Not connected";
+  $("notice").hidden = ready || !state.loaded;
+  $("notice").textContent = ready ? "" : "No service has taken a number yet, so texts have nowhere to go.";
+  $("our-number").textContent = ready ? showNumber(state.ourNumber) : "no number yet";
+  $("send").disabled = !ready || (field.value.trim() === "" && $("media").value.trim() === "");
+  field.style.height = "auto";
+  field.style.height = `${field.scrollHeight}px`;
+  $("segments").textContent = describeSegments(field.value);
+}
+
+function describeSegments(text) {
+  if (text === "") return "";
+  const { parts, room, gsm } = countSegments(text);
+  const count = `${parts} ${parts === 1 ? "segment" : "segments"}, ${room} left`;
+  return gsm ? count : `${count}, Unicode`;
+}
+
+async function send(body, media, from) {
+  complain("");
+  try {
+    const response = await fetch("/sandbox/texts", {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ from, body, ...(media.length ? { media } : {}) }),
+    });
+    if (!response.ok) throw new Error(`the sandbox answered ${response.status}`);
+    const { sid } = await response.json();
+    // Events carry the message; without them (while reconnecting) we ask for it.
+    if (!messagesOf(from).some((one) => one.sid === sid)) await loadThreads();
+  } catch (error) {
+    const reason = error instanceof TypeError ? "the sandbox cannot be reached" : error.message;
+    complain(`Not sent: ${reason}. Your text is still here.`);
+    putBack(body, media, from);
+  }
+}
+
+/** Return an unsent text to its phone's composer, before whatever was written since. */
+function putBack(body, media, phone) {
+  const join = (later) => [body, later].filter(Boolean).join("\n");
+  if (phone !== state.phone) {
+    state.drafts.set(phone, join(state.drafts.get(phone)));
+    return;
+  }
+  $("composer").value = join($("composer").value);
+  if (media.length) {
+    $("media").value = media[0];
+    showMediaRow(true);
+  }
+  drawComposer();
+}
+
+function submitText() {
+  const body = $("composer").value.trim();
+  const address = $("media").value.trim();
+  if ($("composer").disabled || (body === "" && address === "")) return;
+  if (address !== "" && !/^https:\/\/[^\s/]+/.test(address)) {
+    complain("A picture's address begins with https://");
+    $("media").focus();
+    return;
+  }
+  $("composer").value = "";
+  $("media").value = "";
+  showMediaRow(false);
+  drawComposer();
+  $("composer").focus();
+  send(body, address ? [address] : [], state.phone);
+}
+
+function showMediaRow(open) {
+  $("media-row").hidden = !open;
+  $("attach").setAttribute("aria-expanded", String(open));
+}
+
+$("compose").addEventListener("submit", (event) => {
+  event.preventDefault();
+  submitText();
+});
+$("composer").addEventListener("input", drawComposer);
+$("media").addEventListener("input", drawComposer);
+$("composer").addEventListener("keydown", (event) => {
+  // isComposing: Enter that ends an input method's word is not meant for us.
+  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+  event.preventDefault();
+  submitText();
+});
+$("attach").addEventListener("click", () => {
+  const open = $("media-row").hidden;
+  showMediaRow(open);
+  if (!open) $("media").value = "";
+  $(open ? "media" : "composer").focus();
+  drawComposer();
+});
+$("examples").addEventListener("click", (event) => {
+  const text = event.target.dataset.text;
+  if (!text) return;
+  $("composer").focus();
+  send(text, [], state.phone);
+});
+
+// ---------------------------------------------------------------- the wire
+
+function showWire(entry) {
+  const list = $("wire-list");
+  const ok = entry.status >= 200 && entry.status < 400;
+  const row = make("li", "wire-row");
+  row.dataset.direction = entry.direction;
+  row.dataset.ok = String(ok);
+  const [method, ...path] = entry.summary.split(" ");
+  const status = make("span", "wire-status", entry.status ? String(entry.status) : "no answer");
+  const summary = make("span", "wire-summary");
+  summary.append(make("b", "", method), ` ${path.join(" ")}`);
+  const facts = make("span", "wire-facts");
+  const way = entry.direction === "callback" ? "→ to the service" : "← from the service";
+  facts.append(
+    make("span", "wire-way", way),
+    make("span", "", showDuration(entry.ms)),
+    make("time", "", clockSeconds.format(new Date(entry.at))),
+  );
+  row.append(summary, status, facts);
+  list.prepend(row);
+  while (list.childElementCount > WIRE_ROWS) list.lastElementChild.remove();
+  drawWire();
+}
+
+function drawWire() {
+  const empty = $("wire-list").childElementCount === 0;
+  $("wire-list").hidden = empty;
+  $("wire-clear").hidden = empty;
+  $("wire-empty").hidden = !empty;
+}
+
+$("wire-clear").addEventListener("click", () => {
+  $("wire-list").replaceChildren();
+  drawWire();
+});
+
+// ---------------------------------------------------------------- panels
+
+/** Show the panels as the window's width and the reader's choice want them. */
+function drawPanels() {
+  if (state.drawer === "phones" && phonesDocked.matches) state.drawer = null;
+  if (state.drawer === "wire" && wireDocked.matches) state.drawer = null;
+  const phonesShown = phonesDocked.matches || state.drawer === "phones";
+  const wireShown = wireDocked.matches ? state.wireOpen : state.drawer === "wire";
+  $("phones").dataset.open = String(phonesShown);
+  $("wire").dataset.open = String(wireShown);
+  $("phones-button").setAttribute("aria-expanded", String(phonesShown));
+  $("wire-button").setAttribute("aria-expanded", String(wireShown));
+  $("shade").dataset.open = String(state.drawer !== null);
+  // Behind an open drawer nothing can be reached, so the keyboard stays in it.
+  $("talk").inert = state.drawer !== null;
+  $("phones").inert = !phonesShown || state.drawer === "wire";
+  $("wire").inert = !wireShown;
+}
+
+function openDrawer(name) {
+  const before = state.drawer;
+  state.drawer = name;
+  drawPanels();
+  if (name) $(name).querySelector("[aria-current], [data-close]").focus();
+  else if (before) $(`${before}-button`).focus();
+}
+
+function closePanel(name) {
+  if (state.drawer) {
+    openDrawer(null);
+    return;
+  }
+  if (name !== "wire") return;
+  state.wireOpen = false;
+  remember(WIRE_KEY, false);
+  drawPanels();
+  $("wire-button").focus();
+}
+
+$("phones-button").addEventListener("click", () => openDrawer("phones"));
+$("wire-button").addEventListener("click", () => {
+  if (!wireDocked.matches) {
+    openDrawer("wire");
+    return;
+  }
+  state.wireOpen = !state.wireOpen;
+  remember(WIRE_KEY, state.wireOpen);
+  drawPanels();
+});
+$("shade").addEventListener("click", () => openDrawer(null));
+for (const button of document.querySelectorAll("[data-close]")) {
+  button.addEventListener("click", () => closePanel(button.dataset.close));
+}
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && state.drawer) openDrawer(null);
+});
+phonesDocked.addEventListener("change", drawPanels);
+wireDocked.addEventListener("change", drawPanels);
+
+// ---------------------------------------------------------------- the sandbox's events
+
+let newerThanLoad = null; // Messages that arrived by event while the threads were being fetched.
+let loading = 0;
+
+/** Replace what we know by what the sandbox knows; events that came meanwhile win. */
+async function loadThreads() {
+  const mine = ++loading;
+  newerThanLoad = [];
+  const response = await fetch("/sandbox/threads", { cache: "no-store" });
+  if (!response.ok) throw new Error(`the sandbox answered ${response.status}`);
+  const { our_number: ourNumber, threads } = await response.json();
+  if (mine !== loading) return; // A later fetch is under way.
+  state.ourNumber = ourNumber;
+  state.loaded = true;
+  state.threads = new Map(threads.map((one) => [one.theirs, one.messages]));
+  newerThanLoad.forEach(keep);
+  newerThanLoad = null;
+  for (const number of state.threads.keys()) addPhone(number);
+  drawPhones();
+  drawThread();
+  drawComposer();
+}
+
+function showConnection(live, label) {
+  $("connection").dataset.state = live ? "live" : "reconnecting";
+  $("connection-label").textContent = label;
+}
+
+function follow() {
+  const events = new EventSource("/sandbox/events");
+  const reconnecting = () => {
+    showConnection(false, "Reconnecting");
+    if (events.readyState === EventSource.CLOSED) setTimeout(follow, RETRY_MS);
+  };
+  events.addEventListener("open", async () => {
+    try {
+      await loadThreads();
+      showConnection(true, "Live");
+    } catch {
+      events.close();
+      reconnecting();
+    }
+  });
+  events.addEventListener("error", reconnecting);
+  events.addEventListener("message", (event) => {
+    const message = JSON.parse(event.data);
+    newerThanLoad?.push(message);
+    showMessage(message);
+  });
+  events.addEventListener("wire", (event) => showWire(JSON.parse(event.data)));
+  events.addEventListener("provisioned", (event) => {
+    state.ourNumber = JSON.parse(event.data).our_number;
+    state.loaded = true;
+    drawEmpty();
+    drawComposer();
+  });
+}
+
+// ---------------------------------------------------------------- beginning
+
+const known = recall(PHONES_KEY);
+const current = recall(CURRENT_KEY);
+if (Array.isArray(known)) known.filter((one) => parseNumber(String(one)) === one).forEach(addPhone);
+state.phone = parseNumber(String(current)) ?? DEFAULT_PHONE;
+addPhone(DEFAULT_PHONE);
+addPhone(state.phone);
+state.wireOpen = recall(WIRE_KEY) ?? true;
+drawPanels();
+drawPhones();
+drawComposer();
+follow();
