@@ -18,7 +18,7 @@
     │   ├── ConnectorUnreachable    nothing was sent; safe to repeat
     │   ├── ConnectorUnanswered     sent, no answer: in doubt
     │   ├── ConnectorThrottled      429: not processed, repeat after `retry_after_s`
-    │   ├── ConnectorFailed         408, 5xx: passing, whether it was processed is in doubt
+    │   ├── ConnectorFailed         3xx, 408, 5xx: passing, whether it was processed is in doubt
     │   ├── ConnectorForbidden      401, 403, 404 of the instance: provisioning has to look
     │   └── ConnectorRefused        any other 4xx: this request will never be accepted
     └── HandlerError                the handler author's
@@ -171,7 +171,7 @@ class ConnectorThrottled(ConnectorError):
 
 
 class ConnectorFailed(ConnectorError):
-    """408 or 5xx: the connector is ailing, and may or may not have processed the request."""
+    """3xx, 408 or 5xx: it is ailing, and may or may not have processed the request."""
 
     retry = True
 

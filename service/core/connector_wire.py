@@ -194,7 +194,8 @@ def twilio_code(error: ConnectorError) -> int | None:
 def _kind(status: int) -> type[ConnectorError]:
     if status == 429:
         return ConnectorThrottled
-    if status == 408 or status >= 500:
+    # A redirect is a gateway's page for maintenance or a login: passing, like its own failures.
+    if status == 408 or status >= 500 or status < 400:
         return ConnectorFailed
     if status in {401, 403, 404}:
         return ConnectorForbidden

@@ -178,7 +178,7 @@ async def test_the_last_word_before_a_reply_leaves_can_keep_it_back(platform):
 @pytest.mark.parametrize(
     ("status", "kind", "retry"),
     [
-        pytest.param(301, ConnectorRefused, False, id="redirect"),
+        pytest.param(301, ConnectorFailed, True, id="redirect"),
         pytest.param(400, ConnectorRefused, False, id="bad request"),
         pytest.param(401, ConnectorForbidden, True, id="wrong secrets"),
         pytest.param(403, ConnectorForbidden, True, id="disabled"),

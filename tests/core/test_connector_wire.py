@@ -363,7 +363,7 @@ def error(
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        (302, ConnectorRefused),
+        (302, ConnectorFailed),
         (400, ConnectorRefused),
         (401, ConnectorForbidden),
         (403, ConnectorForbidden),

@@ -11,6 +11,8 @@ const STAMP_GAP_MS = 15 * 60_000; // A pause this long earns a new time stamp in
 const GROUP_GAP_MS = 60_000; // Messages of one side closer than this are drawn as one group.
 const RETRY_MS = 2_000; // EventSource gives up for good on an HTTP error; then we open a new one.
 const NEAR_END_PX = 120;
+const DRAWN_MESSAGES = 500; // The newest of a thread; the rest stay with the sandbox.
+const LISTED_PHONES = 60; // Under load, thousands of phones may text; one's own always stay listed.
 
 const $ = (id) => document.getElementById(id);
 const phonesDocked = matchMedia("(min-width: 760px)");
@@ -20,7 +22,7 @@ const state = {
   ourNumber: null,
   loaded: false,
   phone: DEFAULT_PHONE,
-  phones: [],
+  phones: [], // the reader's own, in the order they were added
   threads: new Map(), // phone number -> messages, oldest first
   unread: new Set(),
   drafts: new Map(),
@@ -49,7 +51,7 @@ function showDuration(ms) {
   return `${Math.round(ms / 60_000)} min`;
 }
 
-const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+const clock = new Intl.DateTimeFormat(undefined, { hour: "numeric", minute: "2-digit" });
 const clockSeconds = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
 const weekday = new Intl.DateTimeFormat(undefined, { weekday: "long" });
 const dayMonth = new Intl.DateTimeFormat(undefined, { weekday: "short", day: "numeric", month: "long" });
@@ -151,6 +153,7 @@ function makePicture(address) {
       make("span", "file-name", url.pathname.split("/").pop() || url.host),
       make("span", "file-host", url.host),
     );
+    followEnd();
   };
   // The page's policy loads pictures over https only; others stay links.
   if (url.protocol === "http:") {
@@ -162,7 +165,7 @@ function makePicture(address) {
   image.loading = "lazy";
   image.referrerPolicy = "no-referrer";
   image.addEventListener("error", showName, { once: true });
-  image.addEventListener("load", () => followEnd());
+  image.addEventListener("load", followEnd);
   image.src = url.href;
   link.append(image);
   return link;
@@ -191,15 +194,18 @@ function makeMessage(message) {
 function fillMessage(node, message) {
   node.dataset.direction = message.direction;
   node.dataset.state = message.state;
-  node.querySelector(".body").textContent = message.body;
   const time = node.querySelector("time");
   time.dateTime = message.at;
   time.title = new Date(message.at).toLocaleString();
   const fate = node.querySelector(".fate");
-  fate.textContent = describe(message);
   fate.title = message.detail;
   node.querySelector(".retry")?.remove();
-  if (message.state !== "failed") return;
+  if (message.state !== "failed") {
+    // The text node is kept: a log reads out added nodes, and "accepted" is not worth a voice.
+    fate.firstChild.data = describe(message);
+    return;
+  }
+  fate.textContent = describe(message);
   const retry = make("button", "retry", "Send again");
   retry.type = "button";
   retry.addEventListener("click", () => send(message.body, message.media, message.theirs));
@@ -237,13 +243,17 @@ function drawThread() {
   // Off while the whole conversation is drawn: only new messages are to be read out.
   thread.setAttribute("aria-live", "off");
   thread.replaceChildren();
+  const messages = messagesOf(state.phone);
+  if (messages.length > DRAWN_MESSAGES) {
+    thread.append(make("p", "stamp", `The newest ${DRAWN_MESSAGES} of ${messages.length} messages`));
+  }
   let previous;
-  for (const message of messagesOf(state.phone)) {
+  for (const message of messages.slice(-DRAWN_MESSAGES)) {
     appendMessage(message, previous, false);
     previous = message;
   }
   drawEmpty();
-  scrollToEnd(false);
+  followEnd();
   requestAnimationFrame(() => thread.setAttribute("aria-live", "polite"));
 }
 
@@ -275,10 +285,9 @@ function keep(message) {
 
 function showMessage(message) {
   const isNew = keep(message);
-  addPhone(message.theirs);
+  drawPhonesSoon();
   if (message.theirs !== state.phone) {
     if (isNew && message.direction === "reply") state.unread.add(message.theirs);
-    drawPhones();
     return;
   }
   const messages = messagesOf(state.phone);
@@ -292,9 +301,8 @@ function showMessage(message) {
   } else {
     drawThread();
   }
-  if (atEnd || message.direction === "text") scrollToEnd(true);
+  if (atEnd || (isNew && message.direction === "text")) scrollToEnd();
   else if (isNew) showJump("New reply");
-  drawPhones();
 }
 
 // ---------------------------------------------------------------- staying at the end
@@ -306,18 +314,14 @@ function isNearEnd() {
 
 let following = true; // Whether the reader is at the end and wants to stay there.
 
-function scrollToEnd(smoothly) {
-  const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+function scrollToEnd() {
   following = true;
-  $("scroll").scrollTo({
-    top: $("scroll").scrollHeight,
-    behavior: smoothly && !calm ? "smooth" : "instant",
-  });
+  $("scroll").scrollTop = $("scroll").scrollHeight;
   $("jump").hidden = true;
 }
 
 function followEnd() {
-  if (following) scrollToEnd(false);
+  if (following) scrollToEnd();
 }
 
 function showJump(label) {
@@ -331,7 +335,7 @@ $("scroll").addEventListener("scroll", () => {
   else if ($("jump").hidden) showJump("Latest");
 });
 $("jump").addEventListener("click", () => {
-  scrollToEnd(true);
+  scrollToEnd();
   $("composer").focus();
 });
 new ResizeObserver(followEnd).observe($("scroll"));
@@ -345,8 +349,10 @@ function addPhone(number) {
 }
 
 function choosePhone(number) {
+  addPhone(number);
   state.drafts.set(state.phone, $("composer").value);
   state.phone = number;
+  following = true;
   state.unread.delete(number);
   remember(CURRENT_KEY, number);
   $("composer").value = state.drafts.get(number) ?? "";
@@ -383,11 +389,29 @@ function makePhoneRow(number) {
   return row;
 }
 
+/** One's own phones, then others that texted, those heard from last first. */
+function listedPhones() {
+  const others = [...state.threads.keys()].filter((number) => !state.phones.includes(number));
+  const lastAt = (number) => messagesOf(number).at(-1)?.at ?? "";
+  others.sort((a, b) => (lastAt(a) < lastAt(b) ? 1 : -1));
+  return [...state.phones, ...others.slice(0, LISTED_PHONES)];
+}
+
+let phonesDue = false;
+
+/** Draw the phones once before the next frame, however many messages come until then. */
+function drawPhonesSoon() {
+  if (phonesDue) return;
+  phonesDue = true;
+  requestAnimationFrame(drawPhones);
+}
+
 function drawPhones() {
+  phonesDue = false;
   const list = $("phone-list");
   const focused = list.contains(document.activeElement) && document.activeElement.dataset.phone;
   list.replaceChildren(
-    ...state.phones.map((number) => {
+    ...listedPhones().map((number) => {
       const item = make("li");
       item.append(makePhoneRow(number));
       return item;
@@ -417,7 +441,6 @@ $("add-phone").addEventListener("submit", (event) => {
     return;
   }
   field.value = "";
-  addPhone(number);
   choosePhone(number);
   openDrawer(null);
   $("composer").focus();
@@ -537,8 +560,23 @@ $("examples").addEventListener("click", (event) => {
 
 // ---------------------------------------------------------------- the wire
 
+let wireDue = []; // Entries since the last frame, oldest first.
+
 function showWire(entry) {
+  if (wireDue.length === 0) requestAnimationFrame(drawWireDue);
+  wireDue.push(entry);
+  if (wireDue.length > WIRE_ROWS) wireDue.shift();
+}
+
+function drawWireDue() {
   const list = $("wire-list");
+  list.prepend(...wireDue.reverse().map(makeWireRow));
+  while (list.childElementCount > WIRE_ROWS) list.lastElementChild.remove();
+  wireDue = [];
+  drawWire();
+}
+
+function makeWireRow(entry) {
   const ok = entry.status >= 200 && entry.status < 400;
   const row = make("li", "wire-row");
   row.dataset.direction = entry.direction;
@@ -555,9 +593,7 @@ function showWire(entry) {
     make("time", "", clockSeconds.format(new Date(entry.at))),
   );
   row.append(summary, status, facts);
-  list.prepend(row);
-  while (list.childElementCount > WIRE_ROWS) list.lastElementChild.remove();
-  drawWire();
+  return row;
 }
 
 function drawWire() {
@@ -595,8 +631,11 @@ function openDrawer(name) {
   const before = state.drawer;
   state.drawer = name;
   drawPanels();
-  if (name) $(name).querySelector("[aria-current], [data-close]").focus();
-  else if (before) $(`${before}-button`).focus();
+  if (name) {
+    const start = $(name).querySelector("[aria-current]") ?? $(name).querySelector("[data-close]");
+    start.focus();
+  }
+  if (!name && before) $(`${before}-button`).focus();
 }
 
 function closePanel(name) {
@@ -649,7 +688,6 @@ async function loadThreads() {
   state.threads = new Map(threads.map((one) => [one.theirs, one.messages]));
   newerThanLoad.forEach(keep);
   newerThanLoad = null;
-  for (const number of state.threads.keys()) addPhone(number);
   drawPhones();
   drawThread();
   drawComposer();
@@ -662,9 +700,12 @@ function showConnection(live, label) {
 
 function follow() {
   const events = new EventSource("/sandbox/events");
+  let replaced = false;
   const reconnecting = () => {
     showConnection(false, "Reconnecting");
-    if (events.readyState === EventSource.CLOSED) setTimeout(follow, RETRY_MS);
+    if (events.readyState !== EventSource.CLOSED || replaced) return;
+    replaced = true;
+    setTimeout(follow, RETRY_MS);
   };
   events.addEventListener("open", async () => {
     try {
