@@ -1,6 +1,14 @@
-"""Parley's public API, all that a handlers file imports.
+"""Parley's public API: all that a handlers file imports.
 
-from service import Message, Reply, Router
+Messages come in, a router chooses the handler, replies go out.
+
+    from service import Message, Router
+
+    router = Router()
+
+    @router.default
+    async def echo(message: Message) -> str:
+        return f"You said: {message.body}"
 """
 
 from service.handlers.router import Router

@@ -9,6 +9,7 @@ cookies, no proxies, no decompression.
 from __future__ import annotations
 
 import asyncio
+import select
 import ssl
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -112,7 +113,7 @@ class Client:
         loop = asyncio.get_running_loop()
         while self._idle:
             connection = self._idle.pop()
-            if connection.usable and loop.time() - connection.idle_since < IDLE_LIMIT_S:
+            if connection.fresh(loop.time()):
                 return connection
             connection.abort()
         try:
@@ -143,6 +144,7 @@ class _Connection(asyncio.Protocol):
         self.idle_since = 0.0
         self._transport: asyncio.Transport | None = None
         self._waiting: asyncio.Future[Answer] | None = None
+        self._arrivals = select.poll()
         self._begin()
 
     async def exchange(self, raw: bytes) -> Answer:
@@ -155,6 +157,16 @@ class _Connection(asyncio.Protocol):
         transport.write(raw)
         return await self._waiting
 
+    def fresh(self, now: float) -> bool:
+        """Tell whether an idle connection can take another request. now: the loop's time.
+
+        The kernel is asked as well: a close or stray bytes that have arrived and that the loop has
+        not brought us yet would put the next request in doubt.
+        """
+        if not self.usable or now - self.idle_since >= IDLE_LIMIT_S:
+            return False
+        return not self._arrivals.poll(0)
+
     def abort(self) -> None:
         """Close at once."""
         self.usable = False
@@ -165,6 +177,7 @@ class _Connection(asyncio.Protocol):
         """Take the transport (asyncio)."""
         # uvloop's transports are not asyncio's classes, they only behave like them.
         self._transport = cast("asyncio.Transport", transport)
+        self._arrivals.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser (asyncio)."""

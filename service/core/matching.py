@@ -26,9 +26,9 @@ class Keyword:
 
     words: tuple[str, ...]
 
-    def match(self, message: Message) -> Mapping[str, str | None] | None:
+    def match(self, message: Message, plain: str) -> Mapping[str, str | None] | None:
         """Return the handler's arguments, here always none, or None for no match."""
-        return {} if normalise(message.body) in self.words else None
+        return {} if plain in self.words else None
 
     def __str__(self) -> str:
         return f"keyword {' '.join(self.words)}"
@@ -40,7 +40,7 @@ class Pattern:
 
     expression: re.Pattern[str]
 
-    def match(self, message: Message) -> Mapping[str, str | None] | None:
+    def match(self, message: Message, plain: str) -> Mapping[str, str | None] | None:
         """Return the named groups, None for one that took no part; None for no match."""
         found = self.expression.search(message.body)
         return found.groupdict() if found else None
@@ -55,7 +55,7 @@ class To:
 
     number: str
 
-    def match(self, message: Message) -> Mapping[str, str | None] | None:
+    def match(self, message: Message, plain: str) -> Mapping[str, str | None] | None:
         """Return no arguments, or None for no match."""
         return {} if message.to == self.number else None
 
@@ -67,7 +67,7 @@ class To:
 class Default:
     """Matches everything."""
 
-    def match(self, message: Message) -> Mapping[str, str | None] | None:
+    def match(self, message: Message, plain: str) -> Mapping[str, str | None] | None:
         """Return no arguments."""
         return {}
 
@@ -76,6 +76,8 @@ class Default:
 
 
 Matcher = Keyword | Pattern | To | Default
+"""What a route asks of a message. `match` also gets the normalised text: a long one takes longer to
+normalise than all routes to try, so that is done once."""
 
 
 def normalise(text: str) -> str:
@@ -115,10 +117,11 @@ def find(
 ) -> tuple[int, Mapping[str, str | None]] | None:
     """Return the place of the first matcher that matches and its arguments, or None."""
     answered = bool(message.raw.get("OptOutType"))
+    plain = normalise(message.body)
     for place, matcher in enumerate(matchers):
         if answered and not isinstance(matcher, Keyword):
             continue
-        arguments = matcher.match(message)
+        arguments = matcher.match(message, plain)
         if arguments is not None:
             return place, arguments
     return None

@@ -10,7 +10,7 @@ import inspect
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, overload
 
 from service.core.matching import Default, Keyword, Matcher, Pattern, To, conflicts, find, normalise
 from service.errors import HandlersError
@@ -65,11 +65,10 @@ class Router:
         place = _caller()
         if not words or not all(map(_is_text, words)):
             raise HandlersError(f'{place}: keyword needs its words: @router.keyword("BALANCE")')
-        normalised = tuple(normalise(word) for word in words)
-        for word, plain in zip(words, normalised, strict=True):
-            if not plain:
+        for word in words:
+            if not normalise(word):
                 raise HandlersError(f"{place}: keyword {word!r} has no letter or digit")
-        return self._register(Keyword(normalised))
+        return self._register(Keyword(tuple(dict.fromkeys(map(normalise, words)))), place)
 
     def pattern(self, expression: str | re.Pattern[str]) -> Callable[[H], H]:
         """Route texts in which `expression` is found; its named groups become arguments.
@@ -88,17 +87,31 @@ class Router:
             ) from error
         if not _is_text(getattr(compiled, "pattern", None)):
             raise HandlersError(f'{place}: pattern needs its expression: @router.pattern("order")')
-        return self._register(Pattern(compiled))
+        return self._register(Pattern(compiled), place)
 
     def to(self, number: str) -> Callable[[H], H]:
         """Route whatever is sent to this number of ours ("+14155550100", "whatsapp:+1...")."""
+        place = _caller()
         if not _is_text(number) or not number.strip():
-            raise HandlersError(f'{_caller()}: to needs a number: @router.to("+14155550100")')
-        return self._register(To(number.strip()))
+            raise HandlersError(f'{place}: to needs a number: @router.to("+14155550100")')
+        return self._register(To(number.strip()), place)
 
-    def default(self, handler: H) -> H:
-        """Route whatever no route before matched; the last route there can be."""
-        return self._add(Default(), handler, _place_of(handler))
+    @overload
+    def default(self, handler: H, /) -> H: ...
+
+    @overload
+    def default(self) -> Callable[[H], H]: ...
+
+    def default(self, *handler: H) -> H | Callable[[H], H]:
+        """Route whatever no route before matched; the last route there can be.
+
+        Written `@router.default` or `@router.default()`.
+        """
+        place = _caller()
+        if len(handler) > 1:
+            raise HandlersError(f"{place}: default takes one handler")
+        register = self._register(Default(), place)
+        return register(*handler) if handler else register
 
     def choose(self, message: Message) -> Choice | None:
         """Return the handler for a message, or None if no route matches."""
@@ -108,30 +121,30 @@ class Router:
         place, arguments = found
         return Choice(str(self._matchers[place]), self._handlers[place], arguments)
 
-    def _register(self, matcher: Matcher) -> Callable[[H], H]:
-        return lambda handler: self._add(matcher, handler, _place_of(handler))
+    def _register(self, matcher: Matcher, place: _Place) -> Callable[[H], H]:
+        return lambda handler: self._add(matcher, handler, place)
 
     def _add(self, matcher: Matcher, handler: H, place: _Place) -> H:
+        if not callable(handler):
+            raise HandlersError(
+                f"{place}: a route decorates a function, not {type(handler).__name__}"
+            )
         for earlier, reason in conflicts(matcher, self._matchers):
             raise HandlersError(
                 f"{place}: {matcher} can never be reached: {reason} "
                 f"({self._matchers[earlier]} at {self._places[earlier]})"
             )
-        _check_arguments(matcher, handler, place)
+        _check_arguments(matcher, handler, _place_of(handler, place))
         self._matchers.append(matcher)
         self._handlers.append(handler)
         self._places.append(place)
         return handler
 
 
-def _place_of(handler: object) -> _Place:
-    """Find where a handler is written, or where it is registered if it is no function."""
-    if not callable(handler):
-        raise HandlersError(
-            f"{_caller()}: a route decorates a function, not {type(handler).__name__}"
-        )
+def _place_of(handler: Handler, route: _Place) -> _Place:
+    """Find where a handler is written, or where its route is if it is no function."""
     code = getattr(inspect.unwrap(handler), "__code__", None)
-    return _Place(code.co_filename, code.co_firstlineno) if code else _caller()
+    return _Place(code.co_filename, code.co_firstlineno) if code else route
 
 
 def _is_text(value: object) -> bool:

@@ -76,9 +76,7 @@ def _call(call: Callable[[], object]) -> _Outcome:
 async def _await(call: Callable[[], object]) -> _Outcome:
     try:
         return _Outcome(await cast("Awaitable[object]", call()))
-    except KeyboardInterrupt:
-        raise  # Ctrl+C, which reached the loop while the handler happened to run.
-    except BaseException as error:  # noqa: BLE001  (as above)
+    except BaseException as error:  # noqa: BLE001  (as above; Ctrl+C is the loop's signal handler's)
         return _Outcome(error=error)
 
 
@@ -106,18 +104,25 @@ async def _finish(
 
 
 async def _end(work: asyncio.Future[_Outcome], choice: Choice, timeout_s: float) -> None:
-    """Cancel a handler and wait until it has really ended."""
+    """Cancel a handler and wait until it has really ended, whoever else asks for the end."""
+    interrupted: asyncio.CancelledError | None = None
     while not work.done():
         if isinstance(work, asyncio.Task):
             work.cancel()
         # A thread's future is left alone: cancelled, it would only pretend to have ended.
-        await asyncio.wait((work,), timeout=max(timeout_s, 1))
+        try:
+            await asyncio.wait((work,), timeout=max(timeout_s, 1))
+        except asyncio.CancelledError as error:
+            interrupted = error
+            continue
         if not work.done():
             log.warning("a handler is still running after its time", route=choice.route)
     if not work.cancelled():
         late = work.result().value
         if inspect.iscoroutine(late):
             late.close()  # Never begun; asyncio would report that nobody awaited it.
+    if interrupted is not None:
+        raise interrupted
 
 
 def _read(choice: Choice, outcome: object) -> tuple[Reply, ...]:

@@ -1,22 +1,40 @@
 """Opens Redis and turns what redis-py raises into Parley's errors.
 
+    redis://   rediss://   unix://                          one server, plain, by TLS, by socket
+    redis+sentinel://host[:port],host[:port]/service[/db]   the master that Sentinel names
+    redis+cluster://host[:port],host[:port]                 a Cluster, found by any of its nodes
+
+All of them may carry `user:password@` and redis-py's options as a query; for Sentinel and Cluster
+`tls=true` is rediss, and `sentinel_username`, `sentinel_password` are Sentinel's own.
+
 redis-py's own retries are off: a command whose connection broke may have run, and only the caller
-knows whether running it twice is harmless.
+knows whether running it twice is harmless. A fail-over is survived nevertheless: commands fail
+until the successor is known, and the next one goes there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
+from urllib.parse import parse_qsl, urlencode
 
 import hiredis
 from redis.asyncio import Redis
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.connection import SSLConnection, parse_url
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import (
+    Sentinel,
+    SentinelConnectionPool,
+    SentinelManagedConnection,
+    SentinelManagedSSLConnection,
+)
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from service.errors import StoreUnavailable
+from service.errors import SettingsError, StoreUnavailable
+from service.store.cluster import Cluster
 
 __all__ = ["Redis", "connect", "describe", "ping", "translated"]
 
@@ -25,18 +43,141 @@ ANSWER_TIMEOUT_S = 5.0
 """Longest wait for one answer. Twilio gives a callback 15 s in all; a slower Redis is an outage."""
 
 
+REDIS_PORT = 6379
+SENTINEL_PORT = 26379
+
+NODE_CONNECTIONS = 1000
+"""Most connections to one node of a Cluster; the loops that use them have bounds of their own."""
+
+
 def connect(url: str, *, answer_timeout_s: float | None = ANSWER_TIMEOUT_S) -> Redis:
-    """Make a client for `url` (redis://, rediss:// or unix://); nothing is sent yet."""
-    client = Redis.from_url(
-        url,
-        socket_connect_timeout=CONNECT_TIMEOUT_S,
-        socket_timeout=answer_timeout_s,
-        retry=Retry(NoBackoff(), 0),
-        health_check_interval=0,
-    )
+    """Make a client for `url`; nothing is sent yet.
+
+    That of a Cluster is no `Redis`, but takes the commands the store uses all the same, in
+    pipelines as well; `service.store.cluster.Cluster` tells it apart.
+    answer_timeout_s: longest wait for an answer; None where a blocked read has its own.
+    Raises SettingsError for a malformed address.
+    """
+    options: dict[str, Any] = {
+        "socket_connect_timeout": CONNECT_TIMEOUT_S,
+        "socket_timeout": answer_timeout_s,
+        "retry": Retry(NoBackoff(), 0),
+        "health_check_interval": 0,
+    }
+    scheme, _, rest = url.partition("://")
+    try:
+        if scheme == "redis+cluster":
+            return cast("Redis", _cluster(rest, options))
+        if scheme == "redis+sentinel":
+            return _master(rest, options)
+        client = Redis.from_url(url, **options)
+    except ValueError as error:
+        raise SettingsError([f"REDIS_URL: {error}"]) from error
     pool = client.connection_pool
     pool.connection_class = _with_fast_packing(pool.connection_class)
     return client
+
+
+def _cluster(rest: str, options: dict[str, Any]) -> Cluster:
+    hosts, given = _parse(rest, REDIS_PORT)
+    if given.pop("db", 0):
+        raise ValueError("a Cluster has no numbered databases")
+    tls = given.pop("connection_class", None) is SSLConnection
+    client = Cluster(
+        startup_nodes=[ClusterNode(host, port) for host, port in hosts],
+        # Every slot's first redirection puts the table right; a look-up anew would cut what is
+        # under way on every node.
+        reinitialize_steps=0,
+        max_connections=NODE_CONNECTIONS,
+        ssl=tls,
+        **options,
+        **given,
+    )
+    packed = _with_fast_packing(client.connection_kwargs["connection_class"])
+    client.connection_kwargs["connection_class"] = packed
+    for node in client.startup_nodes:
+        node.connection_class = packed
+    return client
+
+
+def _master(rest: str, options: dict[str, Any]) -> Redis:
+    place, _, query = rest.partition("?")
+    authority, _, path = place.partition("/")
+    service, _, db = path.partition("/")
+    if not service:
+        raise ValueError("redis+sentinel:// needs the name of the service, as in host:26379/name")
+    hosts, given = _parse(f"{authority}/{db}?{query}", SENTINEL_PORT)
+    tls = given.pop("connection_class", None) is SSLConnection
+    of_sentinel = {
+        name: given.pop(f"sentinel_{name}")
+        for name in ("username", "password")
+        if f"sentinel_{name}" in given
+    }
+    if tls:
+        of_sentinel |= {"ssl": True}
+        of_sentinel |= {name: value for name, value in given.items() if name.startswith("ssl_")}
+    sentinel: Any = Sentinel(  # type: ignore[no-untyped-call]
+        hosts,
+        sentinel_kwargs={
+            "socket_connect_timeout": CONNECT_TIMEOUT_S,
+            "socket_timeout": CONNECT_TIMEOUT_S,
+            "retry": Retry(NoBackoff(), 0),
+            **of_sentinel,
+        },
+    )
+    managed = SentinelManagedSSLConnection if tls else SentinelManagedConnection
+    return cast(
+        "Redis",
+        sentinel.master_for(
+            service,
+            redis_class=_ThroughSentinel,
+            connection_class=_with_fast_packing(managed),
+            **options,
+            **given,
+        ),
+    )
+
+
+def _parse(rest: str, port: int) -> tuple[list[tuple[str, int]], dict[str, Any]]:
+    """Read "[user:password@]host[:port],...[/db][?option=value&...]".
+
+    Returns the hosts with their ports, and redis-py's options.
+    """
+    place, _, query = rest.partition("?")
+    authority, _, db = place.partition("/")
+    login, at, listed = authority.rpartition("@")
+    options = dict(parse_qsl(query))
+    scheme = "rediss" if options.pop("tls", "").lower() in {"true", "yes", "1"} else "redis"
+    given: dict[str, Any] = {}
+    hosts = []
+    for each in listed.split(","):
+        parsed: dict[str, Any] = dict(
+            parse_url(f"{scheme}://{login}{at}{each.strip()}/{db}?{urlencode(options)}")
+        )
+        if not parsed.get("host"):
+            raise ValueError("a server without a name in the list")
+        hosts.append((parsed.pop("host"), parsed.pop("port", port)))
+        given = parsed
+    return hosts, given
+
+
+class _ThroughSentinel(Redis):
+    """Closes the connections to the Sentinels as well."""
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:  # noqa: FBT001
+        pool = self.connection_pool
+        await super().aclose(close_connection_pool)
+        if isinstance(pool, SentinelConnectionPool):
+            await pool.sentinel_manager.aclose()
+
+
+async def start_over(client: Redis | Cluster) -> None:
+    """Drop idle connections after READONLY: our server was demoted, its name leads elsewhere.
+
+    A Cluster's nodes say so themselves, by MOVED.
+    """
+    if not isinstance(client, Cluster):
+        await client.connection_pool.disconnect(inuse_connections=False)
 
 
 class _FastPacking:

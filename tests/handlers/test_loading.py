@@ -201,9 +201,9 @@ def test_of_several_routers_the_one_called_router_is_meant(tmp_path: Path) -> No
             id="a syntax error in a text",
         ),
         pytest.param(
-            "from service import Router\nRouter().default()\n",
-            "handlers.py:2: TypeError: Router.default() missing",
-            id="a decorator called with nothing",
+            "from service import Router\nRouter().choose()\n",
+            "handlers.py:2: TypeError: Router.choose() missing",
+            id="a wrong call of the router",
         ),
         pytest.param(
             "x = 1\n",

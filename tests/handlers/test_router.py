@@ -87,6 +87,7 @@ def test_a_decorated_handler_stays_the_function_it_was() -> None:
     assert router.to("+1")(answer) is answer
     assert router.default(answer) is answer
     assert len(router) == 4
+    assert Router().default()(answer) is answer
 
 
 def generate(message: Message) -> Iterator[str]:
@@ -131,6 +132,14 @@ Registration = Callable[[Router], Any]
         pytest.param(lambda r: r.to("  ")(answer), "to needs a number", id="a blank number"),
         pytest.param(
             lambda r: r.default("text"), "a route decorates a function, not str", id="a text"
+        ),
+        pytest.param(
+            lambda r: r.default(None),
+            "a route decorates a function, not NoneType",
+            id="a default below a decorator that returns nothing",
+        ),
+        pytest.param(
+            lambda r: r.default(answer, answer), "default takes one handler", id="two defaults"
         ),
         pytest.param(
             lambda r: r.keyword("A")(None),
@@ -229,14 +238,76 @@ def test_a_conflict_names_both_places() -> None:
     @router.keyword("BALANCE")
     def first(message: Message) -> None: ...
 
-    def second(message: Message) -> None: ...
+    line = first.__code__.co_firstlineno
+    with pytest.raises(HandlersError) as caught:
+
+        @router.keyword("hello", "balance!")
+        def second(message: Message) -> None: ...
+
+    assert str(caught.value) == (
+        f"{__file__}:{line + 6}: keyword HELLO BALANCE can never be reached: "
+        f"keyword BALANCE is taken (keyword BALANCE at {__file__}:{line})"
+    )
+
+
+Place = Callable[[Router], object]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        pytest.param(
+            lambda r: r.keyword("A")(answer), lambda r: r.keyword("a.")(answer), id="keyword"
+        ),
+        pytest.param(
+            lambda r: r.pattern("a")(answer), lambda r: r.pattern("a")(answer), id="pattern"
+        ),
+        pytest.param(lambda r: r.to("+1")(answer), lambda r: r.to("+1")(answer), id="number"),
+        pytest.param(lambda r: r.default(answer), lambda r: r.default(answer), id="default"),
+        pytest.param(
+            lambda r: r.default()(answer), lambda r: r.default()(answer), id="called default"
+        ),
+    ],
+)
+def test_two_routes_of_one_handler_are_told_apart_by_their_lines(
+    first: Place, second: Place
+) -> None:
+    """Both places are the handler's, so the author can't see which two of its routes are meant."""
+    router = Router()
+    first(router)
+    with pytest.raises(HandlersError) as caught:
+        second(router)
+    lines = [place.__code__.co_firstlineno for place in (second, first)]
+    said = re.fullmatch(rf"{HERE}:(\d+): .* at {HERE}:(\d+)\)", str(caught.value))
+    assert said is not None
+    assert [int(line) for line in said.groups()] == lines
+
+
+def test_stacked_routes_are_told_apart_by_their_lines() -> None:
+    """A function with a column of decorators is named instead of the two that quarrel."""
+    router = Router()
+
+    def before() -> None: ...
 
     with pytest.raises(HandlersError) as caught:
-        router.keyword("hello", "balance!")(second)
-    assert str(caught.value) == (
-        f"{__file__}:{second.__code__.co_firstlineno}: keyword HELLO BALANCE can never be reached: "
-        f"keyword BALANCE is taken (keyword BALANCE at {__file__}:{first.__code__.co_firstlineno})"
-    )
+
+        @router.keyword("BALANCE")
+        @router.keyword("CREDIT")
+        @router.keyword("balance")
+        def after(message: Message) -> None: ...
+
+    line = before.__code__.co_firstlineno
+    assert str(caught.value).startswith(f"{__file__}:{line + 4}: ")
+    assert str(caught.value).endswith(f" at {__file__}:{line + 6})")
+
+
+def test_spellings_of_one_keyword_in_one_route_are_one_keyword() -> None:
+    """An author who writes two spellings to be safe can't start the service."""
+    router = Router()
+    router.keyword("What's up", "WHATS UP")(answer)
+    choice = router.choose(text("whats up?"))
+    assert choice is not None
+    assert choice.route == "keyword WHATSUP"
 
 
 def test_a_refused_route_leaves_the_others_alone() -> None:

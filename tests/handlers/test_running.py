@@ -154,6 +154,7 @@ def failing(error: BaseException) -> Callable[[], None]:
         pytest.param(ValueError("a\n  b"), "ValueError: a b", id="an exception, on one line"),
         pytest.param(KeyError(), "KeyError", id="an exception without words"),
         pytest.param(SystemExit(3), "SystemExit: 3", id="SystemExit"),
+        pytest.param(KeyboardInterrupt(), "KeyboardInterrupt", id="KeyboardInterrupt"),
         pytest.param(StopIteration(), "", id="StopIteration, as of next() of nothing"),
         pytest.param(asyncio.CancelledError(), "CancelledError", id="CancelledError of its own"),
         pytest.param(GeneratorExit(), "GeneratorExit", id="GeneratorExit"),
@@ -308,6 +309,49 @@ async def test_an_asynchronous_handler_is_cancelled_with_its_worker(
     with pytest.raises(asyncio.CancelledError):
         await task
     assert ended
+
+
+async def test_a_second_cancellation_does_not_leave_a_thread_behind(
+    threads: ThreadPoolExecutor,
+) -> None:
+    """A lost lease and then a stop: the next owner's handler runs beside the one left behind."""
+    running, ended = threading.Event(), threading.Event()
+
+    def handler(message: Message) -> None:
+        running.set()
+        time.sleep(0.3)
+        ended.set()
+
+    task = asyncio.create_task(run(handler, threads))
+    while not running.is_set():
+        await asyncio.sleep(0.01)
+    for _ in range(3):
+        task.cancel()
+        await asyncio.sleep(0.02)
+    assert not task.done()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended.is_set()
+
+
+async def test_a_cancellation_after_the_time_out_waits_for_the_handler_too(
+    threads: ThreadPoolExecutor,
+) -> None:
+    """A clean stop in just that moment leaves a handler running without a worker."""
+    ended = threading.Event()
+
+    def handler(message: Message) -> None:
+        time.sleep(0.4)
+        ended.set()
+
+    task = asyncio.create_task(run(handler, threads, 0.05))
+    await asyncio.sleep(0.15)
+    for _ in range(2):
+        task.cancel()
+        await asyncio.sleep(0.02)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended.is_set()
 
 
 TENANT = contextvars.ContextVar("TENANT", default="nobody")

@@ -182,7 +182,7 @@ function makeMessage(message) {
   }
   const body = make("p", "body", message.body);
   body.dir = "auto";
-  body.hidden = message.body === "";
+  body.hidden = message.body === "" && message.media.length > 0;
   const meta = make("p", "meta");
   meta.append(make("time", "", clock.format(new Date(message.at))), make("span", "fate", " "));
   node.append(body, meta);
@@ -292,16 +292,16 @@ function showMessage(message) {
   }
   const messages = messagesOf(state.phone);
   const node = $("thread").querySelector(`[data-sid="${CSS.escape(message.sid)}"]`);
-  const atEnd = isNearEnd();
   if (!isNew && node) {
     fillMessage(node, message);
   } else if (messages.at(-1) === message) {
     drawEmpty();
     appendMessage(message, messages.at(-2), true);
+    if ($("thread").childElementCount > 2 * DRAWN_MESSAGES) drawThread();
   } else {
     drawThread();
   }
-  if (atEnd || (isNew && message.direction === "text")) scrollToEnd();
+  if (following || (isNew && message.direction === "text")) scrollToEndSoon();
   else if (isNew) showJump("New reply");
 }
 
@@ -318,6 +318,19 @@ function scrollToEnd() {
   following = true;
   $("scroll").scrollTop = $("scroll").scrollHeight;
   $("jump").hidden = true;
+}
+
+let scrollDue = false;
+
+/** Scroll before the next frame: once, however many messages come until then. */
+function scrollToEndSoon() {
+  following = true;
+  if (scrollDue) return;
+  scrollDue = true;
+  requestAnimationFrame(() => {
+    scrollDue = false;
+    followEnd();
+  });
 }
 
 function followEnd() {
@@ -584,7 +597,8 @@ function makeWireRow(entry) {
   const [method, ...path] = entry.summary.split(" ");
   const status = make("span", "wire-status", entry.status ? String(entry.status) : "no answer");
   const summary = make("span", "wire-summary");
-  summary.append(make("b", "", method), ` ${path.join(" ")}`);
+  summary.append(make("b", "", method), " ");
+  for (const part of path.join(" ").split(/(?<=.)(?=\/)/)) summary.append(part, make("wbr"));
   const facts = make("span", "wire-facts");
   const way = entry.direction === "callback" ? "→ to the service" : "← from the service";
   facts.append(
