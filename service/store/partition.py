@@ -17,7 +17,17 @@ from service.model import EntryId, Message, Outbound, Partition
 from service.store.batch import Batch
 from service.store.connection import translated
 from service.store.keys import PartitionKeys
-from service.store.scripts import ABANDON, BEGIN, BURY, MARK, RESCHEDULE, SENT, SETTLE, Script
+from service.store.scripts import (
+    ABANDON,
+    BEGIN,
+    BURY,
+    FETCH,
+    MARK,
+    RESCHEDULE,
+    SENT,
+    SETTLE,
+    Script,
+)
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -96,9 +106,12 @@ class PartitionStore:
 
     async def fetch(self, entry: EntryId) -> Entry | None:
         """Read one inbox entry again; None when it is not there any more."""
-        with translated():
-            found: Any = await self._client.xrange(self._keys.inbox, entry, entry)
-        return read_entries(found)[0] if found else None
+        found = await self._batch.run(FETCH, (self._keys.inbox,), (entry,))
+        if not found:
+            return None
+        flat = found[0][1]
+        fields = dict(zip(flat[::2], flat[1::2], strict=True))
+        return Entry(entry, _decode(fields))
 
     async def begin(self, entry: EntryId) -> int | None:
         """Count an attempt at handling; returns its number, from 1, or None if it is settled."""

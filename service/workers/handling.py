@@ -83,16 +83,17 @@ class Handler:
         self.lanes.put(value.conversation, _Waiting(entry.id, keep, later.next_ms if later else 0))
 
     async def _work(self, conversation: Conversation, item: _Waiting) -> None:
-        value = item.value or await self._read_again(item.entry)
-        if value is None:
-            return
-        if isinstance(value, Outbound):
-            await self._settle(item.entry, conversation, [value])
-            return
         while True:
             await sleep_until(item.next_ms)
             await self._sender.room()
             async with self._handling.slots:
+                # Read here and not before: only what has a slot is in memory.
+                value = item.value or await self._read_again(item.entry)
+                if value is None:
+                    return
+                if isinstance(value, Outbound):
+                    await self._settle(item.entry, conversation, [value])
+                    return
                 error = await self._attempt(conversation, item, value)
             if error is None:
                 return

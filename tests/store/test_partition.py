@@ -136,3 +136,13 @@ async def test_every_key_of_a_partition_shares_a_cluster_slot():
     names = [getattr(keys, name) for name in keys.__slots__ if name != "prefix"]
     assert all(name.startswith("parley:{p07}:") for name in names)
     assert len(set(names)) == len(names)
+
+
+async def test_an_entry_can_be_read_again_until_it_is_settled(store):
+    """Messages far behind in a long inbox are kept by id only: their text would be lost."""
+    entry, owner = await accepted(store), await store.own(HOME)
+    found = await owner.fetch(entry)
+    assert found is not None
+    assert (found.id, found.value) == (entry, TEXT)
+    await owner.settle(entry, [], mark_ms=None)
+    assert await owner.fetch(entry) is None
