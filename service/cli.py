@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from enum import StrEnum
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -36,6 +37,24 @@ class Role(StrEnum):
     web = "web"
     worker = "worker"
     all = "all"
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"parley {version('parley-sms')}")
+        raise typer.Exit
+
+
+@app.callback()
+def parley(
+    show_version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Hold conversations by SMS: Twilio in, SAP Open Connectors out, nothing lost between."""
 
 
 @app.command(
@@ -174,8 +193,14 @@ def explain_signature(
         raise SettingsError(
             ["TWILIO_AUTH_TOKEN is missing; set it, or give --token; example: --token 12345"]
         )
-    raw = Path(body[1:]).read_bytes() if body.startswith("@") else body.encode()
-    explanation = wiring.explain_signature(url, raw, signature, token)
+    try:
+        raw = Path(body[1:]).read_bytes() if body.startswith("@") else body.encode()
+    except OSError as error:
+        raise typer.BadParameter(f"--body {body}: can't be read: {error.strerror}") from error
+    try:
+        explanation = wiring.explain_signature(url, raw, signature, token)
+    except ValueError as error:
+        raise typer.BadParameter(f"--url or --token: {error}") from error
     if as_json:
         print(json.dumps({"matched": explanation.matched, "lines": list(explanation.lines)}))
     else:

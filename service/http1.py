@@ -9,6 +9,7 @@ cookies, no proxies, no decompression.
 from __future__ import annotations
 
 import asyncio
+import re
 import select
 import ssl
 from collections import deque
@@ -24,6 +25,10 @@ IDLE_LIMIT_S = 30.0
 request that crosses their close would be in doubt."""
 
 ANSWER_LIMIT_BYTES = 16 * 1024 * 1024
+"""Most bytes read of one answer, its head included."""
+
+_LINE_BREAKING = re.compile(r"[\r\n\0]")
+_NO_TARGET = re.compile(r"[\x00-\x20\x7f]")
 
 
 class NotSent(Exception):
@@ -48,12 +53,23 @@ class Client:
 
     origin: "http://host:port" or "https://host"; a path in it is ignored.
     connections: most requests at once; further ones wait. connect_timeout_s: for one connection.
+    tls: for https, instead of the system's trusted authorities.
+    Raises ValueError when origin is none.
     """
 
-    def __init__(self, origin: str, *, connections: int, connect_timeout_s: float) -> None:
+    def __init__(
+        self,
+        origin: str,
+        *,
+        connections: int,
+        connect_timeout_s: float,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         parts = urlsplit(origin)
-        self._host = parts.hostname or ""
-        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError("an origin is http:// or https:// and a host")
+        self._host = parts.hostname
+        self._tls = (tls or ssl.create_default_context()) if parts.scheme == "https" else None
         self._port = parts.port or (443 if self._tls else 80)
         self._host_header = parts.netloc.rpartition("@")[2]
         self._connect_timeout_s = connect_timeout_s
@@ -73,11 +89,17 @@ class Client:
     ) -> Answer:
         """Send one request and return its answer, of whatever status.
 
+        method: any but HEAD, whose answers end otherwise.
         target: path and query, already encoded. headers: without Host and Content-Length.
         timeout_s: for all of it. before_write: called just before the bytes leave; what it raises
             ends the request unsent.
-        Raises NotSent or NoAnswer.
+        Raises NotSent or NoAnswer; ValueError, before anything is sent, when the target or a
+            header would break out of its line.
         """
+        if _NO_TARGET.search(target):
+            raise ValueError("the target has a space or a control character in it")
+        if any(map(_LINE_BREAKING.search, (*headers, *headers.values()))):
+            raise ValueError("a header has a line break in it")
         head = [f"{method} {target} HTTP/1.1", f"Host: {self._host_header}"]
         head += [f"{name}: {value}" for name, value in headers.items()]
         if body or method in {"POST", "PUT", "PATCH"}:
@@ -183,7 +205,11 @@ class _Connection(asyncio.Protocol):
         """Feed the parser (asyncio)."""
         if self._waiting is None or self._waiting.done():
             # More than was asked for: whatever follows could be taken for the next answer.
-            self.usable = False
+            self.abort()
+            return
+        self._received += len(data)
+        if self._received > ANSWER_LIMIT_BYTES:
+            self._fail(f"the answer is longer than {ANSWER_LIMIT_BYTES} bytes")
             return
         try:
             self._parser.feed_data(data)
@@ -201,6 +227,11 @@ class _Connection(asyncio.Protocol):
             self.on_message_complete()
         self._fail(f"the connection was lost: {exc or 'closed by the other side'}")
 
+    def on_message_begin(self) -> None:
+        """Notice bytes behind a whole answer: they belong to no request (httptools)."""
+        if self._waiting is not None and self._waiting.done():
+            self.usable = False
+
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header (httptools)."""
         self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
@@ -208,13 +239,12 @@ class _Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         """Learn how the body ends (httptools)."""
         self._in_body = True
-        self._until_close = not self._headers.keys() & {"content-length", "transfer-encoding"}
+        chunked = "chunked" in self._headers.get("transfer-encoding", "").lower()
+        self._until_close = not chunked and "content-length" not in self._headers
 
     def on_body(self, data: bytes) -> None:
         """Keep a part of the body (httptools)."""
         self._body += data
-        if len(self._body) > ANSWER_LIMIT_BYTES:
-            self._fail(f"the answer is longer than {ANSWER_LIMIT_BYTES} bytes")
 
     def on_message_complete(self) -> None:
         """Hand the answer over (httptools)."""
@@ -223,7 +253,7 @@ class _Connection(asyncio.Protocol):
             self._headers.clear()
             self._in_body = False
             return
-        self.usable = self.usable and self._parser.should_keep_alive() and not self._until_close
+        self.usable = self.usable and self._parser.should_keep_alive()
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(Answer(status, self._headers, bytes(self._body)))
 
@@ -231,6 +261,7 @@ class _Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._headers: dict[str, str] = {}
         self._body = bytearray()
+        self._received = 0
         self._in_body = False
         self._until_close = False
 

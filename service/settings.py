@@ -100,9 +100,26 @@ def _redis_url(secret: SecretStr) -> SecretStr:
     scheme, separator, rest = secret.get_secret_value().partition("://")
     if not separator or scheme not in REDIS_SCHEMES:
         raise ValueError(f"must begin with one of {', '.join(f'{s}://' for s in REDIS_SCHEMES)}")
-    if not rest.rpartition("@")[2].partition("?")[0].strip("/"):
+    place = rest.rpartition("@")[2].partition("?")[0]
+    if not place.strip("/"):
         raise ValueError("names no server")
+    if scheme.startswith("redis+"):
+        authority, _, path = place.partition("/")
+        for host in authority.split(","):
+            _host_and_port(host.strip())
+        if scheme == "redis+sentinel" and not path.partition("/")[0]:
+            raise ValueError("names no service; Sentinel's end like this: host:26379/mymaster")
     return secret
+
+
+def _host_and_port(host: str) -> None:
+    try:
+        parts = urlsplit(f"//{host}")
+        named, _ = parts.hostname, parts.port
+    except ValueError:
+        named = None
+    if not named:
+        raise ValueError("lists a server that is not host:port")
 
 
 REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster")
@@ -280,6 +297,21 @@ class Settings(BaseSettings):
         default=10000,
         description="Messages waiting in a partition before callbacks are answered 503.",
         examples=["10000"],
+    )
+    durability: Annotated[Literal["memory", "fsync", "replicated"], BeforeValidator(_lower)] = (
+        Field(
+            default="fsync",
+            description="What Redis has done with a text before its callback is answered.",
+            examples=["replicated"],
+        )
+    )
+    replicas: Annotated[int, Field(ge=1, le=100)] = Field(
+        default=1,
+        description="Replicas that hold a text before it is answered, when replicated.",
+        examples=["1"],
+    )
+    replica_timeout_s: Annotated[float, Field(ge=0.001, le=4)] = Field(
+        default=1.0, description="Longest to wait for them; then 503.", examples=["1"]
     )
     body_limit_bytes: Annotated[int, Field(ge=1024, le=1048576)] = Field(
         default=65536, description="Longest callback accepted.", examples=["65536"]

@@ -40,6 +40,7 @@ from service.settings import CALLBACK_PATH, Settings, load_settings
 from service.store.arrivals import Arrivals
 from service.store.batch import Batch
 from service.store.connection import Redis, connect, ping
+from service.store.durability import Verdict, look
 from service.store.embedded import EmbeddedRedis
 from service.store.inbox import Inbox
 from service.store.instances import Instances
@@ -147,6 +148,7 @@ async def open_store(settings: Settings) -> AsyncIterator[tuple[Redis, Batch]]:
     client = connect(url)
     batch = Batch(client)
     try:
+        batch.confirm((await _look(client, settings)).confirmations)
         await claim_partition_count(client, settings.partitions)
         yield client, batch
     finally:
@@ -203,6 +205,7 @@ class Service:
         self._message = _message_template(settings)
         self._open = asyncio.Event()
         self._mismatch: StoreMismatch | None = None
+        self._verdict: Verdict | None = None
 
     async def run(
         self, public: socket.socket | None, internal: socket.socket, *, stop_with_stdin: bool
@@ -228,7 +231,7 @@ class Service:
         background = [asyncio.create_task(internal_server.run_until(closing))]
         try:
             provisioning = asyncio.create_task(provisioner.run())
-            opening = asyncio.create_task(self._claim_layout(client, stop))
+            opening = asyncio.create_task(self._claim_layout(client, batch, stop))
             parts = []
             if public is not None:
                 parts.append(self._serve_public(batch, public, stop))
@@ -253,10 +256,11 @@ class Service:
         log.info("Parley has stopped")
         return 0
 
-    async def _claim_layout(self, client: Redis, stop: asyncio.Event) -> None:
+    async def _claim_layout(self, client: Redis, batch: Batch, stop: asyncio.Event) -> None:
         """Let callbacks in and partitions start once Redis is known to be laid out as we are."""
         while True:
             try:
+                verdict = await _look(client, self._settings)
                 await claim_partition_count(client, self._settings.partitions)
             except StoreUnavailable as error:
                 log.warning("waiting for Redis", error=str(error))
@@ -266,6 +270,10 @@ class Service:
                 stop.set()
                 return
             else:
+                for note in verdict.notes:
+                    log.warning(note)
+                self._verdict = verdict
+                batch.confirm(verdict.confirmations)
                 self._open.set()
                 return
 
@@ -340,9 +348,10 @@ class Service:
 
         lease_ms = int(settings.lease_ttl_s * 1000)
         blocking = connect(self._redis_url, answer_timeout_s=None)
+        arrivals = Arrivals(blocking)
         partitions = Partitions(
             Leases(client, batch, owner=_worker_id(), ttl_ms=lease_ms),
-            Arrivals(blocking),
+            arrivals,
             make_owner,
             count=settings.partitions,
         )
@@ -350,6 +359,7 @@ class Service:
             await partitions.run(stop, STOP_GRACE_S)
         finally:
             executor.shutdown(wait=False)
+            await arrivals.aclose()
             await blocking.aclose()
 
     def _readiness(
@@ -358,8 +368,10 @@ class Service:
         async def readiness() -> Mapping[str, Check]:
             try:
                 await ping(client)
+                verdict = self._verdict
                 redis = Check(
-                    ok=self._open.is_set(), detail="" if self._open.is_set() else "opening"
+                    ok=verdict is not None,
+                    detail="opening" if verdict is None else "; ".join(verdict.notes),
                 )
             except StoreUnavailable as error:
                 redis = Check(ok=False, detail=str(error))
@@ -370,6 +382,15 @@ class Service:
             }
 
         return readiness
+
+
+async def _look(client: Redis, settings: Settings) -> Verdict:
+    return await look(
+        client,
+        settings.durability,
+        replicas=settings.replicas,
+        replica_timeout_s=settings.replica_timeout_s,
+    )
 
 
 def _serve_many(

@@ -73,7 +73,14 @@ class _Change:
 
 REGISTER = "Make PUBLIC_URL and the URL registered with Twilio the same, letter for letter."
 PROXY = "Something between Twilio and Parley rewrites the request; let it pass unchanged."
+DROPPED = "Something between Twilio and Parley drops blank fields; let it pass the body unchanged."
 PARSER = "Whatever signed it, or relays it, treats the form differently from Twilio."
+
+OFTEN_BLANK = (
+    *("FromCity", "FromState", "FromZip", "FromCountry"),
+    *("ToCity", "ToState", "ToZip", "ToCountry"),
+)
+"""Parameters that Twilio sends blank when it does not know them."""
 
 
 def explain(
@@ -275,6 +282,13 @@ def _forms(body: bytes, pairs: Pairs) -> Iterator[_Change]:
         ("with the last value of each repeated name", list(dict(pairs).items())),
     )
     found = signed_text(pairs)
+    names = {name for name, _ in pairs}
+    for absent in (OFTEN_BLANK, OFTEN_BLANK[:4], OFTEN_BLANK[4:], ("Body",)):
+        lost = [(name, "") for name in absent if name not in names]
+        if lost:
+            signed = signed_text([*pairs, *lost])
+            said = f"with the blank fields {', '.join(name for name, _ in lost)} still there"
+            yield _Change(said, DROPPED, {"signed": signed})
     for said, reading in readings:
         signed = signed_text(reading)
         if signed != found:

@@ -3,38 +3,44 @@
 Calls made while a round trip is under way wait for it to end and then leave as the next one. A
 quiet process waits for nothing; a busy one pays a round trip for dozens of callbacks. Calls of the
 same script share one EVALSHA (see `scripts`), in the order they were made.
+
+In a Cluster one EVALSHA stays in one slot, and every node has round trips of its own, so that a
+node that is away holds up its own partitions alone.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from service.errors import StoreError, StoreUnavailable
-from service.store.connection import describe, translated
+from service.store.cluster import Cluster, slot_of
+from service.store.connection import describe, start_over, translated
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
+    from service.store.durability import Confirmation
     from service.store.scripts import Script
 
 ITEMS_PER_CALL = 64
 """Most items one EVALSHA runs: bounds how long Redis serves nobody else, well under 1 ms."""
 
-PASSING = (
-    "OOM ",
-    "READONLY ",
-    "LOADING ",
-    "CLUSTERDOWN ",
-    "MASTERDOWN ",
-    "NOREPLICAS ",
-    "MISCONF ",
-)
-"""Beginnings of Redis errors that end by themselves or by an operator: refuse now, try later."""
+PASSING = {
+    "OOM",
+    "READONLY",
+    "LOADING",
+    "CLUSTERDOWN",
+    "TRYAGAIN",
+    "MASTERDOWN",
+    "NOREPLICAS",
+    "MISCONF",
+}
+"""Codes of Redis errors that end by themselves or by an operator: refuse now, try later."""
 
 Argument = str | bytes | int
 
@@ -46,73 +52,137 @@ class _Item:
     answer: asyncio.Future[Any]
 
 
+_Call = tuple["Script", int, list[_Item]]
+"""Items of one EVALSHA: the script, the slot of their keys (0 without a Cluster), the items."""
+
+
+@dataclass(slots=True)
+class _Lane:
+    """Round trips that follow one another: those to one server."""
+
+    waiting: dict[tuple[Script, int], list[_Item]] = field(default_factory=dict)
+    pump: asyncio.Task[None] | None = None
+
+
 class Batch:
     """Runs script calls against one Redis, grouped. Not shared between event loops."""
 
-    def __init__(self, client: Redis) -> None:
+    def __init__(self, client: Redis | Cluster) -> None:
         self._client = client
-        self._waiting: dict[Script, list[_Item]] = {}
-        self._pump: asyncio.Task[None] | None = None
+        self._cluster = client if isinstance(client, Cluster) else None
+        self._lane = _Lane()
+        self._lanes: dict[str, _Lane] = {"": self._lane}
+        self._confirmations: Sequence[Confirmation] = ()
         self.calls = 0
         self.round_trips = 0
+
+    def confirm(self, confirmations: Sequence[Confirmation]) -> None:
+        """From now on, count a call as done only when these have confirmed it."""
+        self._confirmations = confirmations
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Any:
         """Run `script` for one item and return its answer.
 
-        Raises StoreUnavailable when Redis can't be reached, does not answer in time or refuses for
-            the moment. The call may have had its effect nevertheless.
+        Raises StoreUnavailable when Redis can't be reached, does not answer in time, refuses for
+            the moment or does not confirm. The call may have had its effect nevertheless.
         Raises StoreError for an error of the script itself.
         """
         loop = asyncio.get_running_loop()
         item = _Item(keys, args, loop.create_future())
-        self._waiting.setdefault(script, []).append(item)
-        if self._pump is None:
-            self._pump = loop.create_task(self._empty())
+        lane, slot = self._lane, 0
+        if self._cluster is not None:
+            slot = slot_of(keys[0])
+            lane = self._lanes.setdefault(self._cluster.node_name(slot), _Lane())
+        lane.waiting.setdefault((script, slot), []).append(item)
+        if lane.pump is None:
+            lane.pump = loop.create_task(self._empty(lane))
         return await item.answer
 
     async def aclose(self) -> None:
         """Wait for what is under way."""
-        if self._pump is not None:
-            await self._pump
+        pumps = [lane.pump for lane in self._lanes.values() if lane.pump is not None]
+        await asyncio.gather(*pumps)
 
-    async def _empty(self) -> None:
+    async def _empty(self, lane: _Lane) -> None:
         try:
-            while self._waiting:
-                waiting, self._waiting = self._waiting, {}
+            while lane.waiting:
+                waiting, lane.waiting = lane.waiting, {}
                 calls = [
-                    (script, items[i : i + ITEMS_PER_CALL])
-                    for script, items in waiting.items()
+                    (script, slot, items[i : i + ITEMS_PER_CALL])
+                    for (script, slot), items in waiting.items()
                     for i in range(0, len(items), ITEMS_PER_CALL)
                 ]
-                self.calls += sum(len(items) for _, items in calls)
+                self.calls += sum(len(items) for _, _, items in calls)
                 self.round_trips += 1
                 try:
                     with translated():
                         await self._round_trip(calls)
                 except StoreError as error:
-                    for _, items in calls:
+                    for _, _, items in calls:
                         for item in items:
                             _fail(item, error)
         finally:
-            self._pump = None
+            lane.pump = None
 
-    async def _round_trip(self, calls: list[tuple[Script, list[_Item]]]) -> None:
-        pipeline: Any = self._client.pipeline(transaction=False)
-        for script, items in calls:
-            pipeline.execute_command("EVALSHA", script.sha, *_arguments(items))
-        answers = await pipeline.execute(raise_on_error=False)
-        for (script, items), answer in zip(calls, answers, strict=True):
-            forgotten = isinstance(answer, NoScriptError)
-            _deliver(items, await self._teach(script, items) if forgotten else answer)
+    async def _round_trip(self, calls: list[_Call]) -> None:
+        commands = [("EVALSHA", script.sha, *_arguments(items)) for script, _, items in calls]
+        demoted = False
+        for (script, slot, items), (answer, *confirmed) in zip(
+            calls, await self._send(calls, commands), strict=True
+        ):
+            if isinstance(answer, NoScriptError):
+                answer, *confirmed = await self._teach(script, slot, items)  # noqa: PLW2901
+            demoted = self._deliver(items, answer, confirmed) or demoted
+        if demoted:
+            await start_over(self._client)
 
-    async def _teach(self, script: Script, items: list[_Item]) -> Any:
+    async def _teach(self, script: Script, slot: int, items: list[_Item]) -> Sequence[Any]:
         """Run a call whose script a restart, a fail-over or SCRIPT FLUSH made Redis forget."""
         self.round_trips += 1
-        client: Any = self._client
-        try:
-            return await client.execute_command("EVAL", script.source, *_arguments(items))
-        except ResponseError as error:
-            return error
+        command = ("EVAL", script.source, *_arguments(items))
+        return (await self._send([(script, slot, items)], [command]))[0]
+
+    async def _send(
+        self, calls: list[_Call], commands: list[tuple[Argument, ...]]
+    ) -> Sequence[Sequence[Any]]:
+        """Send the calls' commands; for each its answer and those of the confirmations."""
+        after = [confirmation.command for confirmation in self._confirmations]
+        if self._cluster is not None:
+            placed = [
+                (slot, command) for (_, slot, _), command in zip(calls, commands, strict=True)
+            ]
+            return await self._cluster.send(placed, after)
+        pipeline: Any = self._client.pipeline(transaction=False)
+        for command in (*commands, *after):
+            pipeline.execute_command(*command)
+        answers = await pipeline.execute(raise_on_error=False)
+        confirmed = answers[len(commands) :]
+        return [(answer, *confirmed) for answer in answers[: len(commands)]]
+
+    def _deliver(self, items: list[_Item], answer: Any, confirmed: Sequence[Any]) -> bool:
+        """Hand out a call's answers; True when they show that the server is no master any more."""
+        error: StoreError | None = None
+        if isinstance(answer, RedisError | OSError):
+            error = _read_error(describe(answer), answer)
+        elif confirmed and (short := self._shortfall(confirmed)):
+            error = StoreUnavailable(f"Redis: {short}")
+        if error is not None:
+            for item in items:
+                _fail(item, error)
+            return _code(answer) == "READONLY"
+        demoted = False
+        for item, (failed, value) in zip(items, answer, strict=True):
+            if failed:
+                text = value.decode(errors="replace")
+                demoted = demoted or "READONLY" in text
+                _fail(item, _read_error(text))
+            elif not item.answer.done():
+                item.answer.set_result(value)
+        return demoted
+
+    def _shortfall(self, confirmed: Sequence[Any]) -> str:
+        pairs = zip(self._confirmations, confirmed, strict=False)
+        return "; ".join(filter(None, (each.shortfall(answer) for each, answer in pairs)))
 
 
 def _arguments(items: list[_Item]) -> list[Argument]:
@@ -124,31 +194,21 @@ def _arguments(items: list[_Item]) -> list[Argument]:
     return [len(keys), *keys, *args]
 
 
-def _deliver(items: list[_Item], answer: Any) -> None:
-    if isinstance(answer, RedisError):
-        error = _read_error(describe(answer), answer)
-        for item in items:
-            _fail(item, error)
-        return
-    for item, (failed, value) in zip(items, answer, strict=True):
-        if failed:
-            _fail(item, _read_error(value.decode(errors="replace")))
-        elif not item.answer.done():
-            item.answer.set_result(value)
-
-
 def _fail(item: _Item, error: StoreError) -> None:
     if not item.answer.done():
         item.answer.set_exception(error)
 
 
 def _read_error(text: str, cause: Exception | None = None) -> StoreError:
-    # Inside a script redis-py's prefix is cut off the class, and Redis 7 writes "-OOM ..." whole.
+    # redis-py cuts the code off the text of an error it knows; from inside a script it comes
+    # whole, from Redis 7 with the protocol's "-" before it.
     plain = text.removeprefix("-")
-    passing = plain.startswith(PASSING) or (
-        cause is not None and not isinstance(cause, ResponseError)
-    )
-    passing = passing or any(word.strip() in plain.split(maxsplit=1)[:1] for word in PASSING)
+    code = _code(cause) or plain.partition(" ")[0]
+    passing = code in PASSING or (cause is not None and not isinstance(cause, ResponseError))
     error: StoreError = (StoreUnavailable if passing else StoreError)(f"Redis: {plain}")
     error.__cause__ = cause
     return error
+
+
+def _code(error: object) -> str:
+    return str(getattr(error, "status_code", None) or "")

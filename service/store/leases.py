@@ -48,7 +48,7 @@ class Leases:
         now_ms: ms since the epoch; the register forgets a worker silent for a lease's time.
         """
         with translated():
-            pipeline = self._client.pipeline(transaction=True)
+            pipeline = self._client.pipeline(transaction=False)
             pipeline.zadd(WORKERS, {self.owner: now_ms + self._ttl_ms})
             pipeline.zremrangebyscore(WORKERS, "-inf", now_ms)
             pipeline.zrange(WORKERS, 0, -1)

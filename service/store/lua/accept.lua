@@ -8,6 +8,12 @@
 -- Atomic because a crash between the two writes would either lose the message (remembered, not
 -- appended) or accept Twilio's retry of it a second time (appended, not remembered).
 if redis.call('EXISTS', KEYS[2]) == 1 then
+  -- Written anew with the time it has left: a confirmation (WAIT, WAITAOF) covers what its own
+  -- connection wrote, and the first answer may have been lost before it was confirmed.
+  local left = redis.call('PTTL', KEYS[2])
+  if left > 0 then
+    redis.call('PEXPIRE', KEYS[2], left)
+  end
   return 'dup'
 end
 if redis.call('XLEN', KEYS[1]) >= tonumber(ARGV[2]) then

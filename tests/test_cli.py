@@ -1,0 +1,126 @@
+"""The command line as people type it, right and wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+from twilio.request_validator import RequestValidator
+
+ROOT = Path(__file__).parents[1]
+URL = "https://sms.example.com/callbacks/twilio"
+PARAMS = {"Body": "hello", "From": "+15005550123", "MessageSid": "SM1"} | dict.fromkeys(
+    ("FromCity", "FromState", "FromZip", "FromCountry"), ""
+)
+
+
+def parley(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in an empty environment."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "service", *arguments],
+        env={"PATH": os.environ["PATH"], "HOME": "/nonexistent", "PYTHONPATH": str(ROOT)} | environ,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert "Traceback" not in ran.stderr, ran.stderr
+    return ran
+
+
+def explain(url: str, body: str, *, signed_for: str = URL, token: str = "12345"):
+    """Ask why a signature made for `signed_for` does not match `url` and `body`."""
+    signature = RequestValidator("12345").compute_signature(signed_for, PARAMS)
+    options = ("--url", url, "--body", body, "--signature", signature)
+    return parley("explain-signature", *options, TWILIO_AUTH_TOKEN=token)
+
+
+def test_a_genuine_signature_is_said_to_match():
+    """People would look for a mistake where there is none."""
+    ran = explain(URL, urlencode(PARAMS))
+    assert (ran.returncode, ran.stdout) == (0, "The signature matches.\n")
+
+
+@pytest.mark.parametrize(
+    ("signed_for", "hint"),
+    [
+        pytest.param(URL.replace("https", "http"), "with http for https", id="http for https"),
+        pytest.param(URL + "/", "with a trailing slash", id="a trailing slash"),
+        pytest.param(URL.replace(".com", ".com:8443"), "with port 8443 added", id="another port"),
+    ],
+)
+def test_the_nearest_reading_is_named(signed_for, hint):
+    """A 403 that says nothing costs an afternoon."""
+    ran = explain(URL, urlencode(PARAMS), signed_for=signed_for)
+    assert ran.returncode == 1
+    assert f"It would match {hint}" in ran.stdout
+
+
+def test_blank_fields_that_were_dropped_are_named():
+    """Frameworks drop them by default, and the signature covers them."""
+    ran = explain(URL, urlencode({k: v for k, v in PARAMS.items() if v}))
+    assert ran.returncode == 1
+    assert (
+        "with the blank fields FromCity, FromState, FromZip, FromCountry still there" in ran.stdout
+    )
+
+
+def test_a_body_may_come_from_a_file_and_the_answer_as_json(tmp_path):
+    """Bodies are long, and scripts read JSON."""
+    body = tmp_path / "body.txt"
+    body.write_text(urlencode(PARAMS))
+    signature = RequestValidator("12345").compute_signature(URL, PARAMS)
+    ran = parley(
+        "explain-signature", "--url", URL, "--body", f"@{body}", "--signature", signature,
+        "--token", "12345", "--json",
+    )  # fmt: skip
+    assert json.loads(ran.stdout) == {"matched": True, "lines": ["The signature matches."]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("explain-signature", "--url", "nowhere", "--signature", "x"), "begins with https://"),
+        (("explain-signature", "--url", URL, "--body", "@/no/such", "--signature", "x"), "No such"),
+        (("demo", "--once", "--handlers", __file__), "can't judge other handlers"),
+        (("serve", "--port", "http"), "port"),
+        (("serve", "--role", "king"), "web"),
+    ],
+    ids=["no URL", "no file", "demo", "no number", "no role"],
+)
+def test_a_mistake_is_answered_with_what_to_write(arguments, said):
+    """A traceback tells people nothing they can act upon."""
+    ran = parley(*arguments, TWILIO_AUTH_TOKEN="12345", COLUMNS="200")
+    assert ran.returncode in {1, 2}
+    assert said in ran.stderr
+
+
+def test_a_missing_token_is_named():
+    """The signature can't be explained without it."""
+    ran = parley("explain-signature", "--url", URL, "--signature", "x")
+    assert ran.returncode == 2
+    assert "TWILIO_AUTH_TOKEN is missing" in ran.stderr
+
+
+def test_settings_lists_all_of_them_and_what_is_wrong():
+    """An operator has to see where a value came from, and never a secret."""
+    ran = parley("settings", "--json", SECRET_KEY="x" * 40, PUBLIC_URL="sms.example.com")
+    rows = {row["name"]: row for row in json.loads(ran.stdout)}
+    assert ran.returncode == 2
+    assert rows["SECRET_KEY"]["value"] == "******** (40 characters)"
+    assert rows["PUBLIC_URL"]["source"] == "environment"
+    assert "https://" in rows["PUBLIC_URL"]["problem"]
+    assert rows["PORT"] == {"name": "PORT", "value": "8080", "source": "default", "problem": ""}
+
+
+def test_every_command_has_help_with_an_example():
+    """Nobody reads the source to find an option."""
+    for command in ("serve", "demo", "sandbox", "settings", "explain-signature"):
+        ran = parley(command, "--help", COLUMNS="120")
+        assert ran.returncode == 0
+        assert f"parley {command}" in ran.stdout, command
