@@ -32,7 +32,8 @@ def page() -> Iterator[Page]:
         pytest.skip("no chromium on PATH; install it (apt-get install chromium) to run this test")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        opened = browser.new_page(viewport={"width": 390, "height": 844})
+        # Without motion: what is measured is where things come to rest.
+        opened = browser.new_page(viewport={"width": 390, "height": 844}, reduced_motion="reduce")
         problems: list[str] = []
         opened.on("pageerror", lambda error: problems.append(str(error)))
         opened.on(
