@@ -174,7 +174,8 @@ def serve_sandbox(
     listener = _inherit(fd) if fd is not None else listen(host, port, "--port")
     config = SandboxConfig(user_secret=user_secret, organization_secret=organization_secret)
     if fd is None:
-        address = "http://{}:{}".format(*listener.getsockname()[:2])
+        name, number = listener.getsockname()[:2]
+        address = f"http://[{name}]:{number}" if ":" in name else f"http://{name}:{number}"
         print(  # noqa: T201  (the command's output)
             f"Phone page: {address}\n\nSettings that point Parley here:\n"
             f"  OPEN_CONNECTORS_BASE_URL={address}/elements/api-v2\n"
@@ -354,6 +355,7 @@ class Service:
             arrivals,
             make_owner,
             count=settings.partitions,
+            lease_s=settings.lease_ttl_s,
         )
         try:
             await partitions.run(stop, STOP_GRACE_S)

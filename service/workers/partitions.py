@@ -21,8 +21,8 @@ log = structlog.get_logger()
 TICK_S = 0.5
 """How often a worker looks at who else is there: bounds a hand-over to two ticks and the grace."""
 
-RENEW_EVERY = 6
-"""Ticks between renewals of a lease: 3 s, so that three can fail before a lease of 10 s ends."""
+RENEWALS = 3.3
+"""Renewals in a lease's time: 3 s apart for 10 s, so that two can fail before it runs out."""
 
 HAND_OVER_GRACE_S = 1.0
 """What a handler or POST under way gets when its partition goes to another living worker."""
@@ -39,7 +39,7 @@ MakeOwner = Callable[[Partition, str, float, Callable[[], None]], Owner]
 class Partitions:
     """Owns a fair share of the deployment's partitions and runs them.
 
-    count: partitions of the deployment.
+    count: partitions of the deployment. lease_s: how long a lease lasts unrenewed.
     """
 
     def __init__(
@@ -49,12 +49,15 @@ class Partitions:
         make_owner: MakeOwner,
         *,
         count: int,
+        lease_s: float,
     ) -> None:
         self._leases = leases
         self._arrivals = arrivals
         self._make_owner = make_owner
         self._count = count
+        self._renew_s = lease_s / RENEWALS
         self._owners: dict[Partition, tuple[Owner, asyncio.Task[None]]] = {}
+        self._leaving: dict[Partition, asyncio.Task[None]] = {}
         self._changed = asyncio.Event()
 
     @property
@@ -68,18 +71,20 @@ class Partitions:
         grace_s: what handlers and POSTs under way get to finish at the end.
         """
         reader = asyncio.create_task(self._read())
-        tick = 0
+        renewed = -self._renew_s
         try:
             while not stop.is_set():
                 try:
-                    await self._tick(renew=tick % RENEW_EVERY == 0)
+                    due = time.monotonic() - renewed >= self._renew_s
+                    await self._tick(renew=due)
+                    if due:
+                        renewed = time.monotonic()
                 except StoreError as error:
                     log.warning("leases can't be kept at the moment", error=str(error))
                 self._let_go_of_expired()
-                tick += 1
-                await _wait(stop, TICK_S)
+                await _wait(stop, min(TICK_S, self._renew_s))
         finally:
-            await asyncio.gather(*(self._give_up(p, grace_s) for p in list(self._owners)))
+            await self._give_up_all(grace_s)
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
             try:
@@ -90,11 +95,12 @@ class Partitions:
     async def _tick(self, *, renew: bool) -> None:
         living = await self._leases.announce(now_ms())
         if renew:
-            await asyncio.gather(*(self._renew(p) for p in list(self._owners)))
+            await self._renew_all()
         share = share_of(self._leases.owner, living, self._count)
-        surplus = self.owned[share:]
-        await asyncio.gather(*(self._give_up(p, HAND_OVER_GRACE_S) for p in surplus))
-        missing = share - len(self._owners)
+        staying = [p for p in self.owned if p not in self._leaving]
+        for partition in staying[share:]:
+            self._give_up(partition, HAND_OVER_GRACE_S)
+        missing = share - len(staying)
         if missing > 0:
             await self._take(missing)
 
@@ -126,12 +132,11 @@ class Partitions:
         if task is not None and not task.cancelled() and task.exception() is not None:
             log.error("partition failed", partition=partition, exc_info=task.exception())
 
-    async def _renew(self, partition: Partition) -> None:
+    async def _renew(self, partition: Partition, owner: Owner) -> None:
         asked = time.monotonic()
-        owner, _ = self._owners[partition]
         if await self._leases.renew(partition, owner.token):
             owner.renewed(asked)
-        else:
+        elif self._owners.get(partition, (None,))[0] is owner:
             log.warning("lease lost", partition=partition)
             owner.stop(0)
 
@@ -141,18 +146,39 @@ class Partitions:
             if owner.expired:
                 owner.stop(0)
 
-    async def _give_up(self, partition: Partition, grace_s: float) -> None:
+    def _give_up(self, partition: Partition, grace_s: float) -> None:
+        """Begin to hand a partition over; until it is done its lease is renewed like any other.
+
+        The lease must outlive what is under way, or a second handler could start elsewhere.
+        """
         owner, task = self._owners[partition]
         owner.stop(grace_s)
-        # The lease must outlive what is under way, or a second handler could start elsewhere.
-        while not task.done():
-            await asyncio.wait((task,), timeout=TICK_S * RENEW_EVERY)
-            if not task.done():
-                await self._leases.renew(partition, owner.token)
-        try:
-            await self._leases.release(partition, owner.token)
-        except StoreError as error:
-            log.warning("lease left to run out", partition=partition, error=str(error))
+
+        async def release() -> None:
+            await asyncio.wait((task,))
+            try:
+                await self._leases.release(partition, owner.token)
+            except StoreError as error:
+                log.warning("lease left to run out", partition=partition, error=str(error))
+            finally:
+                del self._leaving[partition]
+
+        self._leaving[partition] = asyncio.create_task(release())
+
+    async def _give_up_all(self, grace_s: float) -> None:
+        for partition in self.owned:
+            if partition not in self._leaving:
+                self._give_up(partition, grace_s)
+        while self._leaving:
+            await asyncio.wait(list(self._leaving.values()), timeout=self._renew_s)
+            try:
+                await self._renew_all()
+            except StoreError as error:
+                log.warning("leases can't be kept while stopping", error=str(error))
+
+    async def _renew_all(self) -> None:
+        owned = [(p, owner) for p, (owner, _) in self._owners.items()]
+        await asyncio.gather(*(self._renew(p, owner) for p, owner in owned))
 
     async def _read(self) -> None:
         """Bring new inbox entries to the owners, starting over whenever their set changes."""
