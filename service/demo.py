@@ -132,7 +132,7 @@ class Demo:
         records = self._get("/sandbox/records")
         replies = records["replies"]
         right = [reply for reply in replies if reply["token_ok"]]
-        good = bool(replies) and len(right) == len(replies)
+        good = bool(replies) and len(right) == len(replies) and not records["refusals"]
         self._console.print()
         self._console.print(
             f"The sandbox confirms: {len(right)} of {len(replies)} replies carried the instance "

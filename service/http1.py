@@ -27,8 +27,8 @@ request that crosses their close would be in doubt."""
 ANSWER_LIMIT_BYTES = 16 * 1024 * 1024
 """Most bytes read of one answer, its head included."""
 
-_LINE_BREAKING = re.compile(r"[\r\n\0]")
-_NO_TARGET = re.compile(r"[\x00-\x20\x7f]")
+_NO_HEADER = re.compile(r"[\r\n\0]|[^\x00-\xff]")
+_NO_TARGET = re.compile(r"[^!-~]")
 
 
 class NotSent(Exception):
@@ -97,9 +97,11 @@ class Client:
             header would break out of its line.
         """
         if _NO_TARGET.search(target):
-            raise ValueError("the target has a space or a control character in it")
-        if any(map(_LINE_BREAKING.search, (*headers, *headers.values()))):
-            raise ValueError("a header has a line break in it")
+            raise ValueError(
+                "the target has a blank, a control character or a letter beyond ASCII in it"
+            )
+        if any(map(_NO_HEADER.search, (*headers, *headers.values()))):
+            raise ValueError("a header has a line break or a letter beyond Latin-1 in it")
         head = [f"{method} {target} HTTP/1.1", f"Host: {self._host_header}"]
         head += [f"{name}: {value}" for name, value in headers.items()]
         if body or method in {"POST", "PUT", "PATCH"}:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime
+import datetime as dt
 import ipaddress
 import socket
 import ssl
@@ -347,10 +347,10 @@ async def test_a_connection_that_is_not_accepted_in_time_sent_nothing():
         origin = "http://{}:{}".format(*address)
         async with client(origin, connect_timeout_s=0.2) as http:
             began = time.monotonic()
-            with pytest.raises(NotSent, match="in 0.2 s"):
+            with pytest.raises(NotSent, match=r"in 0\.2 s"):
                 await get(http)
             assert time.monotonic() - began < 2
-            with pytest.raises(NotSent, match="within 0.05 s"):
+            with pytest.raises(NotSent, match=r"within 0\.05 s"):
                 await get(http, timeout_s=0.05)
 
 
@@ -598,6 +598,7 @@ async def test_an_endless_answer_is_given_up_promptly(beginning):
     [
         pytest.param("/a\r\nX: y", {}, id="line break in the target"),
         pytest.param("/a b", {}, id="space in the target"),
+        pytest.param("/é", {}, id="unencoded letter in the target"),
         pytest.param("/", {"X-A": "b\r\nX-C: d"}, id="line break in a value"),
         pytest.param("/", {"X-A": "b\nX-C: d"}, id="bare line feed in a value"),
         pytest.param("/", {"X-A\r\nX-C": "d"}, id="line break in a name"),
@@ -608,7 +609,7 @@ async def test_an_endless_answer_is_given_up_promptly(beginning):
 async def test_what_would_break_out_of_its_line_is_refused(target, headers):
     """A token with a stray line break would forge a second request."""
     async with serving(answering(OK)) as server, client(server.origin) as http:
-        with pytest.raises(ValueError, match="line break|control character|codec"):
+        with pytest.raises(ValueError, match=r"^(the target|a header) has a"):
             await http.request("GET", target, headers, timeout_s=5)
         assert server.talks == []
 
@@ -630,12 +631,32 @@ async def test_closing_waits_for_nobody_and_leaves_nothing_open():
             await eventually(talk.closed)
 
 
+async def test_a_request_under_way_is_answered_though_the_client_is_closed():
+    """A stopping service would leave its last replies in doubt."""
+
+    async def script(talk: Talk) -> None:
+        await talk.request()
+        asked.set()
+        await closed.wait()
+        talk.write(OK)
+        await talk.until_closed()
+
+    asked, closed = asyncio.Event(), asyncio.Event()
+    async with serving(script) as server, client(server.origin) as http:
+        asking = asyncio.create_task(get(http))
+        await eventually(asked)
+        await http.aclose()
+        closed.set()
+        assert await asking == b"ok"
+        await eventually(server.talks[0].closed)
+
+
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A certificate for 127.0.0.1 that no authority signed, and its key, in one file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "parley test")])
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     alternative = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
     made = (
         x509.CertificateBuilder()
@@ -643,8 +664,8 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(hours=1))
         .add_extension(alternative, critical=False)
         .sign(key, hashes.SHA256())
     )

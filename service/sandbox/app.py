@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from service.sandbox.access import Access
+from service.sandbox.answers import defect, unknown_method, unknown_path
 from service.sandbox.control import Control
 from service.sandbox.network import Network
-from service.sandbox.platform import BASE, Platform, Secrets, unknown_path
+from service.sandbox.platform import MESSAGES, Platform
 from service.sandbox.records import Records
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-MESSAGES = re.compile(rf"{BASE}(/hubs/[^/]+)?/messages/?")
-"""POST here is served without Starlette's routing: load tests send thousands a second."""
 
 PAGE_TYPES = {
     "index.html": "text/html; charset=utf-8",
@@ -51,44 +51,61 @@ class SandboxConfig:
 
 
 def sandbox_app(config: SandboxConfig) -> AsgiApp:
-    """Make the sandbox; its memory begins empty."""
+    """Make the sandbox; its memory begins empty.
+
+    Where it is served with a lifespan, its end closes the phone network's connections.
+    """
     records = Records()
     network = Network(records)
-    platform = Platform(records, Secrets(config.user_secret, config.organization_secret))
+    platform = Platform(records, Access(config.user_secret, config.organization_secret, records))
     pages = [Route("/", _page), Route("/page/{name}", _page)]
     routes = [*platform.routes(), *Control(records, network).routes(), *pages]
-    rest = Starlette(routes=routes, exception_handlers={404: _not_found})
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        yield
+        await network.aclose()
+
+    rest = Starlette(
+        routes=routes,
+        exception_handlers={404: unknown_path, 405: unknown_method, Exception: defect},
+        lifespan=lifespan,
+    )
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        sends = scope["type"] == "http" and scope["method"] == "POST"
-        if not (sends and MESSAGES.fullmatch(scope["path"])):
+        # Without Starlette's routing: load tests send thousands a second.
+        posts = scope["type"] == "http" and scope["method"] == "POST"
+        if posts and MESSAGES.fullmatch(scope["path"]):
+            await _serve_send(platform, scope, receive, send)
+        else:
             await rest(scope, receive, send)
-            return
-        body, more = b"", True
-        while more:
-            event = await receive()
-            if event["type"] == "http.disconnect":
-                return
-            body += event.get("body", b"")
-            more = event.get("more_body", False)
-        answer, reset = await platform.send(dict(scope["headers"]), body)
-        if reset:
-            # An answer announced and never given: the server cuts the connection.
-            start = {"type": "http.response.start", "status": 200}
-            await send(start | {"headers": [(b"content-length", b"1000")]})
-            return
-        await answer(scope, receive, send)
 
     return app
+
+
+async def _serve_send(platform: Platform, scope: Scope, receive: Receive, send: Send) -> None:
+    body, more = b"", True
+    while more:
+        event = await receive()
+        if event["type"] == "http.disconnect":
+            return
+        body += event.get("body", b"")
+        more = event.get("more_body", False)
+    answer = await platform.messages.send(dict(scope["headers"]), body)
+    if answer == "hang":
+        while (await receive())["type"] != "http.disconnect":
+            pass
+    elif answer == "reset":
+        # An answer announced and never given: the server cuts the connection.
+        start = {"type": "http.response.start", "status": 200}
+        await send(start | {"headers": [(b"content-length", b"1000")]})
+    else:
+        await answer(scope, receive, send)
 
 
 async def _page(request: Request) -> Response:
     name = request.path_params.get("name", "index.html")
     if name not in PAGE_TYPES:
-        return await _not_found(request, None)
+        raise HTTPException(404)
     content = files("service.sandbox").joinpath("page", name).read_bytes()
     return Response(content, media_type=PAGE_TYPES[name], headers=PAGE_HEADERS)
-
-
-async def _not_found(request: Request, error: Exception | None) -> Response:
-    return unknown_path(request.url.path)

@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, TypeVar
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from service.sandbox.answers import Refused, answer_error, answer_json
 from service.sandbox.network import Network
-from service.sandbox.records import Records, Trouble, new_sid
+from service.sandbox.records import Records, new_sid
+from service.sandbox.trouble import Trouble
 
 HEARTBEAT_S = 15.0
 """Below the idle time-out of proxies and browsers."""
 
+PHONES_SHOWN = 200
+MESSAGES_SHOWN = 500
+"""Most phones, and messages of each, in /sandbox/threads: what a page can draw after a load test.
+/sandbox/records has all."""
 
-class _Text(msgspec.Struct, forbid_unknown_fields=True):
+Body = TypeVar("Body", bound=msgspec.Struct)
+
+NO_INSTANCE = "no service has provisioned an instance yet"
+
+
+class Text(msgspec.Struct, forbid_unknown_fields=True):
+    """A text from a phone. to: our number, the instance's unless said; sid: made up unless said."""
+
     body: str = ""
-    from_: str = msgspec.field(name="from", default="+15005550123")
+    from_: Annotated[str, msgspec.Meta(min_length=1)] = msgspec.field(
+        name="from", default="+15005550123"
+    )
     to: str = ""
     media: list[str] = []
     sid: str = ""
@@ -42,45 +57,60 @@ class Control:
         ]
 
     async def _text(self, request: Request) -> Response:
-        """Send a text from a phone: POST {from, body, media?, to?, sid?}."""
+        """Send a text from a phone; answered when its callback is."""
         try:
-            text = msgspec.json.decode(await request.body(), type=_Text)
-        except msgspec.DecodeError as error:
-            return JSONResponse({"message": str(error)}, 400)
-        instance = self._records.phone_instance
+            text = await _read(request, Text)
+        except Refused as error:
+            return answer_error(error)
+        instance = self._records.instance_for(text.to)
         ours = text.to or (instance.our_number if instance else "")
         sid = text.sid or new_sid("MM" if text.media else "SM")
         message = self._records.add_text(sid, text.from_, ours, text.body, text.media)
         status = 0
         if instance is None:
-            message.state = "failed"
-            message.detail = "no service has provisioned an instance yet"
+            message.state, message.detail = "failed", NO_INSTANCE
             self._records.changed(message)
         else:
             status = await self._network.deliver(instance, message)
-        return JSONResponse({"sid": sid, "status": status, "detail": message.detail})
+        return answer_json(
+            {
+                "sid": sid,
+                "status": status,
+                "state": message.state,
+                "detail": message.detail,
+                "warning": message.warning,
+            }
+        )
 
     async def _threads(self, request: Request) -> Response:
-        instance = self._records.phone_instance
-        number = instance.our_number if instance else None
-        return JSONResponse({"our_number": number, "threads": self._records.threads()})
+        threads = self._records.threads(PHONES_SHOWN, MESSAGES_SHOWN)
+        return answer_json({"our_number": self._records.our_number, "threads": threads})
 
     async def _all(self, request: Request) -> Response:
-        return Response(msgspec.json.encode(self._records.as_json()), media_type="application/json")
+        return answer_json(self._records.as_json())
 
     async def _events(self, request: Request) -> Response:
-        last: Any = request.headers.get("last-event-id", "")
-        after = int(last) if last.isdigit() else None
+        last = request.headers.get("last-event-id", "")
         return StreamingResponse(
-            self._records.feed.follow(after, HEARTBEAT_S),
+            self._records.feed.follow(last, HEARTBEAT_S),
             media_type="text/event-stream",
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
 
     async def _trouble(self, request: Request) -> Response:
-        """Make the next sends fail: POST the fields of `records.Trouble`; {} ends it."""
+        """Make the next sends fail: POST the fields of `Trouble`; `{"count": 0}` ends it."""
         try:
-            self._records.trouble = msgspec.json.decode(await request.body(), type=Trouble)
-        except msgspec.DecodeError as error:
-            return JSONResponse({"message": str(error)}, 400)
-        return JSONResponse(msgspec.to_builtins(self._records.trouble))
+            self._records.trouble = await _read(request, Trouble)
+        except Refused as error:
+            return answer_error(error)
+        return answer_json(self._records.trouble)
+
+
+async def _read(request: Request, type_: type[Body]) -> Body:
+    # Asking for JSON also keeps other sites' pages out: they can't send it without permission.
+    if not request.headers.get("content-type", "").startswith("application/json"):
+        raise Refused(415, "The Content-Type must be application/json")
+    try:
+        return msgspec.json.decode(await request.body(), type=type_)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Refused(400, str(error)) from error

@@ -6,21 +6,27 @@ overrides. The signature comes from Twilio's own library.
 
 from __future__ import annotations
 
-import re
+import mimetypes
 import time
-from urllib.parse import parse_qs, urlencode, urlsplit
+import uuid
+from dataclasses import dataclass
+from urllib.parse import urlencode, urlsplit
 
 from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]
 
+from service.core.segments import count_segments
 from service.http1 import Answer, Client, NoAnswer, NotSent
-from service.sandbox.records import PREFIX, Instance, Message, Records, now_iso
+from service.sandbox import webhook
+from service.sandbox.records import Callback, Instance, Message, Records, now_iso
 
 CONNECT_TIMEOUT_S = 5.0
-READ_TIMEOUT_S = 15.0
-RETRIES = 1
-"""Twilio's default for connection failures; `#rc=N` in the callback URL changes it."""
+TOTAL_TIMEOUT_S = 15.0
+"""Twilio's limit on one attempt, and on all of them together."""
 
 CONNECTIONS = 64
+"""Callbacks under way at once; more texts than that wait their turn."""
+
+ANSWER_KEPT_BYTES = 200
 
 
 class Network:
@@ -31,34 +37,25 @@ class Network:
         self._clients: dict[str, Client] = {}
 
     async def deliver(self, instance: Instance, text: Message) -> int:
-        """POST a text's callback; returns the HTTP status, 0 when nobody answered."""
-        url, _, fragment = instance.callback_url.partition("#")
-        form = _form(instance, text)
-        token = instance.configuration.get(f"{PREFIX}token", "")
-        headers = {
-            "Content-Type": "application/x-www-form-urlencoded; charset=utf-8",
-            "X-Twilio-Signature": RequestValidator(token).compute_signature(url, form),
-            "I-Twilio-Idempotency-Token": text.sid[2:],
-            "User-Agent": "TwilioProxy/1.1",
-            "Accept": "*/*",
-        }
-        body = urlencode(form).encode()
-        status, detail, began = 0, "", time.perf_counter()
-        for _ in range(1 + _retries(fragment)):
-            attempt_began = time.perf_counter()
-            try:
-                answer = await self._post(url, headers, body)
-            except (NotSent, NoAnswer, ValueError) as error:
-                status, detail = 0, f"no answer from the service: {error}"
-            else:
-                status, detail = answer.status, _judge(answer)
-            took_ms = (time.perf_counter() - attempt_began) * 1000
-            self._note(text.sid, url, status, took_ms)
-            if status:
+        """POST a text's callback, again where Twilio would.
+
+        Returns the last attempt's HTTP status, 0 when nobody answered; the text says the rest.
+        """
+        callback = _build(instance, text)
+        overrides = webhook.read_overrides(instance.callback_url.partition("#")[2])
+        began = time.monotonic()
+        status, failure = 0, ""
+        for attempt in range(1 + overrides.retries):
+            left_s = TOTAL_TIMEOUT_S - (time.monotonic() - began)
+            if left_s <= 0:
                 break
-        text.state = "accepted" if status == 200 else "failed"
-        took_ms = (time.perf_counter() - began) * 1000
-        text.detail = detail or f"callback answered {status} in {took_ms:.0f} ms"
+            status, failure = await self._attempt(text, callback, attempt, left_s)
+            if failure not in overrides.policies:
+                break
+        text.state = "failed" if failure else "accepted"
+        if not failure:
+            took_ms = (time.monotonic() - began) * 1000
+            text.detail = f"callback answered {status} in {took_ms:.0f} ms"
         self._records.changed(text)
         return status
 
@@ -67,21 +64,83 @@ class Network:
         for client in self._clients.values():
             await client.aclose()
 
-    async def _post(self, url: str, headers: dict[str, str], body: bytes) -> Answer:
-        parts = urlsplit(url)
+    async def _attempt(
+        self, text: Message, callback: _Request, attempt: int, left_s: float
+    ) -> tuple[int, webhook.Failure]:
+        """Deliver once; returns the status and how it failed, "" if it did not."""
+        began = time.monotonic()
+        answer: Answer | None = None
+        failure: webhook.Failure
+        text.warning = ""
+        try:
+            answer = await self._post(callback, left_s)
+        except (NotSent, NoAnswer) as error:
+            # A read that timed out is told from a connection that failed or broke.
+            waited = isinstance(error, NoAnswer) and isinstance(error.__cause__, TimeoutError)
+            failure = "rt" if waited else "ct"
+            text.detail = f"no answer from the service: {error}"
+        except ValueError as error:
+            failure = "url"
+            text.detail = f"the registered callback URL can't be used: {error}"
+        else:
+            failure = webhook.failure_of(answer.status)
+            text.warning = webhook.judge(answer)
+            if failure:
+                text.detail = f"callback answered {answer.status}: {_start(answer)}"
+        took_ms = (time.monotonic() - began) * 1000
+        status = answer.status if answer else 0
+        self._records.callbacks.append(
+            Callback(
+                sid=text.sid,
+                at=now_iso(),
+                attempt=attempt,
+                status=status,
+                ms=round(took_ms, 1),
+                answer=_start(answer) if answer else "",
+                warning=text.warning,
+            )
+        )
+        note = text.warning or (text.detail if failure else "")
+        self._records.wire("callback", f"POST {_path(callback.url)}", status, took_ms, note)
+        return status, failure
+
+    async def _post(self, callback: _Request, timeout_s: float) -> Answer:
+        parts = urlsplit(callback.url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError("it is no http or https URL with a host")
         origin = f"{parts.scheme}://{parts.netloc}"
         client = self._clients.get(origin)
         if client is None:
             client = self._clients[origin] = Client(
                 origin, connections=CONNECTIONS, connect_timeout_s=CONNECT_TIMEOUT_S
             )
-        target = parts.path + (f"?{parts.query}" if parts.query else "")
-        return await client.request("POST", target, headers, body, timeout_s=READ_TIMEOUT_S)
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        return await client.request(
+            "POST", target, callback.headers, callback.body, timeout_s=timeout_s
+        )
 
-    def _note(self, sid: str, url: str, status: int, took_ms: float) -> None:
-        row = {"sid": sid, "at": now_iso(), "status": status, "ms": round(took_ms, 1)}
-        self._records.callbacks.append(row)
-        self._records.wire("callback", f"POST {urlsplit(url).path}", status, took_ms)
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """A signed callback; every attempt sends the same bytes. url: without its fragment."""
+
+    url: str
+    headers: dict[str, str]
+    body: bytes
+
+
+def _build(instance: Instance, text: Message) -> _Request:
+    url = instance.callback_url.partition("#")[0]
+    form = _form(instance, text)
+    signature = RequestValidator(instance.auth_token).compute_signature(url, form)
+    headers = {
+        "Content-Type": "application/x-www-form-urlencoded; charset=utf-8",
+        "X-Twilio-Signature": signature,
+        "I-Twilio-Idempotency-Token": str(uuid.uuid5(uuid.NAMESPACE_URL, text.sid)),
+        "User-Agent": "TwilioProxy/1.1",
+        "Accept": "*/*",
+    }
+    return _Request(url, headers, urlencode(form).encode())
 
 
 def _form(instance: Instance, text: Message) -> dict[str, str]:
@@ -100,31 +159,27 @@ def _form(instance: Instance, text: Message) -> dict[str, str]:
         "FromCountry": "US",
         "To": text.ours,
         "ToZip": "94103",
-        "NumSegments": str(max(1, -(-len(text.body) // 160))),
+        "NumSegments": str(count_segments(text.body).parts),
         "MessageSid": text.sid,
-        "AccountSid": instance.configuration.get(f"{PREFIX}account", ""),
+        "AccountSid": instance.account,
         "From": text.theirs,
         "ApiVersion": "2010-04-01",
     }
+    if text.media and not text.body:
+        # A picture alone comes without the parameter, not with an empty one.
+        del form["Body"]
     for place, url in enumerate(text.media):
+        form[f"MediaContentType{place}"] = mimetypes.guess_type(url)[0] or "image/jpeg"
         form[f"MediaUrl{place}"] = url
-        form[f"MediaContentType{place}"] = "image/jpeg"
     return form
 
 
-def _retries(fragment: str) -> int:
-    found = parse_qs(fragment).get("rc", [""])[0]
-    return int(found) if re.fullmatch(r"[0-5]", found) else RETRIES
+def _start(answer: Answer) -> str:
+    return answer.body[:ANSWER_KEPT_BYTES].decode(errors="replace")
 
 
-def _judge(answer: Answer) -> str:
-    """Say what Twilio would complain about; "" when it would be content."""
-    if answer.status != 200:
-        return f"the service answered {answer.status}: {answer.body[:80].decode(errors='replace')}"
-    if "content-type" not in answer.headers:
-        return "Twilio error 12300: no content type"
-    if not answer.body.strip():
-        return "Twilio error 11200: empty answer"
-    if not re.match(rb"\s*(<\?xml[^>]*>\s*)?<Response", answer.body):
-        return "Twilio would text this answer to the sender: it is not TwiML"
-    return ""
+def _path(url: str) -> str:
+    try:
+        return urlsplit(url).path or "/"
+    except ValueError:
+        return "(no URL)"

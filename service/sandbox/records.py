@@ -1,43 +1,50 @@
-"""What the sandbox remembers: instances, messages, callbacks, and a feed of events about them.
+"""What the sandbox remembers: instances, texts, replies, callbacks, refusals.
 
-Everything is kept in memory and bounded; nothing survives the process.
+Everything is kept in memory, in lists that are bounded; nothing survives the process.
 """
 
 from __future__ import annotations
 
-import asyncio
+import base64
 import itertools
 import re
 import secrets
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
+from service.sandbox.feed import Feed
+from service.sandbox.trouble import Trouble
 
-MESSAGES_KEPT = 200_000
-"""Messages and callbacks remembered; the oldest are forgotten first."""
+KEPT = 200_000
+"""Messages, and as many callbacks and conversations, remembered; the oldest are forgotten first.
+Measured: 150 MB for 200,000 short messages and 100,000 callbacks."""
 
-EVENTS_KEPT = 500
-"""Events a phone page that lost its connection can still catch up on."""
+REFUSALS_KEPT = 10_000
+"""Sends that were refused, the newest."""
 
 PREFIX = "messaging.sms.twilio."
+CALLBACK_URL = f"{PREFIX}callback.url"
 
 
 @dataclass(slots=True)
 class Instance:
-    """A provisioned instance, secrets in the clear: the sandbox has to sign with them."""
+    """A provisioned instance, secrets in the clear: the phone network has to sign with them.
+
+    entry_ids: the number the platform gave each configuration entry.
+    """
 
     id: int
     name: str
-    token: str
+    token: str = field(repr=False)
     element: str
-    configuration: dict[str, str]
+    configuration: dict[str, str] = field(repr=False)
     tags: list[str]
     disabled: bool = False
+    entry_ids: dict[str, int] = field(default_factory=dict)
 
     @property
     def our_number(self) -> str:
@@ -47,16 +54,29 @@ class Instance:
     @property
     def callback_url(self) -> str:
         """Where texts are delivered, a fragment with connection overrides included."""
-        return self.configuration.get(f"{PREFIX}callback.url", "")
+        return self.configuration.get(CALLBACK_URL, "")
+
+    @property
+    def account(self) -> str:
+        """The Twilio account."""
+        return self.configuration.get(f"{PREFIX}account", "")
+
+    @property
+    def auth_token(self) -> str:
+        """The token of that account, with which callbacks are signed."""
+        return self.configuration.get(f"{PREFIX}token", "")
 
 
 @dataclass(slots=True)
 class Message:
-    """A text or a reply, as the phone page and the message log show it.
+    """A text or a reply, as the phone page, the tests and the message log see it.
 
-    direction: "text" (phone to service) or "reply". state: "sending", "accepted" or "failed" for a
-    text, "received" for a reply. after_ms: for a reply, ms since the last text it follows.
-    arrival: order among replies. token_ok: it carried the token of a live instance.
+    direction: "text" (phone to service) or "reply". at: ISO 8601, UTC; moment_s: the same on the
+    monotonic clock. state: "sending", "accepted" or "failed" for a text, "received" for a reply.
+    detail: what became of a text's callback, a sentence; warning: what Twilio would complain about.
+    For a reply: after_ms since the last text of its conversation; arrival: its place among all
+    replies, from 1; instance: whose token it carried; token_ok: that token and the secrets are the
+    ones `POST /instances` was made with and returned.
     """
 
     sid: str
@@ -68,89 +88,35 @@ class Message:
     at: str
     state: str
     detail: str = ""
+    warning: str = ""
     after_ms: float | None = None
     arrival: int = 0
+    instance: int | None = None
     token_ok: bool = False
-    moment: float = field(default_factory=time.monotonic)
-
-    def shown(self) -> dict[str, Any]:
-        """The message as the phone page gets it."""
-        keys = [
-            "sid",
-            "theirs",
-            "ours",
-            "direction",
-            "body",
-            "media",
-            "at",
-            "state",
-            "detail",
-            "after_ms",
-        ]
-        return {key: getattr(self, key) for key in keys}
+    moment_s: float = field(default_factory=time.monotonic)
 
 
-@dataclass(slots=True)
-class Trouble:
-    """How the connector misbehaves for the next `count` sends; the default is not at all.
+@dataclass(frozen=True, slots=True)
+class Callback:
+    """One attempt to deliver a text. status: 0 without an answer. answer: its first 200 bytes."""
 
-    status: answer with it instead of 200, without accepting the message. latency_ms: wait before
-    answering, after the message is accepted. hang: accept nothing and never answer.
-    reset: accept the message, then close the connection without an answer.
-    retry_after_s: Retry-After of an error answer. count: sends it lasts for; -1 without end.
-    """
-
-    count: int = 0
-    status: int = 0
-    latency_ms: float = 0
-    hang: bool = False
-    reset: bool = False
-    retry_after_s: float | None = None
-
-    def take(self) -> Trouble | None:
-        """Use it up for one send; None when there is no trouble."""
-        if self.count == 0:
-            return None
-        self.count -= self.count > 0
-        return self
+    sid: str
+    at: str
+    attempt: int
+    status: int
+    ms: float
+    answer: str
+    warning: str
 
 
-class Feed:
-    """Server-sent events, with a short memory for pages that reconnect."""
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A send that was refused, with the status and the reason; token_ok: not for its token."""
 
-    def __init__(self) -> None:
-        self._recent: deque[tuple[int, bytes]] = deque(maxlen=EVENTS_KEPT)
-        self._ids = itertools.count(1)
-        self._listeners: set[asyncio.Event] = set()
-
-    def publish(self, kind: str, data: Mapping[str, Any]) -> None:
-        """Tell every page."""
-        id_ = next(self._ids)
-        text = b"id: %d\nevent: %b\ndata: %b\n\n" % (id_, kind.encode(), msgspec.json.encode(data))
-        self._recent.append((id_, text))
-        for listener in self._listeners:
-            listener.set()
-
-    async def follow(self, after: int | None, heartbeat_s: float) -> AsyncIterator[bytes]:
-        """Yield events behind an id (None: from now on), and a comment when all is quiet."""
-        last = after if after is not None else (self._recent[-1][0] if self._recent else 0)
-        changed = asyncio.Event()
-        self._listeners.add(changed)
-        try:
-            yield b"retry: 1000\n\n"
-            while True:
-                changed.clear()
-                for id_, text in list(self._recent):
-                    if id_ > last:
-                        last = id_
-                        yield text
-                try:
-                    async with asyncio.timeout(heartbeat_s):
-                        await changed.wait()
-                except TimeoutError:
-                    yield b": still here\n\n"
-        finally:
-            self._listeners.discard(changed)
+    at: str
+    status: int
+    reason: str
+    token_ok: bool
 
 
 class Records:
@@ -159,98 +125,159 @@ class Records:
     def __init__(self) -> None:
         self.instances: dict[int, Instance] = {}
         self.by_token: dict[str, Instance] = {}
-        self.messages: deque[Message] = deque(maxlen=MESSAGES_KEPT)
-        self.callbacks: deque[dict[str, Any]] = deque(maxlen=MESSAGES_KEPT)
+        self.messages: deque[Message] = deque(maxlen=KEPT)
+        self.callbacks: deque[Callback] = deque(maxlen=KEPT)
+        self.refusals: deque[Refusal] = deque(maxlen=REFUSALS_KEPT)
         self.instances_created = 0
-        self.trouble = Trouble()
+        self.trouble = Trouble(count=0)
         self.feed = Feed()
         self._instance_ids = itertools.count(1234)
+        self._entry_ids = itertools.count(80_001)
         self._arrivals = itertools.count(1)
         self._last_text: dict[tuple[str, str], float] = {}
 
     def create_instance(
-        self, element: str, name: str, configuration: Mapping[str, str], tags: list[str]
+        self, element: str, name: str, configuration: Mapping[str, str], tags: Sequence[str]
     ) -> Instance:
         """Make an instance with a fresh token."""
         instance = Instance(
             id=next(self._instance_ids),
             name=strip_html(name),
-            token=secrets.token_urlsafe(32) + "=",
+            token=base64.b64encode(secrets.token_bytes(32)).decode(),
             element=element,
-            configuration=dict(configuration),
+            configuration={},
             tags=[strip_html(tag) for tag in tags],
         )
         self.instances[instance.id] = instance
         self.by_token[instance.token] = instance
         self.instances_created += 1
-        self.feed.publish("provisioned", {"our_number": instance.our_number})
+        self.configure(instance, configuration)
         return instance
+
+    def configure(self, instance: Instance, changes: Mapping[str, str]) -> None:
+        """Set configuration entries of an instance."""
+        for key, value in changes.items():
+            instance.configuration[key] = value
+            if key not in instance.entry_ids:
+                instance.entry_ids[key] = next(self._entry_ids)
+        self._tell_number()
 
     def delete_instance(self, instance: Instance) -> None:
         """Forget an instance; its token is refused from now on."""
         del self.instances[instance.id]
         del self.by_token[instance.token]
+        self._tell_number()
 
     @property
     def phone_instance(self) -> Instance | None:
-        """The instance that texts from the phone page go to: the newest."""
+        """The instance that texts go to: the newest."""
         return next(reversed(self.instances.values()), None)
 
-    def add_text(self, sid: str, theirs: str, ours: str, body: str, media: list[str]) -> Message:
+    @property
+    def our_number(self) -> str | None:
+        """The number the phone page texts, None while there is no instance."""
+        instance = self.phone_instance
+        return instance.our_number if instance else None
+
+    def instance_for(self, ours: str) -> Instance | None:
+        """The newest instance with that number, else the newest: a pool's numbers share one."""
+        newest_first = reversed(self.instances.values())
+        owners = (each for each in newest_first if each.our_number == ours)
+        return next(owners, self.phone_instance)
+
+    def add_text(
+        self, sid: str, theirs: str, ours: str, body: str, media: Sequence[str]
+    ) -> Message:
         """Note a text that is about to be delivered."""
-        text = Message(sid, theirs, ours, "text", body, media, now_iso(), "sending")
-        self._last_text[theirs, ours] = text.moment
+        text = Message(sid, theirs, ours, "text", body, list(media), now_iso(), "sending")
+        conversation = (theirs, ours)
+        # Newest last, so that the first is the one to forget.
+        self._last_text.pop(conversation, None)
+        self._last_text[conversation] = text.moment_s
+        if len(self._last_text) > KEPT:
+            del self._last_text[next(iter(self._last_text))]
         self._add(text)
         return text
 
-    def add_reply(self, sid: str, theirs: str, ours: str, body: str, media: list[str]) -> Message:
-        """Note a reply that a live instance sent."""
-        reply = Message(sid, theirs, ours, "reply", body, media, now_iso(), "received")
+    def add_reply(
+        self, instance: Instance, theirs: str, ours: str, body: str, media: Sequence[str]
+    ) -> Message:
+        """Note a reply that an instance's token opened the door for."""
+        sid = new_sid("MM" if media else "SM")
+        reply = Message(sid, theirs, ours, "reply", body, list(media), now_iso(), "received")
         reply.arrival = next(self._arrivals)
-        reply.token_ok = True
+        reply.instance = instance.id
+        reply.token_ok = self.by_token.get(instance.token) is instance
         since = self._last_text.get((theirs, ours))
         if since is not None:
-            reply.after_ms = round((reply.moment - since) * 1000, 1)
+            reply.after_ms = round((reply.moment_s - since) * 1000, 1)
         self._add(reply)
         return reply
 
     def changed(self, message: Message) -> None:
         """Tell the pages that a message has another state."""
-        self.feed.publish("message", message.shown())
+        self.feed.publish("message", message)
 
-    def wire(self, direction: str, summary: str, status: int, took_ms: float) -> None:
-        """Tell the pages of a request that crossed the wire."""
+    def wire(
+        self, direction: str, summary: str, status: int, took_ms: float, note: str = ""
+    ) -> None:
+        """Tell the pages of a request that crossed the wire.
+
+        direction: "callback" (to the service) or "request" (to the connector). summary: method and
+        path. status: 0 without an answer. note: what was wrong.
+        """
         row = {
             "at": now_iso(),
             "direction": direction,
             "summary": summary,
             "status": status,
             "ms": round(took_ms, 1),
+            "note": note,
         }
         self.feed.publish("wire", row)
 
-    def threads(self) -> list[dict[str, Any]]:
-        """Conversations by phone, the messages of each in order."""
-        found: dict[str, list[dict[str, Any]]] = {}
-        for message in self.messages:
-            found.setdefault(message.theirs, []).append(message.shown())
-        return [{"theirs": theirs, "messages": messages} for theirs, messages in found.items()]
+    def threads(self, phones: int, newest: int) -> list[dict[str, Any]]:
+        """Return conversations by phone, the last active first; messages of each in order.
+
+        phones: most phones. newest: most messages of each.
+        """
+        found: dict[str, list[Message]] = {}
+        for message in reversed(self.messages):
+            thread = found.get(message.theirs)
+            if thread is None:
+                if len(found) == phones:
+                    continue
+                thread = found[message.theirs] = []
+            if len(thread) < newest:
+                thread.append(message)
+        return [{"theirs": theirs, "messages": each[::-1]} for theirs, each in found.items()]
 
     def as_json(self) -> dict[str, Any]:
-        """Everything a test may want to count; no secrets."""
+        """Return everything a test may want to count; no secrets."""
         return {
             "instances_created": self.instances_created,
             "instances": [
-                {"id": each.id, "name": each.name, "tags": each.tags, "disabled": each.disabled}
+                {
+                    "id": each.id,
+                    "name": each.name,
+                    "tags": each.tags,
+                    "disabled": each.disabled,
+                    "our_number": each.our_number,
+                    "callback_url": each.callback_url,
+                }
                 for each in self.instances.values()
             ],
             "callbacks": list(self.callbacks),
-            "replies": [asdict(each) for each in self.messages if each.direction == "reply"],
+            "replies": [each for each in self.messages if each.direction == "reply"],
+            "refusals": list(self.refusals),
         }
 
     def _add(self, message: Message) -> None:
         self.messages.append(message)
         self.changed(message)
+
+    def _tell_number(self) -> None:
+        self.feed.publish("provisioned", {"our_number": self.our_number})
 
 
 def new_sid(kind: str = "SM") -> str:
@@ -259,10 +286,10 @@ def new_sid(kind: str = "SM") -> str:
 
 
 def now_iso() -> str:
-    """The time in ISO 8601, UTC, to the millisecond."""
+    """Tell the time in ISO 8601, UTC, to the millisecond."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def strip_html(text: str) -> str:
-    """Remove tags, as the platform does to names and tags."""
+    """Remove tags, as the platform does from names and tags."""
     return re.sub(r"<[^>]*>", "", text)

@@ -74,7 +74,9 @@ class Arrivals:
         self, cluster: Cluster, after: Mapping[Partition, EntryId], block_ms: int, count: int
     ) -> dict[Partition, Sequence[Entry]]:
         for partition, (behind, read) in list(self._reads.items()):
-            if after.get(partition) != behind:
+            # A failure from before this call says nothing of now.
+            stale = read.done() and read.exception() is not None
+            if stale or after.get(partition) != behind:
                 read.cancel()
                 del self._reads[partition]
         for partition, behind in after.items():

@@ -203,7 +203,10 @@ def _read_error(text: str, cause: Exception | None = None) -> StoreError:
     # redis-py cuts the code off the text of an error it knows; from inside a script it comes
     # whole, from Redis 7 with the protocol's "-" before it.
     plain = text.removeprefix("-")
-    code = _code(cause) or plain.partition(" ")[0]
+    if code := _code(cause):
+        plain = f"{code} {plain.removeprefix(code).strip()}"
+    else:
+        code = plain.partition(" ")[0]
     passing = code in PASSING or (cause is not None and not isinstance(cause, ResponseError))
     error: StoreError = (StoreUnavailable if passing else StoreError)(f"Redis: {plain}")
     error.__cause__ = cause

@@ -56,9 +56,12 @@ class Cluster(RedisCluster):
         for the table of commands even when that is the one that died.
         """
         if self._initialize:
-            await self.nodes_manager.initialize(
-                additional_startup_nodes_info, last_failed_node_name
-            )
+            try:
+                await self.nodes_manager.initialize(
+                    additional_startup_nodes_info, last_failed_node_name
+                )
+            except RedisClusterException as error:  # which is no RedisError
+                raise ClusterError(str(error)) from error
             if not self.commands_parser.commands:
                 await self._learn_commands()
             self._initialize = False

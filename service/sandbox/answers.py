@@ -1,0 +1,92 @@
+"""How the platform answers: JSON, errors as it words them, the header that names an instance."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+INSTANCE_HEADER = "elements-element-instance-id"
+"""On every answer an instance gives, its errors included."""
+
+
+class Refused(Exception):
+    """The platform answers with an error.
+
+    provider: what Twilio said, "" when the platform itself refused. retry_after_s: for Retry-After.
+    instance_id: the instance that was asked, None before one was found.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        provider: str = "",
+        retry_after_s: float | None = None,
+        instance_id: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.provider = provider
+        self.retry_after_s = retry_after_s
+        self.instance_id = instance_id
+
+    @property
+    def summary(self) -> str:
+        """What was wrong, in a line for the wire log."""
+        return f"{self.message}; {self.provider}" if self.provider else self.message
+
+
+def answer_json(body: Any, instance_id: int | None = None, status: int = 200) -> Response:
+    """Answer with JSON; instance_id: the instance that speaks, None for the platform."""
+    headers = {} if instance_id is None else {INSTANCE_HEADER: str(instance_id)}
+    content = msgspec.json.encode(body)
+    return Response(content, status, headers, media_type="application/json")
+
+
+def answer_error(error: Refused) -> Response:
+    """Answer with `{"requestId", "message"}`, and `providerMessage` where Twilio refused."""
+    body = {"requestId": secrets.token_hex(12), "message": error.message}
+    if error.provider:
+        body["providerMessage"] = error.provider
+    answer = answer_json(body, error.instance_id, error.status)
+    if error.retry_after_s is not None:
+        answer.headers["Retry-After"] = f"{error.retry_after_s:.15g}"
+    return answer
+
+
+def read_object(content_type: str, raw: bytes) -> dict[str, Any]:
+    """Read a JSON object. Raises Refused: 415 for another type, 400 for anything else."""
+    if not content_type.startswith("application/json"):
+        raise Refused(415, "The Content-Type must be application/json")
+    try:
+        body = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Refused(400, f"Invalid JSON: {error}") from error
+    if not isinstance(body, dict):
+        raise Refused(400, "The body must be a JSON object")
+    return body
+
+
+async def unknown_path(request: Request, error: Exception) -> Response:
+    """Answer for a path there is none of (Starlette)."""
+    return answer_error(Refused(404, f"No resource found for {request.url.path}"))
+
+
+async def unknown_method(request: Request, error: Exception) -> Response:
+    """Answer for a method the path does not have (Starlette)."""
+    answer = answer_error(Refused(405, f"Method {request.method} is not supported here"))
+    if isinstance(error, HTTPException) and error.headers:
+        answer.headers.update(error.headers)
+    return answer
+
+
+async def defect(request: Request, error: Exception) -> Response:
+    """Answer for a mistake in the sandbox itself; Starlette logs the traceback."""
+    return answer_error(Refused(500, "The sandbox failed; its log has the traceback"))

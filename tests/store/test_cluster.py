@@ -1,0 +1,245 @@
+"""A real Redis Cluster, three masters and three replicas: a text's whole way, and fail-over."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from service.core.partitions import partition_of
+from service.errors import StoreUnavailable
+from service.model import Partition
+from service.store.arrivals import START, Arrivals
+from service.store.batch import Batch
+from service.store.cluster import slot_of
+from service.store.connection import connect
+from service.store.durability import look
+from service.store.inbox import Inbox
+from service.store.instances import Instances
+from service.store.keys import PartitionKeys
+from service.store.layout import claim_partition_count
+from service.store.partition import read_entries
+from tests.redis_servers import Cluster, cluster
+from tests.store.pieces import PARTITIONS, Store, message, outbound
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[Cluster]:
+    """One Cluster for the tests of this file."""
+    with cluster() as running:
+        yield running
+
+
+@pytest.fixture
+async def store(servers: Cluster) -> AsyncIterator[Store]:
+    """One process's view of an empty Cluster."""
+    servers.empty()
+    client = connect(servers.url)
+    batch = Batch(client)
+    yield Store(client, batch, Inbox(batch, partitions=PARTITIONS, window_s=60, limit=100_000))
+    await batch.aclose()
+    await client.aclose()
+
+
+@pytest.fixture
+async def arrivals(servers: Cluster) -> AsyncIterator[Arrivals]:
+    """A reader with a client of its own, as a worker has."""
+    client = connect(servers.url, answer_timeout_s=None)
+    reading = Arrivals(client)
+    yield reading
+    await reading.aclose()
+    await client.aclose()
+
+
+def texts(count):
+    """Make messages of as many conversations, over all partitions."""
+    return [message(f"SM{i}", f"+1500{i:04}") for i in range(count)]
+
+
+def place(text):
+    """Tell a message's partition."""
+    return partition_of(text.conversation, PARTITIONS)
+
+
+async def test_a_text_goes_its_whole_way(store, arrivals):
+    """Parley would not work on a Cluster."""
+    await claim_partition_count(store.client, PARTITIONS)
+    text = message()
+    assert await store.inbox.accept(text)
+    assert not await store.inbox.accept(text)
+    found = await arrivals.wait({place(text): START}, block_ms=2_000, count=10)
+    (entry,) = found[place(text)]
+    assert entry.value == text
+
+    owned = await store.own(place(text))
+    assert await owned.begin(entry.id) == 1
+    assert (await owned.fetch(entry.id)).value == text
+    first, second = await owned.settle(entry.id, [outbound(text), outbound(text, 1)], mark_ms=5)
+    assert await owned.mark(second, 6) == 1
+    assert (await owned.backlog()).marked_ms == {first: 5, second: 6}
+    assert await owned.sent(first, outbound(text), "OC1")
+    assert await owned.known_sids(["OC1", "OC2"]) == {"OC1"}
+    backlog = await owned.backlog()
+    assert [each.id for each in backlog.outbox] == [second]
+    leases = store.leases("other")
+    assert await leases.announce(1) == ["other"]
+    assert await leases.acquire(owned.partition) is None
+    await leases.leave()
+
+
+async def test_the_provisioning_lock_is_held_by_one_at_a_time(store):
+    """Two processes would each make an instance at the connector."""
+    instances = Instances(store.client, sealer=None)
+    order = []
+
+    async def provision(name):
+        async with instances.lock():
+            order.append(f"{name} begins")
+            await asyncio.sleep(0.01)
+            order.append(f"{name} ends")
+
+    await asyncio.gather(provision("a"), provision("b"))
+    assert [line.split()[1] for line in order] == ["begins", "ends"] * 2
+    assert await instances.load() is None
+
+
+async def test_a_busy_door_pays_few_round_trips_over_all_nodes(store):
+    """A Cluster would be slower than one server, a round trip for each callback."""
+    await store.inbox.accept(message("first"))
+    slots = {slot_of(PartitionKeys(Partition(p)).inbox) for p in range(PARTITIONS)}
+    assert len({store.client.node_name(slot) for slot in slots}) > 1, "the test needs two nodes"
+    before = store.batch.round_trips
+    assert all(await asyncio.gather(*map(store.inbox.accept, texts(300))))
+    assert store.batch.round_trips - before <= 12
+
+
+async def test_scripts_are_taught_again_on_the_node_that_forgot_them(store, servers):
+    """Everything would be refused after a node's restart or SCRIPT FLUSH."""
+    assert all(await asyncio.gather(*map(store.inbox.accept, texts(20))))
+    servers.masters()[0].client.script_flush()
+    assert not any(await asyncio.gather(*map(store.inbox.accept, texts(20))))
+
+
+async def test_arrivals_of_every_partition_come_in_though_each_read_has_its_own(store, arrivals):
+    """Texts of all partitions but one would wait for that one's read to time out."""
+    after = {Partition(p): START for p in range(PARTITIONS)}
+    expected = texts(40)
+    got = []
+
+    async def take():
+        while len(got) < len(expected):
+            for partition, entries in (await arrivals.wait(after, block_ms=1_000, count=7)).items():
+                got.extend(entry.value for entry in entries)
+                after[partition] = entries[-1].id
+
+    taking = asyncio.create_task(take())
+    for text in expected:
+        await store.inbox.accept(text)
+    async with asyncio.timeout(5):
+        await taking
+    assert sorted(text.sid for text in got) == sorted(text.sid for text in expected)
+
+
+async def test_a_wait_that_is_cancelled_loses_nothing_and_leaves_nothing_open(store, arrivals):
+    """A text that arrives while partitions change hands would be handled after a restart only."""
+    text = message()
+    after = {Partition(p): START for p in range(PARTITIONS)}
+    for _ in range(30):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await arrivals.wait(after, block_ms=1_000, count=10)
+    nodes = arrivals._client.get_nodes()
+    # Connections are counted inside: from outside the nodes' own links can't be told apart.
+    assert sum(len(node._connections) for node in nodes) <= PARTITIONS + len(nodes)
+    await store.inbox.accept(text)
+    found = await arrivals.wait(after, block_ms=1_000, count=10)
+    assert [entry.value for entry in found[place(text)]] == [text]
+
+
+async def test_a_slot_that_moved_is_found_at_its_new_node(store, servers):
+    """After resharding every text of the moved partition would be refused."""
+    text = message()
+    assert await store.inbox.accept(text)
+    inbox = PartitionKeys(place(text)).inbox
+    source = servers.master_of(inbox)
+    target = next(each for each in servers.masters() if each.port != source.port)
+    slot = slot_of(inbox)
+    ids = {each.port: each.client.cluster("myid").decode() for each in (source, target)}
+    target.client.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", ids[source.port])
+    source.client.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", ids[target.port])
+    # All keys of the partition are on their way: no key is at the source, and it says ASK.
+    keys = source.client.cluster("getkeysinslot", slot, 1000)
+    source.client.execute_command("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *keys)
+    assert not await store.inbox.accept(text)
+    # A key that is at neither node yet: refused for the moment (TRYAGAIN), not written at either.
+    with pytest.raises(StoreUnavailable, match="TRYAGAIN"):
+        await store.inbox.accept(message("SM2"))
+    for each in (target, source):
+        each.client.execute_command("CLUSTER SETSLOT", slot, "NODE", ids[target.port])
+    assert await store.inbox.accept(message("SM2"))
+    assert not await store.inbox.accept(message("SM2"))
+    assert target.client.xlen(inbox) == 2
+
+
+async def test_a_dead_master_is_replaced_without_a_restart_and_nothing_accepted_is_lost(
+    store, servers, arrivals
+):
+    """A machine that dies would take accepted texts with it, or stop Parley for good."""
+    verdict = await look(store.client, "replicated", replicas=1, replica_timeout_s=0.5)
+    assert verdict.notes == ()
+    store.batch.confirm(verdict.confirmations)
+    accepted, refused = set(), []
+    over = asyncio.Event()
+
+    async def publish(first):
+        for number in range(first, first + 1_000_000):
+            text = message(f"SM{number}", f"+1500{number % 50:04}")
+            try:
+                await store.inbox.accept(text)
+                accepted.add(text.sid)
+            except StoreUnavailable:
+                refused.append(text)
+            if over.is_set():
+                return
+            await asyncio.sleep(0.005)
+
+    publishing = [asyncio.create_task(publish(n * 1_000_000)) for n in range(8)]
+    await asyncio.sleep(0.3)
+    gone = Partition(0)
+    dead = servers.master_of(PartitionKeys(gone).inbox)
+    dead.kill()
+    known, end = len(accepted), time.monotonic() + 1
+    # Before the successor is there, the other nodes go on: their texts, and their readers.
+    others = {p: START for p in map(Partition, range(PARTITIONS)) if p != gone}
+    assert await arrivals.wait({gone: START, **others}, block_ms=500, count=1)
+    await asyncio.sleep(end - time.monotonic())
+    assert len(accepted) > known
+    await asyncio.to_thread(servers.wait_until_whole)
+    # Its successor has no replica until the machine is back, so that nothing is promised there.
+    unsafe = next(text for text in refused if place(text) == gone)
+    with pytest.raises(StoreUnavailable, match="0 of 1 replicas"):
+        await store.inbox.accept(unsafe)
+    with pytest.raises(StoreUnavailable, match="0 of 1 replicas"):
+        # A repetition writes no message: it must not count as confirmed for that.
+        await store.inbox.accept(unsafe)
+    await asyncio.to_thread(dead.start_again)
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                await store.inbox.accept(unsafe)
+                break
+            except StoreUnavailable:
+                await asyncio.sleep(0.05)
+    over.set()
+    await asyncio.gather(*publishing)
+    kept = []
+    for partition in range(PARTITIONS):
+        rows = await store.client.xrange(PartitionKeys(Partition(partition)).inbox)
+        kept += [entry.value.sid for entry in read_entries(rows)]
+    assert accepted <= set(kept)
+    assert len(kept) == len(set(kept))
+    assert gone in await arrivals.wait({gone: START}, block_ms=2_000, count=1)

@@ -1,0 +1,183 @@
+"""What an answer is worth: what is confirmed, and what is said about a Redis that can't."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+
+import pytest
+
+from service.errors import StoreMismatch, StoreUnavailable
+from service.store.batch import Batch
+from service.store.connection import connect
+from service.store.durability import Facts, judge, look
+from service.store.inbox import Inbox
+from tests.redis_servers import cluster, old_redis_binary, redis_binary, single
+from tests.store.pieces import message
+
+pytestmark = pytest.mark.anyio
+
+GOOD = {
+    "version": (7, 0, 15),
+    "of_cluster": False,
+    "appendonly": True,
+    "appendfsync": "always",
+    "eviction": "noeviction",
+    "min_replicas": 0,
+    "replicas": 0,
+}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "facts", "commands", "said"),
+    [
+        pytest.param("fsync", {}, [], [], id="fsync is kept by appendfsync always"),
+        pytest.param("memory", {"appendonly": False}, [], [], id="memory asks for nothing"),
+        pytest.param(
+            "fsync", {"appendfsync": "everysec"}, [], ["up to a second"], id="everysec before 7.2"
+        ),
+        pytest.param(
+            "fsync",
+            {"appendfsync": "everysec", "version": (7, 2, 0)},
+            ["WAITAOF"],
+            ["answers sooner"],
+            id="everysec with WAITAOF",
+        ),
+        pytest.param(
+            "fsync",
+            {"appendfsync": "no", "version": (8, 0, 0)},
+            [],
+            ["cannot be kept: appendfsync is no"],
+            id="never synced",
+        ),
+        pytest.param(
+            "fsync",
+            {"appendonly": False, "version": (7, 2, 0)},
+            [],
+            ["cannot be kept: appendonly is no"],
+            id="no file",
+        ),
+        pytest.param(
+            "fsync", {"appendfsync": None}, [], ["can't be checked"], id="CONFIG is forbidden"
+        ),
+        pytest.param(
+            "fsync",
+            {"appendfsync": None, "version": (7, 4, 0)},
+            ["WAITAOF"],
+            ["WAITAOF is used"],
+            id="CONFIG is forbidden, with WAITAOF",
+        ),
+        pytest.param(
+            "memory",
+            {"eviction": "allkeys-lru"},
+            [],
+            ["set maxmemory-policy noeviction"],
+            id="evicting",
+        ),
+        pytest.param(
+            "fsync", {"replicas": 1}, [], ["set DURABILITY=replicated"], id="fail-over loses"
+        ),
+        pytest.param("replicated", {"replicas": 2}, ["WAIT"], [], id="replicated"),
+        pytest.param(
+            "replicated",
+            {"replicas": 1},
+            ["WAIT"],
+            ["1 replicas are connected, REPLICAS is 2"],
+            id="too few replicas",
+        ),
+        pytest.param(
+            "replicated",
+            {"replicas": 2, "version": (7, 2, 0), "appendfsync": "everysec"},
+            ["WAIT", "WAITAOF"],
+            ["answers sooner"],
+            id="replicated and synced",
+        ),
+    ],
+)
+def test_each_durability_is_confirmed_or_said_not_to_be_kept(wanted, facts, commands, said):
+    """An operator would believe texts safe that are not."""
+    verdict = judge(Facts(**GOOD | facts), wanted, replicas=2, timeout_ms=100)
+    assert [each.command[0] for each in verdict.confirmations] == commands
+    assert len(verdict.notes) == len(said)
+    for note, part in zip(verdict.notes, said, strict=True):
+        assert part in note
+
+
+async def ask(url, wanted="fsync", replicas=1):
+    """Look at a server."""
+    client = connect(url)
+    try:
+        return await look(client, wanted, replicas=replicas, replica_timeout_s=0.2)
+    finally:
+        await client.aclose()
+
+
+@pytest.mark.parametrize(
+    "binary", [pytest.param(redis_binary(), id="new"), pytest.param(old_redis_binary(), id="6.2")]
+)
+async def test_a_server_is_looked_at_by_what_it_says_of_itself(binary):
+    """The start would praise a Redis that keeps nothing, or refuse one that serves."""
+    with single(binary) as server:
+        assert await ask(server.url) == await ask(server.url, "memory")
+        assert (await ask(server.url)).notes == ()
+        server.client.config_set("maxmemory-policy", "allkeys-lru")
+        server.client.config_set("appendfsync", "no")
+        evicting, unsynced = (await ask(server.url)).notes
+        assert "allkeys-lru" in evicting
+        assert "appendfsync is no" in unsynced
+        server.client.config_set("appendonly", "no")
+        assert any("appendonly is no" in note for note in (await ask(server.url)).notes)
+
+
+async def test_a_server_that_forbids_config_is_used_and_said_to_be_unchecked():
+    """Parley would not start on managed services."""
+    with single() as server:
+        rights = ("on", "nopass", "~*", "&*", "+@all", "-config")
+        server.client.execute_command("ACL SETUSER", "guest", *rights)
+        host = server.url.removeprefix("redis://")
+        verdict = await ask(f"redis://guest:x@{host}")
+        assert any("can't be checked" in note for note in verdict.notes)
+
+
+async def test_a_node_of_a_cluster_is_refused_as_a_single_server():
+    """Half of all texts would be refused, with a message nobody understands."""
+    with cluster(masters=1, replicas=0) as servers:
+        (server,) = servers.servers.values()
+        with pytest.raises(StoreMismatch, match=r"redis\+cluster://"):
+            await ask(server.url)
+        assert (await ask(servers.url)).notes == ()
+
+
+async def test_a_text_is_answered_only_when_the_replica_has_it():
+    """A text would be lost with the master's machine although Twilio was told 200."""
+    with single() as master, single(None, "--replicaof", "127.0.0.1", str(master.port)) as replica:
+        master.wait_for_replicas(1)
+        client, other = connect(master.url), connect(master.url)
+        inboxes = []
+        for each in (client, other):
+            batch = Batch(each)
+            verdict = await look(each, "replicated", replicas=1, replica_timeout_s=0.2)
+            batch.confirm(verdict.confirmations)
+            inboxes.append(Inbox(batch, partitions=4, window_s=60, limit=50))
+        assert verdict.notes == ()
+        assert await inboxes[0].accept(message("SM1"))
+        os.kill(replica.process.pid, signal.SIGSTOP)
+        begun = time.monotonic()
+        with pytest.raises(StoreUnavailable, match="0 of 1 replicas"):
+            await inboxes[0].accept(message("SM2"))
+        assert time.monotonic() - begun < 2
+        # Twilio's retry comes in at another process: nothing of it is new, nor is it safe yet.
+        with pytest.raises(StoreUnavailable, match="0 of 1 replicas"):
+            await inboxes[1].accept(message("SM2"))
+        os.kill(replica.process.pid, signal.SIGCONT)
+        await asyncio.sleep(0.1)
+        assert not await inboxes[1].accept(message("SM2"))
+        assert replica.client.exists("parley:{p00}:inbox", *_inboxes()) == 1
+        await client.aclose()
+        await other.aclose()
+
+
+def _inboxes():
+    return [f"parley:{{p{number:02}}}:inbox" for number in range(1, 4)]
