@@ -64,16 +64,32 @@ class Demo:
     """The running demo. A context manager: everything it started ends with it.
 
     handlers: a handlers file to run instead of the example, None for the example.
+    settings: of the service, by name, over the demo's own.
     """
 
-    def __init__(self, handlers: Path | None, console: Console) -> None:
+    def __init__(
+        self, handlers: Path | None, console: Console, settings: Mapping[str, str] | None = None
+    ) -> None:
         self._handlers = handlers
+        self._given = settings or {}
         self._console = console
         self._folder = Path(tempfile.mkdtemp(prefix="parley-demo-"))
         self._children: list[tuple[str, subprocess.Popen[bytes]]] = []
         self._listeners = [listen("127.0.0.1", 0, "PORT") for _ in range(3)]
         urls = [f"http://127.0.0.1:{each.getsockname()[1]}" for each in self._listeners]
         self.addresses = Addresses(*urls)
+        self.account_sid = "AC" + secrets.token_hex(16)
+        self.auth_token = secrets.token_hex(16)
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """The processes it started: "sandbox" and "service"; what these started is not in it."""
+        return {name: child.pid for name, child in self._children}
+
+    @property
+    def redis_socket(self) -> Path:
+        """Where the service's own Redis listens."""
+        return self._folder / "data" / "redis.sock"
 
     def __enter__(self) -> Self:
         """Start the servers and wait until texts can be answered."""
@@ -152,13 +168,14 @@ class Demo:
             **account,
             "PUBLIC_URL": self.addresses.public,
             "OPEN_CONNECTORS_BASE_URL": f"{self.addresses.sandbox}/elements/api-v2",
-            "TWILIO_ACCOUNT_SID": "AC" + secrets.token_hex(16),
-            "TWILIO_AUTH_TOKEN": secrets.token_hex(16),
+            "TWILIO_ACCOUNT_SID": self.account_sid,
+            "TWILIO_AUTH_TOKEN": self.auth_token,
             "TWILIO_SENDER": OUR_NUMBER,
             "SECRET_KEY": secrets.token_hex(32),
             "DATA_DIR": str(self._folder / "data"),
             "LOG_FORMAT": "console",
             "LOG_LEVEL": "warning",
+            **self._given,
         }
         if self._handlers is not None:
             settings["HANDLERS"] = str(self._handlers.absolute())

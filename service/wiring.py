@@ -179,8 +179,8 @@ def serve_sandbox(
         print(  # noqa: T201  (the command's output)
             f"Phone page: {address}\n\nSettings that point Parley here:\n"
             f"  OPEN_CONNECTORS_BASE_URL={address}/elements/api-v2\n"
-            f"  OPEN_CONNECTORS_USER_SECRET={user_secret}\n"
-            f"  OPEN_CONNECTORS_ORGANIZATION_SECRET={organization_secret}\n",
+            f"  OPEN_CONNECTORS_USER_SECRET={_told(user_secret)}\n"
+            f"  OPEN_CONNECTORS_ORGANIZATION_SECRET={_told(organization_secret)}\n",
             flush=True,
         )
 
@@ -189,6 +189,11 @@ def serve_sandbox(
         await server.run_until(_stop_event(stop_with_stdin=stop_with_stdin))
 
     uvloop.run(run())
+
+
+def _told(secret: str) -> str:
+    """Show a secret of the sandbox's own; one that was given may be a real one."""
+    return secret if secret.startswith("sandbox-") else "(as given)"
 
 
 class Service:
@@ -228,7 +233,9 @@ class Service:
         provisioner = Provisioner(connector, Instances(client, sealer), sealer, self._wanted)
         closing = asyncio.Event()
         readiness = self._readiness(client, provisioner)
-        internal_server = AppServer(internal_app(readiness), internal, stop_s=1)
+        internal_server = AppServer(
+            internal_app(readiness, lambda: _counters(batch)), internal, stop_s=1
+        )
         background = [asyncio.create_task(internal_server.run_until(closing))]
         try:
             provisioning = asyncio.create_task(provisioner.run())
@@ -384,6 +391,14 @@ class Service:
             }
 
         return readiness
+
+
+def _counters(batch: Batch) -> dict[str, int]:
+    return {
+        "pid": os.getpid(),
+        "script_calls": batch.calls,
+        "script_round_trips": batch.round_trips,
+    }
 
 
 async def _look(client: Redis, settings: Settings) -> Verdict:

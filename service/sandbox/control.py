@@ -22,6 +22,9 @@ MESSAGES_SHOWN = 500
 """Most phones, and messages of each, in /sandbox/threads: what a page can draw after a load test.
 /sandbox/records has all."""
 
+REPLIES_SHOWN = 5_000
+"""Most replies in one page of /sandbox/replies: about a megabyte."""
+
 Body = TypeVar("Body", bound=msgspec.Struct)
 
 NO_INSTANCE = "no service has provisioned an instance yet"
@@ -52,6 +55,7 @@ class Control:
             Route("/sandbox/texts", self._text, methods=["POST"]),
             Route("/sandbox/threads", self._threads),
             Route("/sandbox/records", self._all),
+            Route("/sandbox/replies", self._replies),
             Route("/sandbox/events", self._events),
             Route("/sandbox/trouble", self._trouble, methods=["POST"]),
         ]
@@ -88,6 +92,16 @@ class Control:
 
     async def _all(self, request: Request) -> Response:
         return answer_json(self._records.as_json())
+
+    async def _replies(self, request: Request) -> Response:
+        """Replies in order of arrival, a page at a time: `?after=<arrival>&count=<most>`."""
+        try:
+            after, count = (int(request.query_params.get(name, "0")) for name in ("after", "count"))
+        except ValueError:
+            return answer_error(Refused(400, "after and count are whole numbers"))
+        replies = self._records.replies_after(after, min(count, REPLIES_SHOWN)) if count > 0 else []
+        rows = [{"arrival": r.arrival, "body": r.body, "moment_s": r.moment_s} for r in replies]
+        return answer_json({"received": self._records.replies_received, "replies": rows})
 
     async def _events(self, request: Request) -> Response:
         last = request.headers.get("last-event-id", "")

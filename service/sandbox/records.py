@@ -129,11 +129,11 @@ class Records:
         self.callbacks: deque[Callback] = deque(maxlen=KEPT)
         self.refusals: deque[Refusal] = deque(maxlen=REFUSALS_KEPT)
         self.instances_created = 0
+        self.replies_received = 0
         self.trouble = Trouble(count=0)
         self.feed = Feed()
         self._instance_ids = itertools.count(1234)
         self._entry_ids = itertools.count(80_001)
-        self._arrivals = itertools.count(1)
         self._last_text: dict[tuple[str, str], float] = {}
 
     def create_instance(
@@ -205,7 +205,8 @@ class Records:
         """Note a reply that an instance's token opened the door for."""
         sid = new_sid("MM" if media else "SM")
         reply = Message(sid, theirs, ours, "reply", body, list(media), now_iso(), "received")
-        reply.arrival = next(self._arrivals)
+        self.replies_received += 1
+        reply.arrival = self.replies_received
         reply.instance = instance.id
         reply.token_ok = self.by_token.get(instance.token) is instance
         since = self._last_text.get((theirs, ours))
@@ -251,6 +252,12 @@ class Records:
             if len(thread) < newest:
                 thread.append(message)
         return [{"theirs": theirs, "messages": each[::-1]} for theirs, each in found.items()]
+
+    def replies_after(self, arrival: int, count: int) -> list[Message]:
+        """Return the replies that arrived after one, the next `count` of them, in order."""
+        newest_first = (each for each in reversed(self.messages) if each.direction == "reply")
+        behind = list(itertools.takewhile(lambda reply: reply.arrival > arrival, newest_first))
+        return behind[::-1][:count]
 
     def as_json(self) -> dict[str, Any]:
         """Return everything a test may want to count; no secrets."""

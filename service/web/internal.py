@@ -33,9 +33,19 @@ Readiness = Callable[[], Awaitable[Mapping[str, Check]]]
 """Looks at every part, by its name ("redis", "instance", "handlers")."""
 
 
-def internal_app(readiness: Readiness, *, timeout_s: float = READINESS_TIMEOUT_S) -> Starlette:
+Counters = Callable[[], Mapping[str, int]]
+"""What this process has counted since its start, and its `pid`."""
+
+
+def internal_app(
+    readiness: Readiness,
+    counters: Counters = dict,
+    *,
+    timeout_s: float = READINESS_TIMEOUT_S,
+) -> Starlette:
     """Make the application of the internal port.
 
+    counters: shown at /counters.
     timeout_s: longest wait for `readiness`; beyond it the answer is "not ready".
     """
 
@@ -62,4 +72,13 @@ def internal_app(readiness: Readiness, *, timeout_s: float = READINESS_TIMEOUT_S
     async def healthz(request: Request) -> JSONResponse:
         return JSONResponse({"status": "ok"})
 
-    return Starlette(routes=[Route("/readyz", readyz), Route("/healthz", healthz)])
+    async def count(request: Request) -> JSONResponse:
+        return JSONResponse(dict(counters()))
+
+    return Starlette(
+        routes=[
+            Route("/readyz", readyz),
+            Route("/healthz", healthz),
+            Route("/counters", count),
+        ]
+    )
