@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
+from service.connector.message_log import MessageLog
 from service.core import connector_wire as wire
 from service.core.connector_wire import InstanceAnswer, LoggedMessage
 from service.core.templates import Template
@@ -23,9 +24,7 @@ from service.model import Conversation, Outbound
 CONNECT_TIMEOUT_S = 5.0
 MESSAGES = "/hubs/messaging/messages"
 LOG_PAGE = 100
-LOG_PAGES = 50
-"""Most pages of the message log read for one reply in doubt. If that does not reach back far
-enough, the log can't tell; guessing could send a text twice."""
+"""Rows of the message log asked for at once."""
 
 MESSAGE_NAMES = frozenset({"from", "to", "body", "media"})
 """Placeholders of `config/message.json`."""
@@ -59,6 +58,7 @@ class Connector:
             connections=connections,
             connect_timeout_s=min(CONNECT_TIMEOUT_S, timeout_s),
         )
+        self._log = MessageLog(self._log_page)
         self._platform_headers = self._headers(None)
         self._instance_headers: dict[str, str] | None = None
         self._secrets: tuple[str, ...] = (user_secret, organization_secret)
@@ -70,6 +70,7 @@ class Connector:
 
     async def aclose(self) -> None:
         """Close every connection."""
+        await self._log.aclose()
         await self._http.aclose()
 
     async def create_instance(self, body: Mapping[str, Any]) -> InstanceAnswer:
@@ -138,21 +139,8 @@ class Connector:
         since: aware. Raises ConnectorFailed when the log can't be read back that far: it is too
             long, its answer is no log, or paging is ignored.
         """
-        found: list[LoggedMessage] = []
-        before: list[LoggedMessage] = []
-        for page in range(1, LOG_PAGES + 1):
-            rows = await self._log_page(page)
-            dates = [row.date_sent for row in rows if row.date_sent is not None]
-            # A short page ends nothing: the connector may have a bound of its own on pages.
-            if not rows:
-                return found
-            if rows == before:
-                raise ConnectorFailed("the message log gives the same page again and again")
-            found += [row for row in rows if row.to == conversation.theirs]
-            if dates and min(dates) < since:
-                return found
-            before = rows
-        raise ConnectorFailed(f"the message log has over {LOG_PAGES} pages since {since}")
+        rows = await self._log.since(since)
+        return [row for row in rows if row.to == conversation.theirs]
 
     async def _log_page(self, page: int) -> list[LoggedMessage]:
         query = urlencode({"page": page, "pageSize": LOG_PAGE})

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -317,8 +318,10 @@ async def test_no_free_connection_in_time_means_nothing_was_sent():
     arrived = []
 
     async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        arrived.append(await reader.readuntil(b"}"))
-        await hang(reader, writer)
+        # A connection made at the deadline is closed again before anything is written.
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            arrived.append(await reader.readuntil(b"}"))
+            await hang(reader, writer)
 
     async with misbehaving(take) as url, connected(url, token="t", timeout_s=1) as connector:
         answers = await asyncio.gather(
