@@ -108,6 +108,83 @@ def demo(
     raise typer.Exit(play_demo(once=once, handlers=handlers))
 
 
+@app.command(
+    epilog="Examples:  parley bench   |   parley bench --rate 0 --messages 5000   |   "
+    "parley bench --url https://sms.example.com --seconds 30"
+)
+def bench(
+    url: Annotated[
+        str, typer.Option(help="Public address of a running deployment; else one is started.")
+    ] = "",
+    address: Annotated[
+        str, typer.Option(help="Where to send instead: past the proxy, http://127.0.0.1:8080.")
+    ] = "",
+    token: Annotated[str, typer.Option(help="Its auth token (TWILIO_AUTH_TOKEN).")] = "",
+    account: Annotated[str, typer.Option(help="Its account (TWILIO_ACCOUNT_SID).")] = "",
+    to: Annotated[str, typer.Option(help="The number texted (TWILIO_SENDER).")] = "",
+    connector_log: Annotated[
+        str, typer.Option(help="Address of the sandbox that gets the replies.")
+    ] = "",
+    internal: Annotated[
+        str, typer.Option(help="Address of the internal listener, for round trips.")
+    ] = "",
+    rate: Annotated[float, typer.Option(min=0, help="Callbacks a second; 0: flat out.")] = 200,
+    messages: Annotated[int | None, typer.Option(min=1, max=200_000, help="How many messages.")] = None,
+    seconds: Annotated[
+        float, typer.Option(min=0.1, help="For how long, unless --messages says how many.")
+    ] = 10,
+    conversations: Annotated[int, typer.Option(min=1, max=9_999_999)] = 200,
+    connections: Annotated[int, typer.Option(min=1, max=1000, help="Flat out: at once.")] = 64,
+    duplicates: Annotated[float, typer.Option(min=0, max=1, help="Share sent twice.")] = 0.01,
+    bad_signatures: Annotated[float, typer.Option(min=0, max=1, help="Share forged.")] = 0.01,
+    processes: Annotated[
+        int, typer.Option(min=1, max=256, help="Processes of the deployment it starts.")
+    ] = 1,
+    connector_delay_ms: Annotated[
+        float, typer.Option(min=0, help="What its connector waits before it answers.")
+    ] = 50,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
+) -> None:
+    """Measure a deployment under load, and count what was lost, doubled or out of order."""
+    from service.bench import command, plan, run
+
+    wanted = run.Wanted(
+        rate=rate,
+        messages=messages,
+        seconds=seconds,
+        conversations=conversations,
+        connections=connections,
+        duplicates=duplicates,
+        forged=bad_signatures,
+    )
+    if not url:
+        if address or connector_log or internal:
+            raise typer.BadParameter("--address, --connector-log and --internal go with --url")
+        status = command.bench_own(
+            wanted, processes=processes, delay_ms=connector_delay_ms, json_wanted=as_json
+        )
+        raise typer.Exit(status)
+    if not (token and account and to):
+        from service import wiring
+
+        settings = wiring.settings_from(host=None, port=None, processes=None)
+        token = token or settings.twilio_auth_token.get_secret_value()
+        account = account or settings.twilio_account_sid
+        to = to or settings.twilio_sender
+    signed = command.callback_url(url)
+    place = run.Place(
+        target=plan.Target(signed, token, account, to),
+        address=command.callback_url(address) if address else signed,
+        connector_log=connector_log or None,
+        internal=internal or None,
+    )
+    try:
+        status = command.bench_deployment(place, wanted, json_wanted=as_json)
+    except ValueError as error:
+        raise typer.BadParameter(f"--url, --address, ...: {error}") from error
+    raise typer.Exit(status)
+
+
 @app.command(epilog="Example:  parley sandbox --port 9090")
 def sandbox(
     host: Annotated[str, typer.Option(help="Interface to listen on.")] = "127.0.0.1",

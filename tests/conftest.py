@@ -67,3 +67,14 @@ def redis_server(redis_process: str) -> str:
         for key in client.scan_iter("*", count=1000):
             client.delete(key)
     return redis_process
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a failed round of chaos be run again, and more of them than usual."""
+    parser.addoption("--chaos-seed", default=None, help="run one round of chaos, with this seed")
+    parser.addoption(
+        "--chaos-rounds",
+        type=int,
+        default=20 if os.environ.get("CI") else 3,
+        help="rounds of chaos (20 in CI, else 3)",
+    )

@@ -50,9 +50,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "processes": VALUES,
     # The body of `parley demo`: it starts the others as processes and speaks HTTP to them.
     "demo": {"serving", "errors"},
+    # The body of `parley bench`: signs as Twilio does, speaks HTTP, starts what the demo starts.
+    "bench": {"http1", "demo", "core", *VALUES},
     # What operators do to a deployment's data; the commands only read arguments and print.
     "operations": {"wiring", "store", "settings", "errors"},
-    "cli": {"cli_dead", "logs", "wiring", "demo", "settings", "errors"},
+    "cli": {"cli_dead", "logs", "wiring", "demo", "bench", "settings", "errors"},
     "cli_dead": {"operations", "settings", "errors"},
     "__main__": {"cli"},
     # What handler authors import, and nothing else.
@@ -69,7 +71,7 @@ ONLY_IN: dict[str, set[str]] = {
     "pydantic": {"settings"},
     "pydantic_settings": {"settings"},
     "typer": {"cli", "cli_dead"},
-    "rich": {"cli", "cli_dead", "demo"},
+    "rich": {"cli", "cli_dead", "demo", "bench"},
 }
 """Library -> the parts that may import it; a library that is not named may be imported anywhere
 but in `PURE`."""

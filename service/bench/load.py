@@ -45,10 +45,10 @@ class Load:
         waiting = iter(callbacks)
 
         async def connection() -> None:
-            for callback in takewhile(lambda _: until is None or time.monotonic() < until, waiting):
-                sent.append(await self.send(callback, time.monotonic()))
+            sending = takewhile(lambda _: until is None or time.monotonic() < until, waiting)
+            sent.extend([await self.send(each, time.monotonic()) for each in sending])
 
-        await asyncio.gather(*(connection() for _ in range(self._connections)))
+        await asyncio.gather(*(connection() for _ in range(min(self._connections, len(callbacks)))))
         return sent
 
     async def at_rate(self, callbacks: Sequence[Callback], moments: Sequence[float]) -> list[Sent]:

@@ -96,7 +96,7 @@ def summarize(run: Run) -> Summary:
         else []
     )
     late = [(each.written - each.due) * 1000 for each in run.sent] if run.rate else []
-    summary = Summary(
+    return Summary(
         rate=run.rate,
         accepted=len(accepted),
         window_s=run.window_s,
@@ -124,7 +124,6 @@ def summarize(run: Run) -> Summary:
         ),
         notes=(*run.notes, *_doubts(run, spread(late))),
     )
-    return summary
 
 
 def spread(values_ms: Iterable[float]) -> Spread | None:
@@ -195,21 +194,22 @@ def as_table(summary: Summary) -> Table:
             table.add_row(name, text)
     table.add_section()
     table.add_row("acknowledgement p50 / p99 / p99.9", _milliseconds(summary.acknowledged))
-    table.add_row("callback to connector p50 / p99 / p99.9", _milliseconds(summary.to_connector))
+    table.add_row("to the connector p50 / p99 / p99.9", _milliseconds(summary.to_connector))
     table.add_row("replied per second, to the last reply", _number(summary.handled_rate, "/s", 0))
     table.add_section()
     for name, cpu_s in summary.cpu_s.items():
-        table.add_row(f"CPU per 1,000 messages: {name}", f"{cpu_s:.2f} s")
+        table.add_row(f"CPU s / 1,000 messages: {name}", f"{cpu_s:.2f}")
     for each in summary.usage:
         if each.idle_rss_mb is not None:
-            text = f"{each.idle_rss_mb / each.processes:.1f} MiB"
+            text = f"{each.idle_rss_mb / each.processes:.1f}"
             if each.idle_pss_mb is not None:
-                text += f" / {each.idle_pss_mb / each.processes:.1f} MiB"
-            table.add_row(f"idle memory, RSS / PSS per process: {each.name}", text)
+                text += f" / {each.idle_pss_mb / each.processes:.1f}"
+            text += " MiB" if each.processes == 1 else f" MiB, each of {each.processes}"
+            table.add_row(f"idle RSS / PSS: {each.name}", text)
     trips = _number(summary.trips_per_message, "", 2)
-    table.add_row("Redis round trips per message (script pipelines + XREAD)", trips)
+    table.add_row("Redis round trips a message, XREAD incl.", trips)
     calls = _number(summary.script_calls_per_message, "", 2)
-    table.add_row("script calls per message, before grouping", calls)
+    table.add_row("script calls a message, ungrouped", calls)
     table.add_section()
     promises = summary.promises
     for name, broken in (

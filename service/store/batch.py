@@ -11,6 +11,7 @@ node that is away holds up its own partitions alone.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,8 @@ PASSING = {
     "MISCONF",
 }
 """Codes of Redis errors that end by themselves or by an operator: refuse now, try later."""
+
+SCRIPT_LINE = re.compile(r"@?user_script: ?\d+: ")
 
 Argument = str | bytes | int
 
@@ -174,7 +177,7 @@ class Batch:
         for item, (failed, value) in zip(items, answer, strict=True):
             if failed:
                 text = value.decode(errors="replace")
-                demoted = demoted or "READONLY" in text
+                demoted = demoted or "READONLY " in text
                 _fail(item, _read_error(text))
             elif not item.answer.done():
                 item.answer.set_result(value)
@@ -200,9 +203,9 @@ def _fail(item: _Item, error: StoreError) -> None:
 
 
 def _read_error(text: str, cause: Exception | None = None) -> StoreError:
-    # redis-py cuts the code off the text of an error it knows; from inside a script it comes
-    # whole, from Redis 7 with the protocol's "-" before it.
-    plain = text.removeprefix("-")
+    # redis-py cuts the code off the text of an error it knows. From inside a script it comes
+    # whole; with the protocol's "-" before it, and Redis 6.2 names the script's line first.
+    plain = SCRIPT_LINE.sub("", text).removeprefix("-")
     if code := _code(cause):
         plain = f"{code} {plain.removeprefix(code).strip()}"
     else:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from service.core import entries
-from service.errors import LeaseLost
+from service.errors import LeaseLost, StoreError
 from service.model import EntryId, Message, Outbound, Partition
 from service.store.batch import Batch
 from service.store.connection import translated
@@ -155,13 +155,19 @@ class PartitionStore:
         return None if answer == b"gone" else [EntryId(id_.decode()) for id_ in answer]
 
     async def mark(self, entry: EntryId, now_ms: int) -> int:
-        """Mark a reply as being POSTed; returns the POST's number, from 1."""
+        """Mark a reply as being POSTed; returns the POST's number, from 1.
+
+        Raises StoreError when it is not in the outbox any more: it must not be POSTed.
+        """
         keys = self._keys
-        return int(
-            await self._commit(
-                MARK, (keys.lease, keys.outbox_tries, keys.outbox_marked), (entry, now_ms)
-            )
+        answer = await self._commit(
+            MARK,
+            (keys.lease, keys.outbox, keys.outbox_tries, keys.outbox_marked),
+            (entry, now_ms),
         )
+        if answer == b"gone":
+            raise StoreError(f"reply {entry} is not in {keys.outbox} any more")
+        return int(answer)
 
     async def sent(self, entry: EntryId, outbound: Outbound, connector_sid: str) -> bool:
         """Record a reply as sent; False when it had been recorded already."""
@@ -192,11 +198,14 @@ class PartitionStore:
 
     async def put_off_message(self, entry: EntryId, later: Later) -> None:
         """Keep when a message's next attempt is due."""
-        await self._reschedule(self._keys.inbox_later, entry, later, in_doubt=False)
+        keys = self._keys
+        await self._reschedule((keys.inbox, keys.inbox_later), entry, later, in_doubt=False)
 
     async def put_off_reply(self, entry: EntryId, later: Later, *, in_doubt: bool) -> None:
         """Keep when a reply's next POST is due; in_doubt keeps the mark of the last one."""
-        await self._reschedule(self._keys.outbox_later, entry, later, in_doubt=in_doubt)
+        keys = self._keys
+        queue = (keys.outbox, keys.outbox_later, keys.outbox_marked)
+        await self._reschedule(queue, entry, later, in_doubt=in_doubt)
 
     async def bury_message(self, entry: EntryId, error: str, now_ms: int, route: str = "") -> bool:
         """Move a message to the dead letters; False when it is not in the inbox any more."""
@@ -207,24 +216,26 @@ class PartitionStore:
     async def bury_reply(self, entry: EntryId, error: str, now_ms: int) -> bool:
         """Move a reply to the dead letters; False when it is not in the outbox any more."""
         keys = self._keys
-        queue = (keys.outbox, keys.outbox_tries, keys.outbox_later)
+        queue = (keys.outbox, keys.outbox_tries, keys.outbox_later, keys.outbox_marked)
         return await self._bury(queue, entry, error, now_ms, "")
 
-    async def _reschedule(self, key: str, entry: EntryId, later: Later, *, in_doubt: bool) -> None:
+    async def _reschedule(
+        self, queue: tuple[str, ...], entry: EntryId, later: Later, *, in_doubt: bool
+    ) -> None:
         note = f"{later.next_ms} {later.error}"
         await self._commit(
             RESCHEDULE,
-            (self._keys.lease, key, self._keys.outbox_marked),
+            (self._keys.lease, *queue),
             (entry, note, "keep" if in_doubt else ""),
         )
 
     async def _bury(
-        self, queue: tuple[str, str, str], entry: EntryId, error: str, now_ms: int, route: str
+        self, queue: tuple[str, ...], entry: EntryId, error: str, now_ms: int, route: str
     ) -> bool:
         keys = self._keys
         answer = await self._commit(
             BURY,
-            (keys.lease, *queue, keys.outbox_marked, keys.dead),
+            (keys.lease, keys.dead, *queue),
             (entry, error, now_ms, route),
         )
         return bool(answer != b"gone")

@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 
 from service.model import Conversation, Message, MessageSid, Outbound, Partition, Reply
 from service.store.batch import Batch
+from service.store.cluster import Cluster
 from service.store.inbox import Inbox
 from service.store.leases import Leases
 from service.store.partition import PartitionStore
@@ -34,6 +35,15 @@ class Store:
         return PartitionStore(
             self.client, self.batch, Partition(partition), token, sent_window_s=60
         )
+
+
+async def configure(client: Redis | Cluster, name: str, value: str) -> None:
+    """Set an option of the server, or of every one of a Cluster's."""
+    if isinstance(client, Cluster):
+        for node in await client.primaries():
+            await node.execute_command("CONFIG SET", name, value)
+    else:
+        await client.config_set(name, value)
 
 
 def message(sid: str = "SM1", theirs: str = "+15005550123", body: str = "hello") -> Message:

@@ -17,12 +17,12 @@ from tests.store.pieces import message
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_server_on_a_unix_socket_answers(redis_server):
+async def test_a_server_on_a_unix_socket_answers(tmp_path):
     """The embedded Redis could not be used."""
-    assert redis_server.startswith("unix://")
-    client = connect(redis_server)
-    await ping(client)
-    await client.aclose()
+    with single(None, "--unixsocket", f"{tmp_path}/redis.sock"):
+        client = connect(f"unix://{tmp_path}/redis.sock")
+        await ping(client)
+        await client.aclose()
 
 
 async def test_a_cluster_is_found_by_every_node_listed():

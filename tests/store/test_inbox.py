@@ -14,7 +14,7 @@ from service.store.connection import connect
 from service.store.inbox import Inbox
 from service.store.keys import PartitionKeys
 from service.store.partition import read_entries
-from tests.store.pieces import message
+from tests.store.pieces import configure, message
 
 pytestmark = pytest.mark.anyio
 
@@ -89,13 +89,13 @@ async def test_a_redis_that_is_not_there_is_said_to_be_unavailable(tmp_path):
 
 async def test_a_redis_without_memory_is_said_to_be_unavailable_and_keeps_nothing(store):
     """Full memory is a passing refusal: Twilio must be told to come back, not lost."""
-    await store.client.config_set("maxmemory", "1")
+    await configure(store.client, "maxmemory", "1")
     try:
         with pytest.raises(StoreUnavailable):
             await store.inbox.accept(message("SM1"))
     finally:
-        await store.client.config_set("maxmemory", "0")
-    assert await store.client.keys("*") == []
+        await configure(store.client, "maxmemory", "0")
+    assert [key async for key in store.client.scan_iter("*")] == []
     assert await store.inbox.accept(message("SM1"))
 
 

@@ -61,5 +61,5 @@ async def test_turns_are_given_out_for_the_next_second_only(store):
 async def test_the_pace_key_does_not_stay_for_ever(store):
     """Every number that was ever used would keep a key."""
     await Pace(store.batch, 10).turn("+1", 1)
-    (key,) = await store.client.keys("*pace")
+    (key,) = [key async for key in store.client.scan_iter("*pace")]
     assert 0 < await store.client.pttl(key) <= 1_200

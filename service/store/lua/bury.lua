@@ -1,7 +1,7 @@
 -- Move one entry that used up its attempts to the dead letters.
 --
--- KEYS[1] lease   KEYS[2] inbox or outbox   KEYS[3] its :tries   KEYS[4] its :later
--- KEYS[5] outbox:marked   KEYS[6] dead
+-- KEYS[1] lease   KEYS[2] dead   KEYS[3] inbox or outbox   KEYS[4] its :tries   KEYS[5] its :later
+-- KEYS[6] outbox:marked, for a reply only: an inbox entry may have the id of an outbox entry
 -- ARGV[1] lease token   ARGV[2] entry id   ARGV[3] error text   ARGV[4] ms since the epoch
 -- ARGV[5] route that answered or would have, or ""
 -- Returns the dead letter's id; "fenced" when the caller's lease is over; "gone" when the entry
@@ -11,18 +11,20 @@
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return 'fenced'
 end
-local found = redis.call('XRANGE', KEYS[2], ARGV[2], ARGV[2])
+local found = redis.call('XRANGE', KEYS[3], ARGV[2], ARGV[2])
 if not found[1] then
   return 'gone'
 end
-local tries = redis.call('HGET', KEYS[3], ARGV[2]) or '0'
+local tries = redis.call('HGET', KEYS[4], ARGV[2]) or '0'
 local fields = found[1][2]
 for _, value in ipairs({'entry', ARGV[2], 'error', ARGV[3], 'tries', tries, 'at', ARGV[4], 'route', ARGV[5]}) do
   fields[#fields + 1] = value
 end
-local id = redis.call('XADD', KEYS[6], '*', unpack(fields))
-redis.call('XDEL', KEYS[2], ARGV[2])
-redis.call('HDEL', KEYS[3], ARGV[2])
+local id = redis.call('XADD', KEYS[2], '*', unpack(fields))
+redis.call('XDEL', KEYS[3], ARGV[2])
 redis.call('HDEL', KEYS[4], ARGV[2])
 redis.call('HDEL', KEYS[5], ARGV[2])
+if KEYS[6] then
+  redis.call('HDEL', KEYS[6], ARGV[2])
+end
 return id

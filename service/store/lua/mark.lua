@@ -1,12 +1,16 @@
 -- Mark one reply as being POSTed: from here until `sent` or `reschedule` it is in doubt.
 --
--- KEYS[1] lease   KEYS[2] outbox:tries   KEYS[3] outbox:marked
+-- KEYS[1] lease   KEYS[2] outbox   KEYS[3] outbox:tries   KEYS[4] outbox:marked
 -- ARGV[1] lease token   ARGV[2] outbox entry id   ARGV[3] ms since the epoch
--- Returns the POST's number, from 1; "fenced" when the caller's lease is over.
+-- Returns the POST's number, from 1; "fenced" when the caller's lease is over; "gone" when the
+-- reply is not in the outbox any more, and must not be POSTed.
 --
 -- Atomic because a stalled former owner must not mark, and so POST, what its successor has taken.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return 'fenced'
 end
-redis.call('HSET', KEYS[3], ARGV[2], ARGV[3])
-return redis.call('HINCRBY', KEYS[2], ARGV[2], 1)
+if not redis.call('XRANGE', KEYS[2], ARGV[2], ARGV[2])[1] then
+  return 'gone'
+end
+redis.call('HSET', KEYS[4], ARGV[2], ARGV[3])
+return redis.call('HINCRBY', KEYS[3], ARGV[2], 1)

@@ -1,16 +1,20 @@
 -- Put one entry off after a failed attempt that certainly had no effect outside.
 --
--- KEYS[1] lease   KEYS[2] inbox:later or outbox:later   KEYS[3] outbox:marked
+-- KEYS[1] lease   KEYS[2] inbox or outbox   KEYS[3] its :later
+-- KEYS[4] outbox:marked, for a reply only: an inbox entry may have the id of an outbox entry
 -- ARGV[1] lease token   ARGV[2] entry id   ARGV[3] "next_ms error text"
 -- ARGV[4] "keep" to leave a reply's mark, as its last POST is still in doubt; else ""
--- Returns 1; "fenced" when the caller's lease is over.
+-- Returns 1; "fenced" when the caller's lease is over; "gone" when the entry is not there any more.
 --
 -- Atomic because a mark must go with the knowledge that the POST did nothing, or not at all.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return 'fenced'
 end
-redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])
-if ARGV[4] ~= 'keep' then
-  redis.call('HDEL', KEYS[3], ARGV[2])
+if not redis.call('XRANGE', KEYS[2], ARGV[2], ARGV[2])[1] then
+  return 'gone'
+end
+redis.call('HSET', KEYS[3], ARGV[2], ARGV[3])
+if KEYS[4] and ARGV[4] ~= 'keep' then
+  redis.call('HDEL', KEYS[4], ARGV[2])
 end
 return 1

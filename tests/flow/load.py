@@ -1,0 +1,162 @@
+"""Load for whole-system tests: publishes as Twilio would, then counts what became of every text.
+
+Texts of one phone are published one after the other: the next only after 200 for the one before,
+a refused or unanswered one again with the same MessageSid. So the order that the replies must have
+is known: the order of the numbers in them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlencode
+
+from twilio.request_validator import RequestValidator
+
+from service.http1 import Client, NoAnswer, NotSent
+
+FORM = "application/x-www-form-urlencoded"
+
+HANDLERS = """
+from service import Router
+router = Router()
+
+@router.default
+async def echo(message):
+    return "re " + message.body
+"""
+
+
+@dataclass
+class Published:
+    """What was published: by phone, the numbers of its texts; and how the door answered."""
+
+    texts: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    answers: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+
+    @property
+    def count(self) -> int:
+        """Texts accepted."""
+        return sum(map(len, self.texts.values()))
+
+
+class Publisher:
+    """Publishes signed callbacks to a deployment's door.
+
+    seed: of the duplicates, bad signatures and pauses. pause_s: longest between two texts of one
+        phone, so that a load lasts while things break.
+    """
+
+    def __init__(self, deployment: Any, seed: int, *, pause_s: float) -> None:
+        self._settings = deployment.settings
+        self._url = f"{deployment.public}/callbacks/twilio"
+        self._validator = RequestValidator(deployment.auth_token)
+        self._client = Client(deployment.public, connections=64, connect_timeout_s=2)
+        self._dice = random.Random(seed)
+        self._pause_s = pause_s
+
+    async def publish(self, phones: int, texts: int, *, first: int = 0) -> Published:
+        """Publish `texts` texts from each of `phones` phones, numbered from `first`."""
+        published = Published()
+        numbers = range(first, first + texts)
+        await asyncio.gather(
+            *(
+                self._phone(f"+1500{555_0000 + phone}", numbers, published)
+                for phone in range(phones)
+            )
+        )
+        await self._client.aclose()
+        return published
+
+    async def _phone(self, theirs: str, numbers: range, published: Published) -> None:
+        for number in numbers:
+            headers, body = self._callback(theirs, number)
+            while await self._post(headers, body, published) != 200:
+                await asyncio.sleep(0.1)
+            published.texts[theirs].append(number)
+            if self._dice.random() < 0.02:
+                assert await self._post(headers, body, published) in {200, 503, 0}
+            if self._dice.random() < 0.02:
+                forged = headers | {"X-Twilio-Signature": "AAAAAAAAAAAAAAAAAAAAAAAAAAA="}
+                assert await self._post(forged, body, published) in {403, 503, 0}
+            await asyncio.sleep(self._dice.random() * self._pause_s)
+
+    async def _post(self, headers: dict[str, str], body: bytes, published: Published) -> int:
+        status = 0
+        try:
+            answer = await self._client.request(
+                "POST", "/callbacks/twilio", headers, body, timeout_s=15
+            )
+            status = answer.status
+        except (NoAnswer, NotSent):
+            pass
+        published.answers[status] += 1
+        return status
+
+    def _callback(self, theirs: str, number: int) -> tuple[dict[str, str], bytes]:
+        sid = f"SM{theirs[1:]}{number:0{32 - len(theirs) + 1}d}"
+        form = {
+            "AccountSid": self._settings["TWILIO_ACCOUNT_SID"],
+            "ApiVersion": "2010-04-01",
+            "Body": f"{theirs} {number}",
+            "From": theirs,
+            "MessageSid": sid,
+            "NumMedia": "0",
+            "NumSegments": "1",
+            "SmsMessageSid": sid,
+            "SmsSid": sid,
+            "SmsStatus": "received",
+            "To": self._settings["TWILIO_SENDER"],
+        }
+        signature = self._validator.compute_signature(self._url, form)
+        return {"Content-Type": FORM, "X-Twilio-Signature": signature}, urlencode(form).encode()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of everything published. Each list names phone and number."""
+
+    lost: list[str]
+    doubled: list[str]
+    disordered: list[str]
+
+    @property
+    def good(self) -> bool:
+        """Whether each text was answered once, in order."""
+        return not (self.lost or self.doubled or self.disordered)
+
+
+def judge(published: Published, bodies: list[str]) -> Verdict:
+    """Compare what was published with the replies' bodies, in order of arrival."""
+    arrived: dict[str, list[int]] = defaultdict(list)
+    for body in bodies:
+        _, theirs, number = body.split(" ")
+        arrived[theirs].append(int(number))
+    lost, doubled, disordered = [], [], []
+    for theirs, numbers in published.texts.items():
+        answers = [number for number in arrived[theirs] if number in set(numbers)]
+        once = list(dict.fromkeys(answers))
+        lost += [f"{theirs} {number}" for number in set(numbers) - set(once)]
+        doubled += [f"{theirs} {number}" for number in once if answers.count(number) > 1]
+        pairs = itertools.pairwise(once)
+        disordered += [
+            f"{theirs} {later} after {sooner}" for sooner, later in pairs if later < sooner
+        ]
+    return Verdict(sorted(lost), doubled, disordered)
+
+
+def settled_verdict(deployment: Any, published: Published, within_s: float) -> Verdict:
+    """Wait until everything is answered, and a moment longer for what must not come."""
+    deadline = time.monotonic() + within_s
+    while True:
+        verdict = judge(published, deployment.bodies())
+        if not verdict.lost or time.monotonic() > deadline:
+            break
+        time.sleep(0.2)
+    time.sleep(0.7)
+    return judge(published, deployment.bodies())

@@ -1,0 +1,171 @@
+"""Handlers through a whole worker: retries, dead letters, one conversation beside another."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from service.core.retry import Schedule
+from service.handlers.router import Router
+from service.workers.sending import OUTBOX_LIMIT
+from tests.store.pieces import outbound
+from tests.workers.pieces import KEYS, at_work, echo, text, until, ways
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_failing_handler_is_retried_after_a_wait_and_then_its_message_is_a_dead_letter(
+    desk, phone
+):
+    """One outage of a database would lose the text, or the text would be tried for ever."""
+    router, began = Router(), []
+
+    @router.default
+    def fail(message):
+        began.append(time.monotonic())
+        raise KeyError("A-9")
+
+    waits = Schedule(first_ms=500, longest_ms=5_000, attempts=3)
+    await desk.take_in(text("SM1"))
+    async with ways(router, phone.url, handlers=waits) as how, at_work(desk, how):
+        await until(lambda: len(began) == 1)
+        await until(lambda: _noted(desk))
+        await until(desk.empty)
+    (letter,) = await desk.dead()
+    assert (letter.tries, letter.route, len(began)) == (3, "default", 3)
+    assert "KeyError" in letter.error
+    assert began[1] - began[0] >= 0.05
+    assert began[2] - began[1] >= 0.1
+    assert phone.posts == []
+
+
+async def _noted(desk) -> bool:
+    notes = await desk.client.hgetall(KEYS.inbox_later)
+    return any(b"KeyError" in note for note in notes.values())
+
+
+async def test_a_handler_that_recovers_answers_once(desk, phone):
+    """A passing failure would be answered by nothing, or by two texts."""
+    router, outcomes = Router(), [RuntimeError("not yet"), None]
+
+    @router.default
+    async def answer(message):
+        if (outcome := outcomes.pop(0)) is not None:
+            raise outcome
+        return "there you are"
+
+    await desk.take_in(text("SM1"))
+    async with ways(router, phone.url) as how, at_work(desk, how):
+        await until(desk.empty)
+    assert phone.texts == ["there you are"]
+    assert await desk.dead() == []
+
+
+async def test_a_hanging_handler_holds_up_its_own_conversation_only(desk, phone):
+    """One stuck customer would silence all the others."""
+    router, release = Router(), asyncio.Event()
+
+    @router.default
+    async def answer(message):
+        if message.body == "hang":
+            await release.wait()
+        return message.body
+
+    await desk.take_in(text("SM1", "hang"), text("SM2", "behind it"))
+    await desk.take_in(text("SM3", "beside it", theirs="+15005550124"))
+    async with ways(router, phone.url, timeout_s=30) as how, at_work(desk, how):
+        await until(lambda: phone.texts == ["beside it"])
+        await asyncio.sleep(0.1)
+        assert phone.texts == ["beside it"]
+        release.set()
+        await until(desk.empty)
+    assert phone.texts == ["beside it", "hang", "behind it"]
+
+
+async def test_a_handler_that_takes_too_long_is_ended_and_the_conversation_goes_on(desk, phone):
+    """A handler that never returns would block its conversation for ever."""
+    router = Router()
+
+    @router.default
+    async def answer(message):
+        await asyncio.sleep(60 if message.body == "hang" else 0)
+        return message.body
+
+    await desk.take_in(text("SM1", "hang"), text("SM2", "next"))
+    async with ways(router, phone.url, timeout_s=0.1) as how, at_work(desk, how):
+        await until(desk.empty)
+    assert phone.texts == ["next"]
+    assert [letter.value.body for letter in await desk.dead()] == ["hang"]
+
+
+async def test_a_message_whose_attempts_are_used_up_is_buried_without_running_its_handler(
+    desk, phone
+):
+    """A text that kills the process would kill it for ever."""
+    router, ran = Router(), []
+    router.default(lambda message: ran.append(message.sid))
+    deadly, harmless = await desk.take_in(text("SM1"), text("SM2"))
+    async with desk.owned() as earlier:
+        assert [await earlier.begin(deadly) for _ in range(3)] == [1, 2, 3]
+        await earlier.begin(harmless)
+    async with ways(router, phone.url) as how, at_work(desk, how):
+        await until(desk.empty)
+    (letter,) = await desk.dead()
+    assert ran == ["SM2"]
+    assert letter.value.sid == "SM1"
+    assert "never ended" in letter.error
+
+
+async def test_a_stop_takes_no_attempt_from_the_message_it_cuts_short(desk, phone):
+    """Three deployments in a row would make a dead letter of a text nobody failed to handle."""
+    router, began = Router(), asyncio.Event()
+
+    @router.default
+    async def hang(message):
+        began.set()
+        await asyncio.sleep(60)
+
+    (entry,) = await desk.take_in(text("SM1"))
+    async with ways(router, phone.url, timeout_s=30) as how, at_work(desk, how):
+        await began.wait()
+    async with desk.owned() as later:
+        assert await later.begin(entry) == 1
+
+
+async def test_an_unreadable_entry_becomes_a_dead_letter_and_the_rest_goes_on(desk, phone):
+    """One damaged entry would stop a partition, or disappear."""
+    await desk.client.xadd(KEYS.inbox, {"v": "99", "k": "m", "d": "from the future"})
+    await desk.take_in(text("SM1", "fine"))
+    async with ways(echo(), phone.url) as how, at_work(desk, how):
+        await until(desk.empty)
+    (letter,) = await desk.dead()
+    assert phone.texts == ["fine"]
+    assert letter.value is None
+    assert "99" in letter.error
+
+
+async def test_handlers_pause_while_the_outbox_is_at_its_limit(desk, phone):
+    """An ailing connector would fill Redis with replies."""
+    router, ran = Router(), []
+    router.default(lambda message: ran.append(message.sid))
+    many = [text(f"SM{n}", theirs=f"+150055502{n:02}") for n in range(20)]
+    entries = await desk.take_in(*many)
+    async with desk.owned() as earlier:
+        for entry, each in zip(entries, many, strict=True):
+            replies = [outbound(each, n, str(n)) for n in range(OUTBOX_LIMIT // len(many))]
+            await earlier.settle(entry, replies, mark_ms=None)
+    await desk.take_in(text("SMlast"))
+    async with ways(router, phone.url) as how:
+        how.sending.provisioned.clear()
+        async with at_work(desk, how):
+            await asyncio.sleep(0.5)
+            assert ran == []
+            how.sending.provisioned.set()
+            await until(lambda: ran == ["SMlast"], 20)
+            await until(desk.empty, 20)
+    assert len(phone.accepted) == OUTBOX_LIMIT
+    for each in many:
+        sent = [int(body) for to, body in phone.accepted if to == each.from_]
+        assert sent == sorted(sent)
