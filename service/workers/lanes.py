@@ -76,6 +76,7 @@ class Lanes(Generic[Item]):
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # noqa: BLE001  (handed on: the owner decides)
+            self._closed = True  # Before the owner hears of it, nothing may overtake this item.
             self._failed(error)
         finally:
             self.pending -= len(queue)

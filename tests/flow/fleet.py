@@ -1,6 +1,4 @@
-"""A deployment of several machines' worth of processes on one: a Redis that can be killed, a door,
-workers that come and go, and a sandbox.
-"""
+"""A fleet: a Redis that can be killed, a door, workers that come and go, and a sandbox."""
 
 from __future__ import annotations
 
@@ -9,6 +7,7 @@ import contextlib
 import signal
 import socket
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,15 @@ LEASE_S = 2
 
 
 class Fleet(Deployment):
-    """The processes, each of which can be killed, frozen and replaced."""
+    """The processes, each of which can be killed, frozen and replaced.
 
-    def __init__(self, folder: Path) -> None:
+    redis_url, look: a Redis that somebody else runs, and how to open a client that sees all of it.
+        Without them the fleet runs a server of its own.
+    """
+
+    def __init__(
+        self, folder: Path, redis_url: str = "", look: Callable[[], Any] | None = None
+    ) -> None:
         super().__init__(folder)
         handlers = folder / "echo_handlers.py"
         handlers.write_text(HANDLERS)
@@ -35,12 +40,14 @@ class Fleet(Deployment):
             self.redis_port = free.getsockname()[1]
         self.settings |= {
             "HANDLERS": str(handlers),
-            "REDIS_URL": f"redis://127.0.0.1:{self.redis_port}/0",
+            "REDIS_URL": redis_url or f"redis://127.0.0.1:{self.redis_port}/0",
             "LEASE_TTL_S": str(LEASE_S),
             "SEND_TIMEOUT_S": "2",
             "RETRY_MAX_S": "2",
             "SEND_ATTEMPTS": "50",
         }
+        self._look = look or (lambda: redis.Redis(port=self.redis_port))
+        self._own_redis = not redis_url
         self.redis: subprocess.Popen[bytes] | None = None
         self.door: subprocess.Popen[bytes] | None = None
         self.workers: list[subprocess.Popen[bytes]] = []
@@ -49,7 +56,8 @@ class Fleet(Deployment):
 
     def start(self, workers: int = 2) -> None:
         """Start everything and wait until the workers share the partitions evenly."""
-        self.start_redis()
+        if self._own_redis:
+            self.start_redis()
         self.start_sandbox()
         self.door = self.serve("--role", "web")
         for _ in range(workers):
@@ -92,7 +100,7 @@ class Fleet(Deployment):
     def owners(self) -> dict[str, int]:
         """How many partitions each worker has the lease of."""
         found: dict[str, int] = {}
-        with redis.Redis(port=self.redis_port) as client, contextlib.suppress(redis.RedisError):
+        with self._look() as client, contextlib.suppress(redis.RedisError):
             for key in client.scan_iter("parley:{p*}:lease", count=1000):
                 value = client.get(key)
                 if value is not None:
@@ -100,10 +108,10 @@ class Fleet(Deployment):
                     found[owner] = found.get(owner, 0) + 1
         return found
 
-    def dead_letters(self) -> list[dict[str, str]]:
+    def dead_letters(self) -> list[dict[bytes, bytes]]:
         """Every dead letter as Redis holds it."""
         found = []
-        with redis.Redis(port=self.redis_port, decode_responses=True) as client:
+        with self._look() as client:
             for key in client.scan_iter("parley:{p*}:dead", count=1000):
                 found += [fields for _, fields in client.xrange(key)]
         return found

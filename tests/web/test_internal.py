@@ -83,3 +83,13 @@ async def test_liveness_does_not_depend_on_readiness(serve: Any) -> None:
     """Restarting us mends nobody else."""
     response = await ask(serve, broken, "/healthz")
     assert (response.status_code, response.json()) == (200, {"status": "ok"})
+
+
+async def test_counters_are_those_of_the_process(serve: Any) -> None:
+    """Round trips per message are worked out from two looks at them."""
+    app = internal_app(all_well, lambda: {"pid": 7, "script_calls": 3})
+    async with (
+        serve(app) as address,
+        httpx.AsyncClient(base_url=address, trust_env=False) as client,
+    ):
+        assert (await client.get("/counters")).json() == {"pid": 7, "script_calls": 3}

@@ -1,0 +1,159 @@
+"""Conversation queues by themselves."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from service.model import Conversation
+from service.workers.lanes import Lanes
+
+pytestmark = pytest.mark.anyio
+
+ONE, OTHER = Conversation("+1", "+2"), Conversation("+1", "+3")
+
+
+class Desk:
+    """Work that waits to be let go, and notes what happened."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self.ended: list[str] = []
+        self.failures: list[BaseException] = []
+        self.gates: dict[str, asyncio.Event] = {}
+        self.lanes: Lanes[str] = Lanes(self.work, self.failures.append)
+
+    def gate(self, item: str) -> asyncio.Event:
+        return self.gates.setdefault(item, asyncio.Event())
+
+    async def work(self, conversation: Conversation, item: str) -> None:
+        self.begun.append(item)
+        if item.startswith("bad"):
+            raise ValueError(item)
+        await self.gate(item).wait()
+        self.ended.append(item)
+
+
+async def settled() -> None:
+    """Let every task go as far as it can."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_a_conversation_is_worked_off_in_order_one_at_a_time():
+    """Answers would overtake one another."""
+    desk = Desk()
+    for item in ("a", "b", "c"):
+        desk.lanes.put(ONE, item)
+    desk.gate("c").set()
+    desk.gate("b").set()
+    await settled()
+    assert desk.begun == ["a"]
+    desk.gate("a").set()
+    await settled()
+    assert desk.ended == ["a", "b", "c"]
+
+
+async def test_conversations_are_worked_off_side_by_side():
+    """One slow customer would silence all the others."""
+    desk = Desk()
+    desk.lanes.put(ONE, "slow")
+    desk.lanes.put(OTHER, "quick")
+    desk.gate("quick").set()
+    await settled()
+    assert desk.ended == ["quick"]
+    assert not desk.lanes.idle(ONE)
+    assert desk.lanes.idle(OTHER)
+    await desk.lanes.close(0)
+
+
+async def test_an_idle_conversation_takes_new_items():
+    """The second text of a customer would never be answered."""
+    desk = Desk()
+    for item in ("first", "second"):
+        desk.gate(item).set()
+        desk.lanes.put(ONE, item)
+        await settled()
+    assert desk.ended == ["first", "second"]
+
+
+async def test_pending_counts_what_is_queued_and_what_is_under_way():
+    """The bounds on queues would let too much in, or close for ever."""
+    desk = Desk()
+    for conversation, item in ((ONE, "a"), (ONE, "b"), (OTHER, "c")):
+        desk.lanes.put(conversation, item)
+    await settled()
+    assert desk.lanes.pending == 3
+    desk.gate("a").set()
+    await settled()
+    assert desk.lanes.pending == 2
+    await desk.lanes.close(0)
+    assert desk.lanes.pending == 0
+
+
+async def test_closing_lets_what_is_under_way_finish_and_begins_nothing_new():
+    """A clean stop would cut handlers short, or never end."""
+    desk = Desk()
+    desk.lanes.put(ONE, "under way")
+    desk.lanes.put(ONE, "behind it")
+    await settled()
+    closing = asyncio.create_task(desk.lanes.close(5))
+    await settled()
+    desk.lanes.put(OTHER, "too late")
+    desk.gate("under way").set()
+    await asyncio.wait_for(closing, 1)
+    assert desk.ended == ["under way"]
+    assert desk.begun == ["under way"]
+    assert desk.failures == []
+
+
+async def test_closing_cancels_what_outlasts_its_grace_and_waits_for_its_end():
+    """A hand-over would let two workers handle the same message at once."""
+    ended = []
+
+    async def work(conversation: Conversation, item: str) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.05)
+            ended.append(item)
+
+    lanes: Lanes[str] = Lanes(work, ended.append)
+    lanes.put(ONE, "stuck")
+    await settled()
+    await lanes.close(0.01)
+    assert ended == ["stuck"]
+    assert lanes.pending == 0
+
+
+async def test_a_failure_is_told_once_and_the_item_behind_it_is_not_begun():
+    """After Redis fails, a message would overtake the one before it."""
+    desk = Desk()
+    desk.lanes.put(ONE, "bad news")
+    desk.lanes.put(ONE, "behind it")
+    await settled()
+    assert [str(failure) for failure in desk.failures] == ["bad news"]
+    assert desk.begun == ["bad news"]
+    assert desk.lanes.pending == 0
+
+
+async def test_no_item_of_a_failed_conversation_is_begun_after_the_failure():
+    """An item put in before the owner has closed the lanes would overtake the failed one."""
+    desk = Desk()
+    desk.lanes.put(ONE, "bad news")
+    await settled()
+    desk.lanes.put(ONE, "next")
+    await settled()
+    assert desk.begun == ["bad news"]
+    await desk.lanes.close(0)
+
+
+async def test_a_failure_ends_the_other_conversations_and_is_told_once():
+    """A partition that starts over would be told so again in the middle of its next round."""
+    desk = Desk()
+    desk.lanes.put(ONE, "bad news")
+    desk.lanes.put(OTHER, "bad too")
+    await settled()
+    await desk.lanes.close(0)
+    assert len(desk.failures) == 1

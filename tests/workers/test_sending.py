@@ -1,0 +1,206 @@
+"""Replies through a whole worker, to a connector that answers, refuses, fails and falls silent."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from service.core.retry import Schedule
+from service.handlers.router import Router
+from service.store.keys import PartitionKeys
+from tests.store.pieces import outbound
+from tests.workers.pieces import (
+    ACCEPTED,
+    FAILED_AFTER,
+    LOST,
+    ONLY,
+    RESET,
+    at_work,
+    echo,
+    owner_of,
+    text,
+    until,
+    ways,
+)
+
+pytestmark = pytest.mark.anyio
+
+ASKED = text("SM1")
+TOLD = "told before the crash"
+
+
+async def leave_in_doubt(desk) -> None:
+    """Leave what a worker leaves that dies between its POST and the record of it."""
+    (entry,) = await desk.take_in(ASKED)
+    async with desk.owned() as earlier:
+        now_ms = time.time_ns() // 1_000_000
+        await earlier.settle(entry, [outbound(ASKED, body=TOLD)], mark_ms=now_ms)
+
+
+async def test_a_reply_in_doubt_that_the_log_shows_is_not_sent_again(desk, phone):
+    """A crash after the POST would send the text twice."""
+    await leave_in_doubt(desk)
+    sid = phone.take(ASKED.from_, TOLD)
+    async with ways(echo(), phone.url) as how, at_work(desk, how):
+        await until(desk.empty)
+    assert (phone.posts, phone.texts) == ([], [TOLD])
+    assert await desk.client.exists(PartitionKeys(ONLY).sent(sid))
+
+
+async def test_a_reply_in_doubt_that_the_log_does_not_show_is_sent(desk, phone):
+    """A crash before the POST would lose the text."""
+    await leave_in_doubt(desk)
+    phone.take("+15005550199", TOLD)  # Somebody else got the same words.
+    async with ways(echo(), phone.url) as how, at_work(desk, how):
+        await until(desk.empty)
+    assert phone.accepted[1:] == [(ASKED.from_, TOLD)]
+    assert phone.looks > 0
+
+
+async def test_with_hold_a_doubt_the_log_can_not_settle_becomes_a_dead_letter_saying_so(
+    desk, phone
+):
+    """The text would go out twice, or nobody would learn that it may not have gone out."""
+    await leave_in_doubt(desk)
+    phone.log_status = 503
+    async with ways(echo(), phone.url, in_doubt="hold") as how, at_work(desk, how):
+        await until(desk.empty)
+    (letter,) = await desk.dead()
+    assert phone.posts == []
+    assert phone.looks == 3
+    assert (letter.kind, letter.value.reply.body) == ("reply", TOLD)
+    assert "in doubt" in letter.error
+
+
+async def test_with_resend_a_doubt_the_log_can_not_settle_is_sent_again(desk, phone):
+    """The operator chose a text twice over a text lost."""
+    await leave_in_doubt(desk)
+    phone.log_status = 503
+    async with ways(echo(), phone.url, in_doubt="resend") as how, at_work(desk, how):
+        await until(desk.empty)
+    assert phone.texts == [TOLD]
+    assert await desk.dead() == []
+
+
+async def test_a_refused_reply_is_a_dead_letter_at_once_and_the_next_one_goes_out(desk, phone):
+    """A text that Twilio will never take would block its conversation."""
+    phone.plan = [(400, {})]
+    async with ways(echo(), phone.url) as how, at_work(desk, how):
+        await desk.take_in(text("SM1", "refused"), text("SM2", "fine"))
+        await until(desk.empty)
+    (letter,) = await desk.dead()
+    assert (letter.value.reply.body, letter.tries) == ("refused", 1)
+    assert "400" in letter.error
+    assert phone.texts == ["fine"]
+    assert len(phone.posts) == 2
+
+
+async def test_a_throttled_reply_waits_as_long_as_it_is_told_and_so_do_the_others(desk, phone):
+    """Hammering a connector that says "later" gets the account blocked."""
+    phone.plan = [(429, {"Retry-After": "1"})]
+    async with ways(echo(), phone.url) as how, at_work(desk, how):
+        await desk.take_in(text("SM1", "first"))
+        await until(lambda: len(phone.posts) == 1)
+        await until(lambda: not how.sending.breaker.closed)
+        await desk.take_in(text("SM2", "other", theirs="+15005550124"))
+        await until(desk.empty)
+    assert sorted(phone.texts) == ["first", "other"]
+    assert min(phone.posts[1:]) - phone.posts[0] >= 0.95
+
+
+@pytest.mark.parametrize(
+    ("does", "posts"),
+    [(FAILED_AFTER, 1), ((500, {}), 2), (LOST, 1), (RESET, 2)],
+    ids=["500 after sending", "500 without sending", "reset after sending", "reset before"],
+)
+async def test_after_a_failed_post_the_log_decides_whether_there_is_a_second_one(
+    desk, phone, does, posts
+):
+    """A 500 says nothing about whether the text went out: it would come twice, or never."""
+    phone.plan = [does]
+    async with ways(echo(), phone.url) as how, at_work(desk, how):
+        await desk.take_in(text("SM1", "once"))
+        await until(desk.empty)
+    assert phone.texts == ["once"]
+    assert len(phone.posts) == posts
+    assert phone.looks > 0
+
+
+async def test_a_reply_that_never_goes_out_is_a_dead_letter_after_its_attempts(desk, phone):
+    """A text the connector always fails on would block its conversation for ever."""
+    phone.plan = [(500, {})] * 3
+    async with ways(echo(), phone.url) as how, at_work(desk, how):
+        await desk.take_in(text("SM1", "cursed"), text("SM2", "next"))
+        await until(desk.empty)
+    (letter,) = await desk.dead()
+    assert (letter.value.reply.body, letter.tries) == ("cursed", 3)
+    assert phone.texts == ["next"]
+
+
+@pytest.mark.parametrize("second", [ACCEPTED, LOST, RESET, FAILED_AFTER])
+@pytest.mark.parametrize("first", [ACCEPTED, LOST, RESET])
+async def test_two_identical_replies_in_a_row_are_each_sent_once(desk, phone, first, second):
+    """The log shows the first one's row: mistaken for the second, a text is lost, or doubled."""
+    router = Router()
+    router.default(lambda message: ["same", "same"])
+    phone.plan = [first, second] if first != RESET else [first, ACCEPTED, second]
+    async with ways(router, phone.url) as how, at_work(desk, how):
+        await desk.take_in(text("SM1"))
+        await until(desk.empty)
+    assert phone.texts == ["same", "same"]
+    assert len(phone.posts) == 2 + (first, second).count(RESET)
+    assert await desk.dead() == []
+
+
+async def test_a_worker_whose_lease_may_have_run_out_posts_nothing(desk, phone):
+    """A worker frozen before its POST would send what its successor has sent."""
+    (entry,) = await desk.take_in(ASKED)
+    async with desk.owned() as earlier, ways(echo(), phone.url) as how:
+        await earlier.settle(entry, [outbound(ASKED)], mark_ms=None)
+        stalled = owner_of(desk, how, earlier.token, time.monotonic() - 6, lambda: None)
+        await stalled.run()
+        assert (phone.posts, phone.looks) == ([], 0)
+        backlog = await earlier.backlog()
+        assert [each.id for each in backlog.outbox] == list(backlog.marked_ms)
+
+
+async def test_five_failures_make_everything_wait_and_then_one_reply_at_a_time_tries(desk, phone):
+    """An ailing connector would be hammered by every conversation at once."""
+    phone.always = (503, {})
+    patient = Schedule(first_ms=1, longest_ms=1, attempts=10_000)
+    many = [text(f"SM{n}", str(n), theirs=f"+150055502{n:02}") for n in range(20)]
+    async with ways(echo(), phone.url, sends=patient) as how, at_work(desk, how):
+        await desk.take_in(*many)
+        breaker = how.sending.breaker
+        await until(lambda: len(phone.posts) >= 5 and not breaker.closed)
+        begun = time.monotonic()
+        phone.looks = 0
+        early = len(phone.posts)
+        await until(lambda: time.monotonic() - begun > 0.5)
+        # Eight may be under way as it opens; then pauses of at least 0.1, 0.2, 0.4 s.
+        assert len(phone.posts) + phone.looks - early <= 8 + 3
+        phone.always = ACCEPTED
+        await until(desk.empty, 20)
+    assert sorted(phone.texts, key=int) == [str(n) for n in range(20)]
+
+
+async def test_replies_of_a_conversation_keep_their_order_while_some_of_them_fail(desk, phone):
+    """A retried text would arrive after the one that follows it."""
+    phone.plan = [(500, {}), ACCEPTED, RESET, LOST, ACCEPTED, (503, {}), FAILED_AFTER]
+    async with ways(echo(), phone.url) as how, at_work(desk, how):
+        await desk.take_in(*(text(f"SM{n}", f"number {n}") for n in range(8)))
+        await until(desk.empty)
+    assert phone.texts == [f"number {n}" for n in range(8)]
+    assert await desk.dead() == []
+
+
+async def test_a_connector_that_is_down_costs_no_reply_its_attempts(desk, phone):
+    """A night without a connector would leave nothing but dead letters."""
+    await desk.take_in(text("SM1", "kept"))
+    async with ways(echo(), "http://127.0.0.1:9/elements/api-v2") as how, at_work(desk, how):
+        await until(lambda: not how.sending.breaker.closed)
+        assert await desk.dead() == []
+    async with ways(echo(), phone.url) as how, at_work(desk, how):
+        await until(desk.empty)
+    assert phone.texts == ["kept"]
