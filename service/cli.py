@@ -129,7 +129,9 @@ def bench(
         str, typer.Option(help="Address of the internal listener, for round trips.")
     ] = "",
     rate: Annotated[float, typer.Option(min=0, help="Callbacks a second; 0: flat out.")] = 200,
-    messages: Annotated[int | None, typer.Option(min=1, max=200_000, help="How many messages.")] = None,
+    messages: Annotated[
+        int | None, typer.Option(min=1, max=200_000, help="How many messages.")
+    ] = None,
     seconds: Annotated[
         float, typer.Option(min=0.1, help="For how long, unless --messages says how many.")
     ] = 10,

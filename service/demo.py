@@ -110,6 +110,8 @@ class Demo:
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
+            if child.stdin is not None:
+                child.stdin.close()
         self._children.clear()
         for listener in self._listeners:
             listener.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -52,6 +53,8 @@ def bench_own(wanted: Wanted, *, processes: int, delay_ms: float, json_wanted: b
 
     delay_ms: what its connector waits before it answers. Raises BenchFailed, DemoFailed.
     """
+    # Ends like Ctrl+C does: with the processes stopped and the folders gone.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     errors = Console(stderr=True, highlight=False)
     if errors.is_terminal:
         errors.print("Starting a sandbox, a Redis and Parley itself ...", style="dim")

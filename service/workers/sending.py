@@ -222,7 +222,6 @@ class Sender:
         except ConnectorError as error:
             self._report(error)
             return await self._log_unavailable(item, error)
-        self._sending.breaker.succeeded()
         sids = candidates(item.outbound, marked_at, logged)
         known = await self._store.known_sids(sids)
         mine = next((sid for sid in sids if sid not in known), None)
@@ -231,6 +230,7 @@ class Sender:
             return None
         log.info("a reply in doubt had been sent", **_facts(item), connector_sid=mine)
         await self._store.sent(item.entry, item.outbound, mine)
+        self._sending.breaker.gave_up()  # A log that can be read says nothing of POSTs.
         return True
 
     async def _log_unavailable(self, item: _Waiting, error: ConnectorError) -> bool | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from itertools import pairwise
 from urllib.parse import parse_qsl
 
 import pytest
@@ -89,7 +90,7 @@ def test_a_marker_is_found_in_whatever_a_handler_says_around_it() -> None:
 def test_poisson_arrivals_come_at_the_rate_and_unevenly() -> None:
     """Evenly spaced callbacks never queue, and hide what queueing costs."""
     moments = poisson(20_000, 200, random.Random(1))
-    gaps = [b - a for a, b in zip(moments, moments[1:], strict=False)]
+    gaps = [b - a for a, b in pairwise(moments)]
 
     assert moments[-1] == pytest.approx(100, rel=0.03)
     assert sum(gap < 0.0025 for gap in gaps) / len(gaps) == pytest.approx(0.393, abs=0.02)

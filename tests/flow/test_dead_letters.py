@@ -98,3 +98,47 @@ def test_a_command_that_says_too_little_is_told_what_to_say(deployment):
     assert "30m, 2h or 7d" in parley(
         deployment, "dead", "list", "--older-than", "yesterday", status=1
     )
+
+
+DEADLY = """
+import os
+from service import Router
+router = Router()
+
+@router.keyword("DIE")
+async def die(message):
+    with open(os.environ["RUNS"], "a") as runs:
+        runs.write("died\\n")
+    os._exit(1)
+
+@router.default
+async def echo(message):
+    return f"you said {message.body}"
+"""
+
+
+def test_a_message_that_kills_its_process_ends_as_a_dead_letter(deployment, tmp_path):
+    """One text would bring the service down, again and again, for everybody."""
+    path = tmp_path / "deadly_handlers.py"
+    path.write_text(DEADLY)
+    runs = tmp_path / "runs"
+    deployment.settings |= {"HANDLERS": str(path), "RUNS": str(runs), "HANDLER_ATTEMPTS": "2"}
+    deployment.serve("--processes", "2")
+    assert deployment.text("die")["status"] == 200
+    # The door dies with its process now and then; Twilio tries those again, the sandbox once.
+    accepted = [
+        f"you said text {i}"
+        for i in range(30)
+        if deployment.text(f"text {i}", theirs=f"+1500555{i:04d}")["status"] == 200
+    ]
+    assert len(accepted) >= 10
+
+    def buried() -> list[dict[str, str]]:
+        return json.loads(parley(deployment, "dead", "list", "--json"))
+
+    (letter,) = until(buried, within_s=40, every_s=0.5)
+    assert (letter["body"], letter["route"]) == ("die", "keyword DIE")
+    assert "begun and never ended" in letter["error"]
+    assert runs.read_text().split() == ["died"] * 2
+    until(lambda: set(accepted) <= set(deployment.bodies()))
+    assert len(set(deployment.bodies())) == len(deployment.bodies())

@@ -267,12 +267,12 @@ async def test_replies_are_read_a_page_at_a_time_in_order_of_arrival(sandbox):
     for number in range(5):
         await sandbox.send(token, {"To": THEIRS, "Body": f"reply {number}"})
 
-    page = (await sandbox.ask("GET", "/sandbox/replies?after=1&count=2")).json()
+    page = (await sandbox.ask("GET", "/sandbox/replies?after=1&count=2")).json
     assert page["received"] == 5
     assert [(row["arrival"], row["body"]) for row in page["replies"]] == [
         (2, "reply 1"),
         (3, "reply 2"),
     ]
     assert page["replies"][0]["moment_s"] < page["replies"][1]["moment_s"]
-    assert (await sandbox.ask("GET", "/sandbox/replies")).json() == {"received": 5, "replies": []}
+    assert (await sandbox.ask("GET", "/sandbox/replies")).json == {"received": 5, "replies": []}
     assert (await sandbox.ask("GET", "/sandbox/replies?after=x")).status == 400
