@@ -143,7 +143,7 @@ async def test_a_reply_that_never_goes_out_is_a_dead_letter_after_its_attempts(d
 async def test_two_identical_replies_in_a_row_are_each_sent_once(desk, phone, first, second):
     """The log shows the first one's row: mistaken for the second, a text is lost, or doubled."""
     router = Router()
-    router.default(lambda message: ["same", "same"])
+    router.default(lambda _: ["same", "same"])
     phone.plan = [first, second] if first != RESET else [first, ACCEPTED, second]
     async with ways(router, phone.url) as how, at_work(desk, how):
         await desk.take_in(text("SM1"))
