@@ -154,11 +154,27 @@ async def running_platform() -> AsyncIterator[Platform]:
 @contextlib.asynccontextmanager
 async def misbehaving(behaviour: Behaviour) -> AsyncIterator[str]:
     """Run a server that treats each connection so; yields its base URL."""
-    server = await asyncio.start_server(behaviour, "127.0.0.1", 0)
+    tasks: list[asyncio.Task[None] | None] = []
+    writers: list[asyncio.StreamWriter] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.append(asyncio.current_task())
+        writers.append(writer)
+        await behaviour(reader, writer)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
     try:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}{BASE}"
     finally:
         server.close()
+        # Nothing of a server may outlive its test, or a later one is blamed for it.
+        for task in tasks:
+            if task is not None:
+                task.cancel()
+        await asyncio.gather(*filter(None, tasks), return_exceptions=True)
+        for writer in writers:
+            writer.transport.abort()
+        await asyncio.sleep(0.01)
 
 
 @contextlib.asynccontextmanager

@@ -158,6 +158,7 @@ def chaos_seeds(config: pytest.Config) -> list[int]:
     ]
 
 
+@pytest.mark.timeout(600)
 def test_a_random_mix_of_everything_loses_and_doubles_nothing(fleet, request):
     """What nobody thought of testing."""
     for seed in chaos_seeds(request.config):
