@@ -2,7 +2,7 @@
 # docker build -t parley .
 # docker run -p 8080:8080 -v parley:/data --env-file parley.env parley
 
-FROM python:3.13.9-slim-bookworm AS builder
+FROM python:3.12.12-slim-bookworm AS builder
 
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /build
@@ -23,7 +23,7 @@ RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /build/d
  && /opt/parley/bin/pip uninstall --yes pip
 
 
-FROM python:3.13.9-slim-bookworm
+FROM python:3.12.12-slim-bookworm
 
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /data --shell /usr/sbin/nologin parley \
  && install --directory --owner=parley --group=parley --mode=0700 /data

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import traceback
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -137,12 +138,11 @@ class Handler:
                     route=choice.route,
                     attempt=attempt,
                     of=schedule.attempts,
-                    error=str(error),
-                    exc_info=error.__cause__,
+                    error=outline(error),
                 )
                 if attempt < schedule.attempts:
                     return attempt, error
-                await self._bury(item, message, str(error), choice.route)
+                await self._bury(item, message, str(error), choice.route, outline(error))
                 return None
         outbounds = [
             Outbound(conversation, reply, message.sid, index) for index, reply in enumerate(replies)
@@ -169,9 +169,26 @@ class Handler:
         item.value = message
         await self._store.put_off_message(item.entry, Later(item.next_ms, str(error)))
 
-    async def _bury(self, item: _Waiting, message: Message, error: str, route: str) -> None:
-        log.error("message becomes a dead letter", sid=message.sid, route=route, error=error)
+    async def _bury(
+        self, item: _Waiting, message: Message, error: str, route: str, logged: str = ""
+    ) -> None:
+        """Make a dead letter; `logged` is said in the log instead of the error."""
+        said = logged or error
+        log.error("message becomes a dead letter", sid=message.sid, route=route, error=said)
         await self._store.bury_message(item.entry, error, now_ms(), route)
+
+
+def outline(error: HandlerError) -> str:
+    """Say what a handler raised and where, without its text: that may quote a message.
+
+    The whole text is in the dead letter and the retry note, in Redis.
+    """
+    cause = error.__cause__
+    if cause is None:
+        return str(error)
+    frames = traceback.extract_tb(cause.__traceback__)
+    place = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+    return f"{type(cause).__name__}{place}"
 
 
 class SettledUnseen(Exception):
