@@ -337,6 +337,7 @@ class Service:
             slots=asyncio.Semaphore(settings.send_concurrency),
             schedule=_schedule(settings, settings.send_attempts),
             in_doubt=settings.in_doubt,
+            arrival_s=settings.send_timeout_s,
         )
 
         def make_owner(

@@ -38,6 +38,15 @@ def judge(error: ConnectorError) -> Verdict:
     return Verdict.REPEAT
 
 
+def may_still_arrive(error: ConnectorError) -> bool:
+    """Tell whether a POST that failed like this may yet be carried out, and logged, later on.
+
+    Without an answer, and when a gateway gave up waiting, whoever does the work may be at it still.
+    """
+    given_up = {408, 502, 504}
+    return isinstance(error, ConnectorUnanswered) or error.status in given_up
+
+
 class Logged(Protocol):
     """A row of the connector's message log, as far as this module looks.
 

@@ -57,6 +57,8 @@ class Messages:
             instance = self._access.instance(headers.get(b"authorization", b"").decode("latin-1"))
             if trouble is not None:
                 _get_in_the_way(trouble)
+                if trouble.delay_ms:
+                    await asyncio.sleep(trouble.delay_ms / 1000)
             ending = self._accept(instance, headers.get(b"content-type", b""), body)
         except Refused as error:
             if instance is not None:

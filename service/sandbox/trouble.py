@@ -13,6 +13,7 @@ class Trouble(msgspec.Struct, forbid_unknown_fields=True):
     count: sends it lasts for; -1 until something else is set.
     status: answered instead of 200; the message is not accepted. 0: no error.
     retry_after_s: Retry-After of that error.
+    delay_ms: waited before the message is accepted, which happens even if the sender has gone.
     latency_ms: waited before the answer, after the message is accepted.
     hang: nothing is accepted and nothing answered, for as long as the sender cares to wait.
     reset: the message is accepted, and the connection closed in the middle of the answer.
@@ -21,6 +22,7 @@ class Trouble(msgspec.Struct, forbid_unknown_fields=True):
     count: Annotated[int, msgspec.Meta(ge=-1)] = 1
     status: int = 0
     retry_after_s: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    delay_ms: Annotated[float, msgspec.Meta(ge=0)] = 0
     latency_ms: Annotated[float, msgspec.Meta(ge=0)] = 0
     hang: bool = False
     reset: bool = False

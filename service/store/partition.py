@@ -24,6 +24,7 @@ from service.store.scripts import (
     FETCH,
     MARK,
     RESCHEDULE,
+    RESTART,
     SENT,
     SETTLE,
     Script,
@@ -59,12 +60,13 @@ class Later:
 class Backlog:
     """What a new owner has to know before it reads the inbox from its start.
 
-    inbox_later: by inbox entry, when the next attempt is due.
+    inbox_later: by inbox entry, when the next attempt is due. inbox_tries: attempts begun.
     outbox: replies not sent, oldest first. outbox_later: when the next POST is due.
     marked_ms: POSTs begun whose outcome was never recorded (in doubt), ms since the epoch.
     """
 
     inbox_later: Mapping[EntryId, Later]
+    inbox_tries: Mapping[EntryId, int]
     outbox: Sequence[Entry]
     outbox_later: Mapping[EntryId, Later]
     marked_ms: Mapping[EntryId, int]
@@ -73,7 +75,8 @@ class Backlog:
 class PartitionStore:
     """One partition under one lease.
 
-    token: the lease token from `leases`. sent_window_s: how long connector sids are remembered.
+    token: the lease token from `leases`, which `restart` narrows down.
+    sent_window_s: how long connector sids are remembered.
     """
 
     def __init__(
@@ -81,10 +84,20 @@ class PartitionStore:
     ) -> None:
         self.partition = partition
         self.token = token
+        self._commit_token = token
         self._client = client
         self._batch = batch
         self._sent_window_s = sent_window_s
         self._keys = PartitionKeys(partition)
+
+    async def restart(self, number: int) -> None:
+        """Refuse whatever was sent to Redis before this and has not been carried out yet.
+
+        number: of this restart, from 1, greater than any before under this lease.
+        """
+        answer = await self._batch.run(RESTART, (self._keys.lease,), (self.token, number))
+        self._check(answer)
+        self._commit_token = answer.decode()
 
     async def backlog(self) -> Backlog:
         """Read what earlier owners left: the outbox, and notes on both queues.
@@ -94,14 +107,20 @@ class PartitionStore:
         keys = self._keys
         with translated():
             pipeline = self._client.pipeline(transaction=False)
-            for key in (keys.inbox_later, keys.outbox_later, keys.outbox_marked):
+            for key in (
+                keys.inbox_later,
+                keys.inbox_tries,
+                keys.outbox_later,
+                keys.outbox_marked,
+            ):
                 pipeline.hgetall(key)
-            inbox_later, outbox_later, marked = await pipeline.execute()
+            inbox_later, inbox_tries, outbox_later, marked = await pipeline.execute()
             return Backlog(
                 inbox_later=_laters(inbox_later),
+                inbox_tries=_numbers(inbox_tries),
                 outbox=await self._read_all(keys.outbox),
                 outbox_later=_laters(outbox_later),
-                marked_ms={EntryId(key.decode()): int(ms) for key, ms in marked.items()},
+                marked_ms=_numbers(marked),
             )
 
     async def fetch(self, entry: EntryId) -> Entry | None:
@@ -243,10 +262,13 @@ class PartitionStore:
     async def _commit(
         self, script: Script, keys: tuple[str, ...], args: tuple[str | bytes | int, ...]
     ) -> Any:
-        answer = await self._batch.run(script, keys, (self.token, *args))
+        answer = await self._batch.run(script, keys, (self._commit_token, *args))
+        self._check(answer)
+        return answer
+
+    def _check(self, answer: object) -> None:
         if answer == b"fenced":
             raise LeaseLost(f"partition {self.partition} has another owner than {self.token}")
-        return answer
 
     async def _read_all(self, stream: str) -> list[Entry]:
         found: list[Entry] = []
@@ -270,6 +292,10 @@ def _decode(
         return entries.decode(fields)
     except entries.EntryUnreadable as error:
         return error
+
+
+def _numbers(raw: Mapping[bytes, bytes]) -> dict[EntryId, int]:
+    return {EntryId(key.decode()): int(value) for key, value in raw.items()}
 
 
 def _laters(raw: Mapping[bytes, bytes]) -> dict[EntryId, Later]:

@@ -7,7 +7,8 @@ import random
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -35,6 +36,9 @@ class Handling:
 
     slots: bounds handlers running at once. executor: runs plain `def` handlers.
     timeout_s: longest a handler may take. schedule: its retries.
+    last_attempt: held by a message with one attempt left whose earlier ones never ended. Whichever
+        of them killed its process, the others were under way as well: now each runs without them,
+        or all would become dead letters together.
     """
 
     router: Router
@@ -42,6 +46,7 @@ class Handling:
     executor: Executor
     timeout_s: float
     schedule: Schedule
+    last_attempt: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 @dataclass(slots=True)
@@ -49,6 +54,7 @@ class _Waiting:
     entry: EntryId
     value: Message | Outbound | None
     next_ms: int
+    unended: int
 
 
 class Handler:
@@ -69,8 +75,11 @@ class Handler:
         self._handling = handling
         self.lanes: Lanes[_Waiting] = Lanes(self._work, failed)
 
-    async def offer(self, entry: Entry, later: Later | None) -> None:
-        """Take in the next entry of the inbox; later: the note of an earlier failed attempt."""
+    async def offer(self, entry: Entry, later: Later | None, *, tries: int = 0) -> None:
+        """Take in the next entry of the inbox.
+
+        later: the note of an earlier failed attempt. tries: attempts that earlier workers began.
+        """
         value = entry.value
         if isinstance(value, EntryUnreadable):
             log.error(
@@ -81,17 +90,16 @@ class Handler:
             await self._store.bury_message(entry.id, str(value), now_ms())
             return
         keep = value if self.lanes.pending < READ_AHEAD else None
-        self.lanes.put(value.conversation, _Waiting(entry.id, keep, later.next_ms if later else 0))
+        next_ms, unended = (later.next_ms, 0) if later else (0, tries)
+        self.lanes.put(value.conversation, _Waiting(entry.id, keep, next_ms, unended))
 
     async def _work(self, conversation: Conversation, item: _Waiting) -> None:
         while True:
             await sleep_until(item.next_ms)
             await self._sender.room()
-            async with self._handling.slots:
+            async with self._apart(item), self._handling.slots:
                 # Read here and not before: only what has a slot is in memory.
                 value = item.value or await self._read_again(item.entry)
-                if value is None:
-                    return
                 if isinstance(value, Outbound):
                     await self._settle(item.entry, conversation, [value])
                     return
@@ -100,10 +108,15 @@ class Handler:
                 return
             await self._put_off(item, value, *error)
 
-    async def _read_again(self, entry: EntryId) -> Message | Outbound | None:
+    def _apart(self, item: _Waiting) -> AbstractAsyncContextManager[None]:
+        left = self._handling.schedule.attempts - item.unended
+        return self._handling.last_attempt if item.unended and left == 1 else nullcontext()
+
+    async def _read_again(self, entry: EntryId) -> Message | Outbound:
         found = await self._store.fetch(entry)
+        # It could be read when it came in.
         if found is None or isinstance(found.value, EntryUnreadable):
-            return None
+            raise SettledUnseen(entry)
         return found.value
 
     async def _attempt(
@@ -113,7 +126,7 @@ class Handler:
         schedule = self._handling.schedule
         attempt = await self._store.begin(item.entry)
         if attempt is None:
-            return None
+            raise SettledUnseen(item.entry)
         choice = self._handling.router.choose(message)
         if attempt > schedule.attempts:
             error = f"attempt {schedule.attempts} of {schedule.attempts} was begun and never ended"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -18,12 +18,17 @@ from service.model import EntryId, Partition
 from service.store.arrivals import START
 from service.store.partition import Backlog, Entry, PartitionStore
 from service.workers.handling import Handler, Handling, SettledUnseen
+from service.workers.lanes import Lanes
 from service.workers.sending import Sender, Sending
 
 log = structlog.get_logger()
 
 RESTART_S = 0.25
 """Pause before a partition is read again after a failure."""
+
+POST_GRACE_S = 1.0
+"""What a POST under way gets after a failure: its answer spares a doubt. Handlers get nothing, as
+the store's answers can't be trusted any more."""
 
 
 class Bookmark(NamedTuple):
@@ -64,6 +69,7 @@ class Owner:
         self._grace_s = 0.0
         self._position: EntryId | None = None
         self._rounds = 0
+        self._restarts = 0
 
     @property
     def partition(self) -> Partition:
@@ -119,7 +125,11 @@ class Owner:
         try:
             for entry in entries:
                 self._position = entry.id
-                await handler.offer(entry, backlog.inbox_later.get(entry.id))
+                await handler.offer(
+                    entry,
+                    backlog.inbox_later.get(entry.id),
+                    tries=backlog.inbox_tries.get(entry.id, 0),
+                )
         except StoreError as error:
             self._fail(error)
 
@@ -137,22 +147,42 @@ class Owner:
         handler = Handler(self._store, sender, self._handling, self._fail)
         stopping = asyncio.ensure_future(self._stopping.wait())
         try:
+            if self._restarts:
+                # What an earlier round sent and gave up on could still be carried out, behind the
+                # back of this one.
+                await self._store.restart(self._restarts)
             self._backlog = await self._store.backlog()
             await sender.restore(self._backlog)
             self._handler = handler
             self._rounds += 1
             self._position = START
             self._changed()
-            await asyncio.wait((stopping, self._failure), return_when=asyncio.FIRST_COMPLETED)
+            await self._while_leased(stopping, self._failure)
         finally:
+            self._restarts += 1
             stopping.cancel()
             self._position = None
             self._handler = None
             self._changed()
             failed = self._failure.done()
-            # After a failure the store's answers can't be trusted: handlers are cut short. A POST
-            # under way is let finish, as its answer spares a doubt.
-            await handler.lanes.close(0 if failed else self._grace_s)
-            await sender.lanes.close(self._grace_s)
+            await self._close(handler.lanes, 0 if failed else self._grace_s)
+            await self._close(sender.lanes, POST_GRACE_S if failed else self._grace_s)
         if failed:
             raise self._failure.result()
+        self._check_lease()
+
+    async def _close(self, lanes: Lanes[Any], grace_s: float) -> None:
+        """Close lanes; the grace ends with the lease."""
+        closing = asyncio.ensure_future(lanes.close(grace_s))
+        await self._while_leased(closing)
+        await lanes.close(0)
+        await closing
+
+    async def _while_leased(self, *ends: asyncio.Future[Any]) -> None:
+        """Wait for one of `ends`, or until the lease may have run out, whichever comes first.
+
+        By our own clock: when Redis can't be reached nobody tells us that others have taken over.
+        """
+        while not self.expired and not any(end.done() for end in ends):
+            left_s = self._renewed + self._lease_s - time.monotonic()
+            await asyncio.wait(ends, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)

@@ -81,7 +81,6 @@ class Partitions:
                         renewed = time.monotonic()
                 except StoreError as error:
                     log.warning("leases can't be kept at the moment", error=str(error))
-                self._let_go_of_expired()
                 await _wait(stop, min(TICK_S, self._renew_s))
         finally:
             await self._give_up_all(grace_s)
@@ -93,9 +92,10 @@ class Partitions:
                 log.warning("left without signing off", error=str(error))
 
     async def _tick(self, *, renew: bool) -> None:
-        living = await self._leases.announce(now_ms())
+        # First, as a full Redis takes no announcement and yet keeps what there is.
         if renew:
             await self._renew_all()
+        living = await self._leases.announce(now_ms())
         share = share_of(self._leases.owner, living, self._count)
         staying = [p for p in self.owned if p not in self._leaving]
         for partition in staying[share:]:
@@ -139,12 +139,6 @@ class Partitions:
         elif self._owners.get(partition, (None,))[0] is owner:
             log.warning("lease lost", partition=partition)
             owner.stop(0)
-
-    def _let_go_of_expired(self) -> None:
-        """Stop what we may no longer own: Redis could not be told in time."""
-        for owner, _ in self._owners.values():
-            if owner.expired:
-                owner.stop(0)
 
     def _give_up(self, partition: Partition, grace_s: float) -> None:
         """Begin to hand a partition over; until it is done its lease is renewed like any other.

@@ -12,7 +12,14 @@ from typing import Literal, Protocol
 import structlog
 
 from service.core.breaker import Breaker
-from service.core.delivery import CLOCK_SLACK, Logged, Verdict, candidates, judge
+from service.core.delivery import (
+    CLOCK_SLACK,
+    Logged,
+    Verdict,
+    candidates,
+    judge,
+    may_still_arrive,
+)
 from service.core.entries import EntryUnreadable
 from service.core.masking import mask_number
 from service.core.retry import Schedule
@@ -60,6 +67,8 @@ class Sending:
     breaker: leaves an ailing connector alone. pace: limits each number's rate, None for no limit.
     schedule: retries of a reply. in_doubt: what happens to a reply in doubt when the connector's
         log can't be asked: "hold" makes it a dead letter, "resend" sends it again.
+    arrival_s: how long a POST whose end nobody saw may take to show up in the connector's log. As
+        long it can't be taken for unsent: the connector carries it out although its sender is gone.
     """
 
     connector: SendingConnector
@@ -69,6 +78,7 @@ class Sending:
     slots: asyncio.Semaphore
     schedule: Schedule
     in_doubt: Literal["hold", "resend"]
+    arrival_s: float
 
 
 @dataclass(slots=True)
@@ -78,8 +88,10 @@ class _Waiting:
     next_ms: int = 0
     marked_ms: int | None = None
     fresh_mark: bool = False
+    arrival_ms: int = 0
     asked: int = 0
     tries: int = 0
+    epitaph: str = ""
 
 
 class Sender:
@@ -113,12 +125,14 @@ class Sender:
                 await self._store.bury_reply(entry.id, str(error), now_ms())
                 continue
             later = backlog.outbox_later.get(entry.id)
+            marked_ms = backlog.marked_ms.get(entry.id)
             self._put(
                 _Waiting(
                     entry.id,
                     entry.value,
                     next_ms=later.next_ms if later else 0,
-                    marked_ms=backlog.marked_ms.get(entry.id),
+                    marked_ms=marked_ms,
+                    arrival_ms=self._arrives_by(marked_ms or 0),
                 )
             )
 
@@ -193,6 +207,10 @@ class Sender:
             answer = await self._look_up(conversation, item, item.marked_ms)
             if answer is not None:
                 return answer
+            if item.epitaph:
+                self._sending.breaker.gave_up()
+                await self._bury(item, item.epitaph)
+                return True
         if not item.fresh_mark:
             item.tries = await self._store.mark(item.entry, now_ms())
         else:
@@ -217,6 +235,7 @@ class Sender:
         None when the reply was not sent and may be POSTed.
         """
         marked_at = datetime.fromtimestamp(marked_ms / 1000, UTC)
+        asked_ms = now_ms()
         try:
             logged = await self._sending.connector.sent_to(conversation, marked_at - CLOCK_SLACK)
         except ConnectorError as error:
@@ -225,6 +244,10 @@ class Sender:
         sids = candidates(item.outbound, marked_at, logged)
         known = await self._store.known_sids(sids)
         mine = next((sid for sid in sids if sid not in known), None)
+        if mine is None and asked_ms < item.arrival_ms:
+            item.next_ms = item.arrival_ms
+            self._sending.breaker.gave_up()
+            return False
         if mine is None:
             item.marked_ms = None
             return None
@@ -254,19 +277,16 @@ class Sender:
             return True
         if verdict is Verdict.ASK:
             item.marked_ms = begun_ms
+            item.arrival_ms = self._arrives_by(begun_ms) if may_still_arrive(error) else 0
             if item.tries >= self._sending.schedule.attempts:
-                # One look more, below, tells whether the last POST arrived after all.
-                return await self._last_look(item, error)
+                item.epitaph = f"{item.tries} attempts, the last: {error}"
+                # The log tells whether the last POST arrived after all.
+                return await self._attempt(item.outbound.conversation, item)
         await self._put_off(item, error, item.tries, in_doubt=verdict is Verdict.ASK)
         return False
 
-    async def _last_look(self, item: _Waiting, error: ConnectorError) -> bool:
-        if item.marked_ms is not None:
-            answer = await self._look_up(item.outbound.conversation, item, item.marked_ms)
-            if answer is not None:
-                return answer
-        await self._bury(item, f"{item.tries} attempts, the last: {error}")
-        return True
+    def _arrives_by(self, posted_ms: int) -> int:
+        return posted_ms + int(self._sending.arrival_s * 1000)
 
     async def _put_off(
         self, item: _Waiting, error: ConnectorError, attempt: int, *, in_doubt: bool

@@ -23,8 +23,18 @@ from service.http1 import Client, NoAnswer, NotSent
 FORM = "application/x-www-form-urlencoded"
 
 HANDLERS = """
+import asyncio, os
 from service import Router
 router = Router()
+
+@router.keyword("DIE")
+async def die(message):
+    os._exit(1)
+
+@router.pattern(r"SLOW (?P<seconds>[0-9.]+)")
+async def slow(message, seconds):
+    await asyncio.sleep(float(seconds))
+    return f"re {message.from_} 0"
 
 @router.default
 async def echo(message):
@@ -129,6 +139,14 @@ class Verdict:
     def good(self) -> bool:
         """Whether each text was answered once, in order."""
         return not (self.lost or self.doubled or self.disordered)
+
+    def __str__(self) -> str:
+        kinds = {"lost": self.lost, "doubled": self.doubled, "out of order": self.disordered}
+        return "; ".join(
+            f"{len(found)} {kind}: {', '.join(found[:5])}{', ...' if found[5:] else ''}"
+            for kind, found in kinds.items()
+            if found
+        )
 
 
 def judge(published: Published, bodies: list[str]) -> Verdict:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.flow.cable import Cable
 from tests.flow.conftest import until
 from tests.flow.fleet import LEASE_S, Fleet
 
@@ -148,6 +149,109 @@ def test_workers_killed_between_post_and_record_send_once(fleet):
     assert '"a reply in doubt had been sent"' in fleet.log()
 
 
+def test_a_post_that_outlives_its_worker_is_not_taken_for_unsent(fleet):
+    """The log is asked too early: the text is still on its way into it, and is sent twice."""
+
+    async def faults(fleet: Fleet) -> None:
+        fleet.trouble(delay_ms=1_500, count=-1)
+        await asyncio.sleep(0.5)
+        fleet.add_worker()  # Takes partitions over, and what is under way gets 1 s to end.
+        await asyncio.sleep(2.5)
+        fleet.kill_redis()  # Cuts POSTs short, but not what they asked for.
+        fleet.start_redis()
+        await asyncio.sleep(1)
+        fleet.kill_worker(0)
+        await asyncio.sleep(1)
+        fleet.trouble(count=0)
+
+    fleet.run(faults, phones=PHONES, texts=10, seed=9)
+
+
+def test_the_door_killed_under_load_loses_and_doubles_nothing(fleet):
+    """What was answered is safe, and what was not is sent again by Twilio."""
+
+    async def faults(fleet: Fleet) -> None:
+        for _ in range(3):
+            await asyncio.sleep(0.7)
+            fleet.kill_door()
+
+    fleet.run(faults, phones=PHONES, texts=60, seed=10)
+
+
+def test_slow_conversations_hold_up_no_other(fleet):
+    """One handler that waits for somebody would make everybody wait."""
+    slow = [f"+1500666{phone:04d}" for phone in range(20)]
+
+    async def faults(fleet: Fleet) -> None:
+        for theirs in slow:
+            for _ in range(2):
+                assert fleet.text("SLOW 15", theirs)["status"] == 200
+
+    began = time.monotonic()
+    fleet.run(faults, phones=PHONES, texts=20, seed=11)
+    assert time.monotonic() - began < 15
+    assert not any(theirs in body for theirs in slow for body in fleet.bodies())
+    until(lambda: all(f"re {theirs} 0" in fleet.bodies() for theirs in slow), within_s=30)
+
+
+def test_a_deadly_message_takes_nothing_along(tmp_path: Path):
+    """What happened to run beside it would become a dead letter as well."""
+    fleet = Fleet(tmp_path)
+    fleet.settings["HANDLER_ATTEMPTS"] = "2"
+    slow = [f"+1500666{phone:04d}" for phone in range(8)]
+
+    async def faults(fleet: Fleet) -> None:
+        for theirs in slow:
+            fleet.text("SLOW 1", theirs)
+        fleet.text("DIE", "+15006669999")
+        deadline = time.monotonic() + 30
+        while not fleet.dead_letters() and time.monotonic() < deadline:
+            fleet.replace_the_dead()
+            await asyncio.sleep(0.1)
+
+    try:
+        fleet.start()
+        fleet.run(faults, phones=PHONES, texts=40, seed=12, dead=1)
+        assert b"begun and never ended" in fleet.dead_letters()[0][b"error"]
+        until(lambda: all(f"re {theirs} 0" in fleet.bodies() for theirs in slow), within_s=30)
+    finally:
+        fleet.close()
+
+
+def test_a_worker_cut_off_from_redis_commits_nothing_late(fleet):
+    """What it asked for before it gave up reaches Redis when others have taken over."""
+    with Cable(fleet.redis_port) as cable:
+        fleet.workers.pop().terminate()
+        fleet.add_worker(REDIS_URL=f"redis://127.0.0.1:{cable.port}/0")
+        until(lambda: sorted(fleet.owners().values()) == [8, 8])
+
+        async def faults(fleet: Fleet) -> None:
+            # Shorter than a lease, longer than one, longer than the worker waits for an answer.
+            for cut_s in (1, LEASE_S + 1, 6):
+                await asyncio.sleep(0.7)
+                cable.cut()
+                await asyncio.sleep(cut_s)
+                cable.mend()
+
+        fleet.run(faults, phones=PHONES, texts=200, seed=13)
+        fleet.workers.pop().kill()
+
+
+@pytest.mark.parametrize("frozen_s", [1, 5])
+def test_a_connector_that_freezes_loses_and_doubles_nothing(fleet, frozen_s):
+    """What was asked of it meanwhile it does when it wakes up, whoever still waits for it."""
+
+    async def faults(fleet: Fleet) -> None:
+        assert fleet.connector is not None
+        for _ in range(2):
+            await asyncio.sleep(0.7)
+            fleet.connector.send_signal(signal.SIGSTOP)
+            await asyncio.sleep(frozen_s)
+            fleet.connector.send_signal(signal.SIGCONT)
+
+    fleet.run(faults, phones=PHONES, texts=60, seed=14)
+
+
 def chaos_seeds(config: pytest.Config) -> list[int]:
     """One seed for each round: `--chaos-seed` alone, or as many as `--chaos-rounds` says."""
     given = config.getoption("--chaos-seed")
@@ -165,9 +269,10 @@ def test_a_random_mix_of_everything_loses_and_doubles_nothing(fleet, request):
         dice = random.Random(seed)
 
         async def faults(fleet: Fleet, dice: random.Random = dice) -> None:
-            for _ in range(dice.randrange(2, 5)):
+            for _ in range(dice.randrange(2, 4)):
                 await asyncio.sleep(dice.uniform(0.1, 0.6))
                 await dice.choice(MISHAPS)(fleet, dice)
+            fleet.trouble(count=0)
 
         fleet.run(faults, phones=30, texts=25, seed=seed)
 
@@ -175,6 +280,11 @@ def test_a_random_mix_of_everything_loses_and_doubles_nothing(fleet, request):
 async def kill_a_worker(fleet: Fleet, dice: random.Random) -> None:
     """Kill -9, and another one started."""
     fleet.kill_worker(dice.randrange(len(fleet.workers)))
+
+
+async def kill_the_door(fleet: Fleet, dice: random.Random) -> None:
+    """Kill -9 of the process callbacks come to."""
+    fleet.kill_door()
 
 
 async def freeze_a_worker(fleet: Fleet, dice: random.Random) -> None:
@@ -208,25 +318,64 @@ async def freeze_redis(fleet: Fleet, dice: random.Random) -> None:
     fleet.redis.send_signal(signal.SIGCONT)
 
 
-async def trouble_the_connector(fleet: Fleet, dice: random.Random) -> None:
-    """One of the ways a connector fails, for a while."""
-    ways: tuple[dict[str, object], ...] = (
-        {"status": 429, "retry_after_s": 0.5},
-        {"status": 503},
-        {"hang": True},
-        {"reset": True},
-        {"latency_ms": 250},
+async def freeze_the_connector(fleet: Fleet, dice: random.Random) -> None:
+    """A connector that does nothing for a while, and then everything."""
+    assert fleet.connector is not None
+    fleet.connector.send_signal(signal.SIGSTOP)
+    await asyncio.sleep(dice.choice((0.5, 2.5)))
+    fleet.connector.send_signal(signal.SIGCONT)
+
+
+async def drop_connections(fleet: Fleet, dice: random.Random) -> None:
+    """Redis did what was asked, and the answers are lost; its scripts are forgotten as well."""
+    for _ in range(dice.randrange(1, 5)):
+        fleet.tell_redis(("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"), ("SCRIPT", "FLUSH"))
+        await asyncio.sleep(dice.uniform(0.05, 0.3))
+
+
+async def refuse_writes(fleet: Fleet, dice: random.Random) -> None:
+    """A Redis that is full, or without its replicas, or demoted."""
+    begin, end = dice.choice(
+        (
+            (("CONFIG", "SET", "maxmemory", "1"), ("CONFIG", "SET", "maxmemory", "0")),
+            (
+                ("CONFIG", "SET", "min-replicas-to-write", "1"),
+                ("CONFIG", "SET", "min-replicas-to-write", "0"),
+            ),
+            (("REPLICAOF", "127.0.0.1", "1"), ("REPLICAOF", "NO", "ONE")),
+        )
     )
-    fleet.trouble(**dice.choice(ways), count=-1)
-    await asyncio.sleep(dice.uniform(0.1, 1))
-    fleet.trouble(count=0)
+    fleet.tell_redis(begin)
+    await asyncio.sleep(dice.choice((0.3, LEASE_S + 0.5)))
+    fleet.tell_redis(end)
+
+
+async def trouble_the_connector(fleet: Fleet, dice: random.Random) -> None:
+    """One of the ways a connector fails."""
+    count = dice.randrange(1, 30)
+    fleet.trouble(
+        **dice.choice(
+            (
+                {"status": 429, "retry_after_s": 0.5, "count": count},
+                {"status": 503, "count": count},
+                {"hang": True, "count": min(count, 5)},
+                {"reset": True, "count": count},
+                {"latency_ms": 250, "count": count},
+                {"delay_ms": 400, "count": count},
+            )
+        )
+    )
 
 
 MISHAPS = (
     kill_a_worker,
+    kill_the_door,
     freeze_a_worker,
     replace_a_worker,
     kill_redis,
     freeze_redis,
+    drop_connections,
+    refuse_writes,
+    freeze_the_connector,
     trouble_the_connector,
 )

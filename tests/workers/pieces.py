@@ -178,6 +178,7 @@ async def ways(
     sends: Schedule = QUICK,
     in_doubt: Literal["hold", "resend"] = "hold",
     timeout_s: float = 5,
+    arrival_s: float = 0,
 ) -> AsyncIterator[Ways]:
     """Put together how a worker handles and sends; timeout_s: of a handler."""
     with ThreadPoolExecutor(2) as executor:
@@ -187,7 +188,14 @@ async def ways(
             yield Ways(
                 Handling(router, asyncio.Semaphore(8), executor, timeout_s, handlers),
                 Sending(
-                    connector, provisioned, Breaker(), None, asyncio.Semaphore(8), sends, in_doubt
+                    connector,
+                    provisioned,
+                    Breaker(),
+                    None,
+                    asyncio.Semaphore(8),
+                    sends,
+                    in_doubt,
+                    arrival_s,
                 ),
             )
 

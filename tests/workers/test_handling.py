@@ -118,6 +118,33 @@ async def test_a_message_whose_attempts_are_used_up_is_buried_without_running_it
     assert "never ended" in letter.error
 
 
+async def test_messages_that_were_under_way_when_processes_died_have_their_last_attempt_apart(
+    desk, phone
+):
+    """One that kills its process would take all it ran beside along to the dead letters."""
+    router, running, most = Router(), [], []
+
+    @router.default
+    async def note(message):
+        running.append(message.sid)
+        most.append(len(running))
+        await asyncio.sleep(0.05)
+        running.remove(message.sid)
+
+    suspects = [text(f"SM{n}", theirs=f"+150055502{n:02}") for n in range(5)]
+    entries = await desk.take_in(*suspects)
+    async with desk.owned() as earlier:
+        for entry in entries:
+            assert [await earlier.begin(entry) for _ in range(2)] == [1, 2]
+    async with ways(router, phone.url) as how, at_work(desk, how):
+        await until(desk.empty)
+        assert most == [1] * 5
+        await desk.take_in(*(text(f"SN{n}", theirs=f"+150055502{n:02}") for n in range(5)))
+        await until(desk.empty)
+        assert max(most) > 1, "others run side by side"
+    assert await desk.dead() == []
+
+
 async def test_a_stop_takes_no_attempt_from_the_message_it_cuts_short(desk, phone):
     """Three deployments in a row would make a dead letter of a text nobody failed to handle."""
     router, began = Router(), asyncio.Event()

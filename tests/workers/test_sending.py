@@ -7,8 +7,10 @@ import time
 import pytest
 
 from service.core.retry import Schedule
+from service.errors import LeaseLost
 from service.handlers.router import Router
 from service.store.keys import PartitionKeys
+from service.workers.sending import Sender
 from tests.store.pieces import outbound
 from tests.workers.pieces import (
     ACCEPTED,
@@ -18,7 +20,6 @@ from tests.workers.pieces import (
     RESET,
     at_work,
     echo,
-    owner_of,
     text,
     until,
     ways,
@@ -158,11 +159,28 @@ async def test_a_worker_whose_lease_may_have_run_out_posts_nothing(desk, phone):
     (entry,) = await desk.take_in(ASKED)
     async with desk.owned() as earlier, ways(echo(), phone.url) as how:
         await earlier.settle(entry, [outbound(ASKED)], mark_ms=None)
-        stalled = owner_of(desk, how, earlier.token, time.monotonic() - 6, lambda: None)
-        await stalled.run()
+
+        def check_lease() -> None:
+            raise LeaseLost("it may have run out")
+
+        failures: list[BaseException] = []
+        stalled = Sender(earlier, how.sending, check_lease, failures.append)
+        await stalled.restore(await earlier.backlog())
+        await until(lambda: bool(failures))
+        assert isinstance(failures[0], LeaseLost)
         assert (phone.posts, phone.looks) == ([], 0)
         backlog = await earlier.backlog()
         assert [each.id for each in backlog.outbox] == list(backlog.marked_ms)
+
+
+async def test_a_reply_in_doubt_is_not_sent_again_while_it_may_still_arrive(desk, phone):
+    """A slow connector carries out what a dead worker asked of it: the text would come twice."""
+    await leave_in_doubt(desk)
+    async with ways(echo(), phone.url, arrival_s=1) as how, at_work(desk, how):
+        await until(lambda: phone.looks > 0)
+        phone.take(ASKED.from_, TOLD)
+        await until(desk.empty)
+    assert (phone.posts, phone.texts) == ([], [TOLD])
 
 
 @pytest.mark.parametrize("log_status", [200, 503], ids=["the log works", "the log fails too"])

@@ -20,8 +20,9 @@ local fields = found[1][2]
 for _, value in ipairs({'entry', ARGV[2], 'error', ARGV[3], 'tries', tries, 'at', ARGV[4], 'route', ARGV[5]}) do
   fields[#fields + 1] = value
 end
-local id = redis.call('XADD', KEYS[2], '*', unpack(fields))
+-- XDEL first: a full Redis lets a script grow once it has begun to write without growing.
 redis.call('XDEL', KEYS[3], ARGV[2])
+local id = redis.call('XADD', KEYS[2], '*', unpack(fields))
 redis.call('HDEL', KEYS[4], ARGV[2])
 redis.call('HDEL', KEYS[5], ARGV[2])
 if KEYS[6] then

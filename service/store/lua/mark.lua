@@ -12,5 +12,8 @@ end
 if not redis.call('XRANGE', KEYS[2], ARGV[2], ARGV[2])[1] then
   return 'gone'
 end
+-- A full Redis lets a script grow once it has begun to write without growing: this must go on
+-- there, as it is what empties it.
+redis.call('HDEL', KEYS[4], '')
 redis.call('HSET', KEYS[4], ARGV[2], ARGV[3])
 return redis.call('HINCRBY', KEYS[3], ARGV[2], 1)

@@ -16,5 +16,8 @@ if wait > tonumber(ARGV[3]) then
   return -(wait - ARGV[3])
 end
 local ends = free + ARGV[1] * ARGV[2]
+-- A full Redis lets a script grow once it has begun to write without growing: this must go on
+-- there, as it is what empties it.
+redis.call('PEXPIRE', KEYS[1], 1000)
 redis.call('SET', KEYS[1], string.format('%.0f', ends), 'PX', math.ceil((ends - now) / 1000) + 1000)
 return wait

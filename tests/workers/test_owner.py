@@ -1,0 +1,47 @@
+"""One partition under its lease, seen from inside the process."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from service.handlers.router import Router
+from service.store.partition import Entry, PartitionStore
+from service.workers.owner import Owner
+from tests.workers.pieces import ONLY, text, until, ways
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize("stop", [False, True], ids=["at work", "with time to finish"])
+async def test_a_handler_ends_with_the_lease_though_nobody_says_that_it_is_lost(desk, phone, stop):
+    """Cut off from Redis, this worker would run a handler beside its successor's."""
+    router, began, ended = Router(), asyncio.Event(), []
+
+    async def linger(message):
+        began.set()
+        try:
+            await asyncio.sleep(30)
+        finally:
+            ended.append(time.monotonic())
+
+    router.default(linger)
+    async with desk.owned() as mine, ways(router, phone.url, timeout_s=30) as how:
+        store = PartitionStore(desk.client, desk.batch, ONLY, mine.token, sent_window_s=60)
+        asked = time.monotonic()
+        owner = Owner(store, how.handling, how.sending, lambda: None, lease_s=0.8, renewed=asked)
+        running = asyncio.create_task(owner.run())
+        await until(lambda: owner.bookmark is not None)
+        (entry,) = await desk.take_in(text("SM1"))
+        bookmark = owner.bookmark
+        assert bookmark is not None
+        await owner.take([Entry(entry, text("SM1"))], bookmark)
+        await began.wait()
+        if stop:
+            owner.stop(20)
+        async with asyncio.timeout(5):
+            await running
+    assert len(ended) == 1
+    assert 0.7 < ended[0] - asked < 1.2
