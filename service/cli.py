@@ -109,7 +109,8 @@ def demo(
 
 
 @app.command(
-    epilog="Examples:  parley bench   |   parley bench --rate 0 --messages 5000   |   "
+    epilog="Examples:  parley bench   |   parley bench --targets   |   "
+    "parley bench --rate 0 --messages 5000   |   "
     "parley bench --url https://sms.example.com --seconds 30"
 )
 def bench(
@@ -145,6 +146,10 @@ def bench(
     connector_delay_ms: Annotated[
         float, typer.Option(min=0, help="What its connector waits before it answers.")
     ] = 50,
+    targets: Annotated[
+        bool,
+        typer.Option(help="Run what the targets are stated for: 200/s, then 5,000 flat out."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
 ) -> None:
     """Measure a deployment under load, and count what was lost, doubled or out of order."""
@@ -159,9 +164,14 @@ def bench(
         duplicates=duplicates,
         forged=bad_signatures,
     )
+    if url and targets:
+        raise typer.BadParameter("--targets starts a deployment of its own; leave out --url")
     if not url:
         if address or connector_log or internal:
             raise typer.BadParameter("--address, --connector-log and --internal go with --url")
+        if targets:
+            status = command.bench_targets(wanted, processes=processes, json_wanted=as_json)
+            raise typer.Exit(status)
         status = command.bench_own(
             wanted, processes=processes, delay_ms=connector_delay_ms, json_wanted=as_json
         )
@@ -174,7 +184,7 @@ def bench(
         account = account or settings.twilio_account_sid
         to = to or settings.twilio_sender
     signed = command.callback_url(url)
-    place = run.Place(
+    place = plan.Place(
         target=plan.Target(signed, token, account, to),
         address=command.callback_url(address) if address else signed,
         connector_log=connector_log or None,

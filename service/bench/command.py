@@ -8,7 +8,8 @@ import json
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import uvloop
@@ -16,9 +17,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from service.bench.figures import Run, Sent
-from service.bench.plan import Target
+from service.bench.plan import Place, Target
 from service.bench.report import as_json, as_table, summarize
-from service.bench.run import Place, Wanted, measure
+from service.bench.run import Wanted, measure
+from service.bench.targets import (
+    STEADY_DELAY_MS,
+    STEADY_RATE,
+    targets_as_json,
+    targets_as_table,
+    targets_of,
+)
 from service.demo import OUR_NUMBER, Demo
 
 CALLBACK_PATH = "/callbacks/twilio"
@@ -40,12 +48,19 @@ REDRAW_S = 1.0
 """Seldom: drawing takes milliseconds from the process that measures milliseconds."""
 
 
+TARGET_RUNS = (
+    ("steady", STEADY_RATE, None, 10.0),
+    ("flat out", 0.0, 5_000, 0.0),
+)
+"""What `--targets` runs: name, callbacks a second, messages, seconds."""
+
+
 def bench_deployment(place: Place, wanted: Wanted, *, json_wanted: bool) -> int:
     """Measure a running deployment and print the result; returns the exit status.
 
     Raises BenchFailed.
     """
-    return _show(_run(place, wanted), json_wanted=json_wanted)
+    return _show([_Measured("", _run(place, wanted), None)], json_wanted=json_wanted)
 
 
 def bench_own(wanted: Wanted, *, processes: int, delay_ms: float, json_wanted: bool) -> int:
@@ -53,31 +68,66 @@ def bench_own(wanted: Wanted, *, processes: int, delay_ms: float, json_wanted: b
 
     delay_ms: what its connector waits before it answers. Raises BenchFailed, DemoFailed.
     """
+    measured = _own([("", wanted)], processes=processes, delay_ms=delay_ms)
+    return _show(measured, json_wanted=json_wanted)
+
+
+def bench_targets(wanted: Wanted, *, processes: int, json_wanted: bool) -> int:
+    """Run the loads that the project's targets are stated for, and print which of them are met.
+
+    wanted: for all but the load. Returns the exit status. Raises BenchFailed, DemoFailed.
+    """
+    runs = [
+        (name, replace(wanted, rate=rate, messages=messages, seconds=seconds))
+        for name, rate, messages, seconds in TARGET_RUNS
+    ]
+    measured = _own(runs, processes=processes, delay_ms=STEADY_DELAY_MS)
+    return _show(measured, json_wanted=json_wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """A run, its name, and what its connector waited (None: not known)."""
+
+    name: str
+    run: Run
+    delay_ms: float | None
+
+
+def _own(runs: Sequence[tuple[str, Wanted]], *, processes: int, delay_ms: float) -> list[_Measured]:
+    """Measure each of `runs` with a deployment of its own: idle memory is that of a new one."""
     # Ends like Ctrl+C does: with the processes stopped and the folders gone.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     errors = Console(stderr=True, highlight=False)
-    if errors.is_terminal:
-        errors.print("Starting a sandbox, a Redis and Parley itself ...", style="dim")
-    with tempfile.TemporaryDirectory(prefix="parley-bench-") as folder:
-        handlers = Path(folder) / "handlers.py"
-        handlers.write_text(HANDLERS, encoding="utf-8")
-        # The signatures it is sent to refuse would be warnings.
-        settings = {"PROCESSES": str(processes), "LOG_LEVEL": "error"}
-        with Demo(handlers, errors, settings) as demo:
-            url = demo.addresses.public + CALLBACK_PATH
-            place = Place(
-                target=Target(url, demo.auth_token, demo.account_sid, OUR_NUMBER),
-                address=url,
-                connector_log=demo.addresses.sandbox,
-                internal=demo.addresses.internal,
-                service=demo.pids["service"],
-                sandbox=demo.pids["sandbox"],
-                redis_socket=demo.redis_socket,
-                processes=processes,
-                delay_ms=delay_ms,
-            )
-            run = _run(place, wanted)
-    return _show(run, json_wanted=json_wanted)
+    measured = []
+    for name, wanted in runs:
+        if errors.is_terminal:
+            title = f"{name}: s" if name else "S"
+            errors.print(f"{title}tarting a sandbox, a Redis and Parley itself ...", style="dim")
+        with tempfile.TemporaryDirectory(prefix="parley-bench-") as folder:
+            handlers = Path(folder) / "handlers.py"
+            handlers.write_text(HANDLERS, encoding="utf-8")
+            # The signatures it is sent to refuse would be warnings.
+            settings = {"PROCESSES": str(processes), "LOG_LEVEL": "error"}
+            with Demo(handlers, errors, settings) as demo:
+                place = _place_of(demo, processes=processes, delay_ms=delay_ms)
+                measured.append(_Measured(name, _run(place, wanted), delay_ms))
+    return measured
+
+
+def _place_of(demo: Demo, *, processes: int, delay_ms: float) -> Place:
+    url = demo.addresses.public + CALLBACK_PATH
+    return Place(
+        target=Target(url, demo.auth_token, demo.account_sid, OUR_NUMBER),
+        address=url,
+        connector_log=demo.addresses.sandbox,
+        internal=demo.addresses.internal,
+        service=demo.pids["service"],
+        sandbox=demo.pids["sandbox"],
+        redis_socket=demo.redis_socket,
+        processes=processes,
+        delay_ms=delay_ms,
+    )
 
 
 def callback_url(url: str) -> str:
@@ -133,12 +183,27 @@ async def _draw(redraw: Callable[[], None]) -> None:
         await asyncio.sleep(REDRAW_S)
 
 
-def _show(run: Run, *, json_wanted: bool) -> int:
-    summary = summarize(run)
+def _show(measured: Sequence[_Measured], *, json_wanted: bool) -> int:
+    """Print the runs; 1 when a promise was broken. A target that was missed is no failure."""
+    found = [(each.name, summarize(each.run), each.delay_ms) for each in measured]
     if json_wanted:
-        print(json.dumps(as_json(summary), indent=2))  # noqa: T201  (the command's output)
+        runs = [
+            as_json(summary) | {"targets": targets_as_json(targets_of(summary, delay_ms))}
+            for _, summary, delay_ms in found
+        ]
+        names = [name for name, _, _ in found]
+        values = dict(zip(names, runs, strict=True)) if len(runs) > 1 else runs[0]
+        print(json.dumps(values, indent=2))  # noqa: T201  (the command's output)
     else:
-        Console(highlight=False).print(as_table(summary))
-    for note in summary.notes:
-        print(f"note: {note}", file=sys.stderr)  # noqa: T201
-    return 0 if summary.promises.kept else 1
+        output = Console(highlight=False)
+        for name, summary, delay_ms in found:
+            if name:
+                output.print(f"{name}:", style="bold")
+            output.print(as_table(summary))
+            output.print()
+            output.print(targets_as_table(targets_of(summary, delay_ms)))
+            output.print()
+    for _, summary, _ in found:
+        for note in summary.notes:
+            print(f"note: {note}", file=sys.stderr)  # noqa: T201
+    return 0 if all(summary.promises.kept for _, summary, _ in found) else 1

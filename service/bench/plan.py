@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlencode
 
 from service.bench.figures import Kind, Marker
@@ -27,6 +28,27 @@ class Target:
     token: str
     account: str
     to: str
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A deployment, and where its parts can be looked at.
+
+    target: whom callbacks are for. address: where they are sent, the signed URL or another way
+    there. connector_log: the sandbox's address. internal: the internal listener's address.
+    service, sandbox: process ids. redis_socket: of the deployment's own Redis. processes: how
+    many serve; None where that is not known. delay_ms: what the connector waits, None to leave it.
+    """
+
+    target: Target
+    address: str
+    connector_log: str | None = None
+    internal: str | None = None
+    service: int | None = None
+    sandbox: int | None = None
+    redis_socket: Path | None = None
+    processes: int | None = None
+    delay_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

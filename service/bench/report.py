@@ -18,6 +18,9 @@ LATE_MS = 5.0
 BUSY_SHARE = 0.8
 """A process that uses this much of a core may be what was measured."""
 
+SERVED = "parley serve"
+"""The processes that were measured, by the name they have in `Summary.usage`."""
+
 ON_SIDE_NAMES = ("connector (sandbox)", "load generator")
 """Processes that are no part of the deployment."""
 

@@ -52,6 +52,7 @@ def test_a_deployment_of_its_own_loses_doubles_and_reorders_nothing(processes: i
         "forged": {"403": 3},
     }
     assert found["accepted"] == 300
+    assert {each["name"] for each in found["targets"]} >= {"lost", "Redis round trips a message"}
     assert 0 < found["acknowledged"]["p50"] <= found["acknowledged"]["p99"]
     assert 0 < found["to_connector"]["p50"] <= found["to_connector"]["p99"]
     # Accept, begin, settle and sent, at least: otherwise a process was not counted.
@@ -62,6 +63,14 @@ def test_a_deployment_of_its_own_loses_doubles_and_reorders_nothing(processes: i
         assert served["processes"] == processes
         assert 0 < served["idle_pss_mb"] <= served["idle_rss_mb"]
         assert found["cpu_s"]["parley serve"] > 0
+
+
+def test_the_targets_are_run_on_a_deployment_of_their_own() -> None:
+    """Pointed at a deployment that people use, they would flood it."""
+    ran = bench("--targets", "--url", "http://127.0.0.1:1")
+
+    assert ran.returncode == 2
+    assert "leave out --url" in ran.stderr
 
 
 def test_nothing_there_is_told_in_a_line() -> None:
