@@ -75,6 +75,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--chaos-rounds",
         type=int,
-        default=5 if os.environ.get("CI") else 3,
-        help="rounds of chaos (5 in CI, else 3)",
+        default=20 if os.environ.get("CI") else 3,
+        help="rounds of chaos (20 in CI, else 3)",
     )

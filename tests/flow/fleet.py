@@ -7,15 +7,14 @@ import contextlib
 import signal
 import socket
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import redis
 
-from tests.conftest import redis_binary
 from tests.flow.conftest import Deployment, listener, until
 from tests.flow.load import HANDLERS, Publisher, settled_verdict
+from tests.flow.redises import Foreign, Many, One, redis_of_the_run
 
 LEASE_S = 2
 
@@ -23,68 +22,46 @@ LEASE_S = 2
 class Fleet(Deployment):
     """The processes, each of which can be killed, frozen and replaced.
 
-    redis_url, look: a Redis that somebody else runs, and how to open a client that sees all of it.
-        Without them the fleet runs a server of its own.
+    foreign: a Redis that somebody else runs. Without it the fleet runs one of its own, of the kind
+        that the run asks for.
     """
 
-    def __init__(
-        self, folder: Path, redis_url: str = "", look: Callable[[], Any] | None = None
-    ) -> None:
+    def __init__(self, folder: Path, foreign: Foreign | None = None) -> None:
         super().__init__(folder)
         handlers = folder / "echo_handlers.py"
         handlers.write_text(HANDLERS)
-        self.redis_folder = folder / "redis"
-        self.redis_folder.mkdir()
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.redis_port = free.getsockname()[1]
+        self._stack = contextlib.ExitStack()
+        self._own = None if foreign else self._stack.enter_context(redis_of_the_run())
+        used = foreign or self.redis
         self.settings |= {
             "HANDLERS": str(handlers),
-            "REDIS_URL": redis_url or f"redis://127.0.0.1:{self.redis_port}/0",
+            "REDIS_URL": used.url,
             "LEASE_TTL_S": str(LEASE_S),
             "SEND_TIMEOUT_S": "2",
             "RETRY_MAX_S": "2",
             "SEND_ATTEMPTS": "50",
+            **used.settings,
         }
-        self._look = look or (lambda: redis.Redis(port=self.redis_port))
-        self._own_redis = not redis_url
-        self.redis: subprocess.Popen[bytes] | None = None
+        self._look = used.look
         self.connector: subprocess.Popen[bytes] | None = None
         self.door: subprocess.Popen[bytes] | None = None
         self.workers: list[subprocess.Popen[bytes]] = []
         self._internal: list[socket.socket] = []
         self.first = 0
 
+    @property
+    def redis(self) -> One | Many:
+        """The fleet's own Redis."""
+        assert self._own is not None, "this Redis is somebody else's"
+        return self._own
+
     def start(self, workers: int = 2) -> None:
         """Start everything and wait until the workers share the partitions evenly."""
-        if self._own_redis:
-            self.start_redis()
         self.connector = self.start_sandbox()
         self.door = self.serve("--role", "web")
         for _ in range(workers):
             self.add_worker()
         until(lambda: len(self.owners()) == workers and sum(self.owners().values()) == 16)
-
-    def start_redis(self) -> None:
-        """Start Redis on its append-only file."""
-        command = [redis_binary(), "--port", str(self.redis_port), "--bind", "127.0.0.1"]
-        command += ["--dir", str(self.redis_folder), "--save", "", "--appendonly", "yes"]
-        command += ["--appendfsync", "always", "--maxmemory-policy", "noeviction"]
-        self.redis = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        self.processes.append(self.redis)
-        until(self._redis_answers)
-
-    def kill_redis(self) -> None:
-        """End Redis without a word."""
-        assert self.redis is not None
-        self.redis.kill()
-        self.redis.wait()
-
-    def tell_redis(self, *commands: tuple[str, ...]) -> None:
-        """Run commands against the fleet's own Redis, in one connection."""
-        with redis.Redis(port=self.redis_port) as client:
-            for command in commands:
-                client.execute_command(*command)
 
     def add_worker(self, **settings: str) -> subprocess.Popen[bytes]:
         """Start another worker, on an internal port of its own."""
@@ -176,16 +153,7 @@ class Fleet(Deployment):
         for process in self.processes:
             if process.poll() is None:
                 process.send_signal(signal.SIGCONT)
-        if self.redis in self.processes:
-            self.processes.remove(self.redis)
-            self.processes.insert(0, self.redis)
         super().close()
+        self._stack.close()
         for internal in self._internal:
             internal.close()
-
-    def _redis_answers(self) -> bool:
-        with redis.Redis(port=self.redis_port) as client:
-            try:
-                return bool(client.ping())
-            except redis.RedisError:
-                return False

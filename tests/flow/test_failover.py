@@ -9,6 +9,7 @@ from pathlib import Path
 import redis
 
 from tests.flow.fleet import Fleet
+from tests.flow.redises import Foreign
 from tests.redis_servers import cluster, sentinel
 
 REPLICATED = {"DURABILITY": "replicated", "REPLICAS": "1"}
@@ -22,7 +23,7 @@ def test_a_cluster_whose_master_dies_loses_and_doubles_nothing(tmp_path: Path):
         def look() -> redis.RedisCluster:
             return redis.RedisCluster(host="127.0.0.1", port=servers.masters()[0].port)
 
-        fleet = Fleet(tmp_path, servers.url, look)
+        fleet = Fleet(tmp_path, Foreign(servers.url, look))
         fleet.settings |= REPLICATED
 
         async def faults(fleet: Fleet) -> None:
@@ -45,7 +46,7 @@ def test_a_sentinel_fail_over_loses_and_doubles_nothing(tmp_path: Path):
             living = watched.master if watched.master.process.poll() is None else watched.replica
             return redis.Redis(port=living.port)
 
-        fleet = Fleet(tmp_path, watched.url, look)
+        fleet = Fleet(tmp_path, Foreign(watched.url, look))
         # With one replica there is none left to confirm once it is promoted. So instead of waiting
         # for confirmations, everything stands still until the replica has all there is.
         fleet.settings |= {"DURABILITY": "memory"}

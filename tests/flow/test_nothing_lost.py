@@ -14,6 +14,7 @@ import pytest
 from tests.flow.cable import Cable
 from tests.flow.conftest import until
 from tests.flow.fleet import LEASE_S, Fleet
+from tests.flow.redises import is_cluster
 
 PHONES = 50
 
@@ -89,9 +90,9 @@ def test_redis_killed_and_restarted_on_its_file_loses_nothing(fleet):
     async def faults(fleet: Fleet) -> None:
         for _ in range(2):
             await asyncio.sleep(1)
-            fleet.kill_redis()
+            await asyncio.to_thread(fleet.redis.kill)
             await asyncio.sleep(0.5)
-            fleet.start_redis()
+            await asyncio.to_thread(fleet.redis.start)
 
     fleet.run(faults, phones=PHONES, texts=100, seed=5)
 
@@ -101,10 +102,9 @@ def test_redis_out_of_reach_for_ten_seconds_needs_no_restart(fleet):
 
     async def faults(fleet: Fleet) -> None:
         await asyncio.sleep(0.5)
-        assert fleet.redis is not None
-        fleet.redis.send_signal(signal.SIGSTOP)
+        fleet.redis.freeze()
         await asyncio.sleep(10)
-        fleet.redis.send_signal(signal.SIGCONT)
+        await asyncio.to_thread(fleet.redis.thaw)
 
     fleet.run(faults, phones=PHONES, texts=60, seed=6)
     assert all(worker.poll() is None for worker in fleet.workers)
@@ -157,8 +157,9 @@ def test_a_post_that_outlives_its_worker_is_not_taken_for_unsent(fleet):
         await asyncio.sleep(0.5)
         fleet.add_worker()  # Takes partitions over, and what is under way gets 1 s to end.
         await asyncio.sleep(2.5)
-        fleet.kill_redis()  # Cuts POSTs short, but not what they asked for.
-        fleet.start_redis()
+        # Cuts POSTs short, but not what they asked for.
+        await asyncio.to_thread(fleet.redis.kill)
+        await asyncio.to_thread(fleet.redis.start)
         await asyncio.sleep(1)
         fleet.kill_worker(0)
         await asyncio.sleep(1)
@@ -218,9 +219,10 @@ def test_a_deadly_message_takes_nothing_along(tmp_path: Path):
         fleet.close()
 
 
+@pytest.mark.skipif(is_cluster(), reason="a Cluster's nodes send clients past the cable")
 def test_a_worker_cut_off_from_redis_commits_nothing_late(fleet):
     """What it asked for before it gave up reaches Redis when others have taken over."""
-    with Cable(fleet.redis_port) as cable:
+    with Cable(fleet.redis.port) as cable:
         fleet.workers.pop().terminate()
         fleet.add_worker(REDIS_URL=f"redis://127.0.0.1:{cable.port}/0")
         until(lambda: sorted(fleet.owners().values()) == [8, 8])
@@ -304,18 +306,17 @@ async def replace_a_worker(fleet: Fleet, dice: random.Random) -> None:
 
 
 async def kill_redis(fleet: Fleet, dice: random.Random) -> None:
-    """Kill -9 of Redis, and a start on its file."""
-    fleet.kill_redis()
+    """Kill -9 of Redis, or of a Cluster's master, and a start on its file."""
+    await asyncio.to_thread(fleet.redis.kill)
     await asyncio.sleep(dice.uniform(0, 0.5))
-    fleet.start_redis()
+    await asyncio.to_thread(fleet.redis.start)
 
 
 async def freeze_redis(fleet: Fleet, dice: random.Random) -> None:
     """A Redis that does not answer for a while."""
-    assert fleet.redis is not None
-    fleet.redis.send_signal(signal.SIGSTOP)
+    fleet.redis.freeze()
     await asyncio.sleep(dice.uniform(0.2, 2))
-    fleet.redis.send_signal(signal.SIGCONT)
+    await asyncio.to_thread(fleet.redis.thaw)
 
 
 async def freeze_the_connector(fleet: Fleet, dice: random.Random) -> None:
@@ -329,25 +330,16 @@ async def freeze_the_connector(fleet: Fleet, dice: random.Random) -> None:
 async def drop_connections(fleet: Fleet, dice: random.Random) -> None:
     """Redis did what was asked, and the answers are lost; its scripts are forgotten as well."""
     for _ in range(dice.randrange(1, 5)):
-        fleet.tell_redis(("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"), ("SCRIPT", "FLUSH"))
+        fleet.redis.tell(("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"), ("SCRIPT", "FLUSH"))
         await asyncio.sleep(dice.uniform(0.05, 0.3))
 
 
 async def refuse_writes(fleet: Fleet, dice: random.Random) -> None:
     """A Redis that is full, or without its replicas, or demoted."""
-    begin, end = dice.choice(
-        (
-            (("CONFIG", "SET", "maxmemory", "1"), ("CONFIG", "SET", "maxmemory", "0")),
-            (
-                ("CONFIG", "SET", "min-replicas-to-write", "1"),
-                ("CONFIG", "SET", "min-replicas-to-write", "0"),
-            ),
-            (("REPLICAOF", "127.0.0.1", "1"), ("REPLICAOF", "NO", "ONE")),
-        )
-    )
-    fleet.tell_redis(begin)
+    begin, end = dice.choice(fleet.redis.refusals)
+    fleet.redis.tell(begin)
     await asyncio.sleep(dice.choice((0.3, LEASE_S + 0.5)))
-    fleet.tell_redis(end)
+    fleet.redis.tell(end)
 
 
 async def trouble_the_connector(fleet: Fleet, dice: random.Random) -> None:
