@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping
-from datetime import UTC, datetime
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from datetime import UTC, date, datetime
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
+from service.connector.log_pages import LogPages
 from service.connector.message_log import MessageLog
 from service.core import connector_wire as wire
 from service.core.connector_wire import InstanceAnswer, LoggedMessage
@@ -23,8 +24,6 @@ from service.model import Conversation, Outbound
 
 CONNECT_TIMEOUT_S = 5.0
 MESSAGES = "/hubs/messaging/messages"
-LOG_PAGE = 100
-"""Rows of the message log asked for at once."""
 
 MESSAGE_NAMES = frozenset({"from", "to", "body", "media"})
 """Placeholders of `config/message.json`."""
@@ -58,7 +57,8 @@ class Connector:
             connections=connections,
             connect_timeout_s=min(CONNECT_TIMEOUT_S, timeout_s),
         )
-        self._log = MessageLog(self._log_page)
+        self._pages = LogPages(self._log_page)
+        self._log = MessageLog(self._pages)
         self._platform_headers = self._headers(None)
         self._instance_headers: dict[str, str] | None = None
         self._secrets: tuple[str, ...] = (user_secret, organization_secret)
@@ -133,18 +133,26 @@ class Connector:
         # Accepted without a sid: it is out, so anything but an answer would send it again.
         return sid or f"unnamed-{outbound.reply_to}-{outbound.index}"
 
-    async def sent_to(self, conversation: Conversation, since: datetime) -> list[LoggedMessage]:
+    async def sent_to(self, conversation: Conversation, since: datetime) -> Sequence[LoggedMessage]:
         """Read the log of messages to one number of theirs, newest first, back to `since`.
 
         since: aware. Raises ConnectorFailed when the log can't be read back that far: it is too
             long, its answer is no log, or paging is ignored.
         """
-        rows = await self._log.since(since)
-        return [row for row in rows if row.to == conversation.theirs]
+        return await self._log.sent_to(conversation.theirs, since)
 
-    async def _log_page(self, page: int) -> list[LoggedMessage]:
-        query = urlencode({"page": page, "pageSize": LOG_PAGE})
-        rows = wire.read_log(_read(await self._instance("GET", f"{MESSAGES}?{query}")))
+    def log_between(
+        self, since: datetime, until: datetime | None = None
+    ) -> AsyncGenerator[Sequence[LoggedMessage]]:
+        """Read the whole log page by page; see `service.connector.log_pages.LogPages.between`."""
+        return self._pages.between(since, until)
+
+    async def _log_page(self, page: int, size: int, day: date | None) -> list[LoggedMessage]:
+        query = {"page": str(page), "pageSize": str(size)}
+        if day is not None:
+            query["where"] = f"DateSent='{day.isoformat()}'"
+        path = f"{MESSAGES}?{urlencode(query, quote_via=quote)}"
+        rows = wire.read_log(_read(await self._instance("GET", path)))
         if rows is None:
             raise ConnectorFailed("the message log was answered with something that is none")
         return rows

@@ -1,4 +1,4 @@
-"""Reads the connector's message log back to a moment, once for everybody who asks meanwhile.
+"""Looks for replies in doubt in the connector's message log, once for everybody who asks meanwhile.
 
 After a crash dozens of replies are in doubt at once; each reading the log for itself would be
 hundreds of requests to a connector that may just be recovering.
@@ -7,40 +7,51 @@ hundreds of requests to a connector that may just be recovering.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
+from service.connector.log_pages import LogPages
 from service.core.connector_wire import LoggedMessage
-from service.errors import ConnectorFailed
 
-PAGES = 500
-"""Most pages read at once. If that does not reach back far enough the log can't tell; guessing
-could send a text twice."""
+QUEUED = timedelta(hours=10)
+"""How long Twilio keeps a message before it sends it or gives it up; until then its row may be
+without a date. Source: Twilio, error 30001."""
+
+SPARE = timedelta(hours=2)
+"""Added to that, for clocks and time-outs."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """Who asks: messages to `theirs` since a moment."""
+
+    theirs: str
+    since: datetime
+    answer: asyncio.Future[Sequence[LoggedMessage]]
 
 
 class MessageLog:
-    """The log, newest first.
+    """Answers what was sent to a number of theirs lately."""
 
-    read_page: fetches a page by its number, from 1; an empty one ends the log.
-    """
-
-    def __init__(self, read_page: Callable[[int], Awaitable[Sequence[LoggedMessage]]]) -> None:
-        self._read_page = read_page
-        self._waiting: list[tuple[datetime, asyncio.Future[Sequence[LoggedMessage]]]] = []
+    def __init__(self, pages: LogPages) -> None:
+        self._pages = pages
+        self._waiting: list[_Question] = []
         self._reader: asyncio.Task[None] | None = None
 
-    async def since(self, moment: datetime) -> Sequence[LoggedMessage]:
-        """Return the messages sent since a moment, and some before; aware.
+    async def sent_to(self, theirs: str, since: datetime) -> Sequence[LoggedMessage]:
+        """Return the messages to a number that were sent in the 10 h since a moment, and others.
 
-        The reading begins after this call: whatever was logged by now is in it.
+        since: aware. The reading begins after this call: whatever was logged by now is in it.
         Raises ConnectorError; ConnectorFailed when the log can't be read back that far.
         """
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Sequence[LoggedMessage]] = loop.create_future()
-        self._waiting.append((moment, answer))
+        question = _Question(theirs, since, loop.create_future())
+        self._waiting.append(question)
         if self._reader is None:
             self._reader = loop.create_task(self._serve())
-        return await answer
+        return await question.answer
 
     async def aclose(self) -> None:
         """End a reading under way."""
@@ -52,32 +63,40 @@ class MessageLog:
         try:
             while self._waiting:
                 waiting, self._waiting = self._waiting, []
-                try:
-                    rows = await self._read_back(min(moment for moment, _ in waiting))
-                except Exception as error:  # noqa: BLE001  (whoever asked gets it)
-                    for _, answer in waiting:
-                        if not answer.done():
-                            answer.set_exception(error)
-                else:
-                    for _, answer in waiting:
-                        if not answer.done():
-                            answer.set_result(rows)
+                sent_by_now = datetime.now(UTC) - QUEUED - SPARE
+                # Apart, as what is old may be found without reading all that was sent since.
+                await self._answer([each for each in waiting if each.since > sent_by_now], None)
+                old = [each for each in waiting if each.since <= sent_by_now]
+                newest = max((each.since for each in old), default=sent_by_now)
+                await self._answer(old, newest + QUEUED + SPARE)
         finally:
             self._reader = None
 
-    async def _read_back(self, moment: datetime) -> list[LoggedMessage]:
-        found: list[LoggedMessage] = []
-        before: Sequence[LoggedMessage] = ()
-        for page in range(1, PAGES + 1):
-            rows = await self._read_page(page)
-            # A short page ends nothing: the connector may have a bound of its own on pages.
-            if not rows:
-                return found
-            if rows == before:
-                raise ConnectorFailed("the message log gives the same page again and again")
-            found += rows
-            dates = [row.date_sent for row in rows if row.date_sent is not None]
-            if dates and min(dates) < moment:
-                return found
-            before = rows
-        raise ConnectorFailed(f"the message log has over {PAGES} pages since {moment}")
+    async def _answer(self, asking: Sequence[_Question], until: datetime | None) -> None:
+        """Read the log once for several questions; until: when the last must have been sent."""
+        if not asking:
+            return
+        try:
+            rows = await self._read(
+                {each.theirs for each in asking}, min(each.since for each in asking), until
+            )
+        except Exception as error:  # noqa: BLE001  (whoever asked gets it)
+            for each in asking:
+                if not each.answer.done():
+                    each.answer.set_exception(error)
+        else:
+            for each in asking:
+                if not each.answer.done():
+                    each.answer.set_result(rows[each.theirs])
+
+    async def _read(
+        self, numbers: Collection[str], since: datetime, until: datetime | None
+    ) -> Mapping[str, Sequence[LoggedMessage]]:
+        """Return the rows by number; of the others, which may be very many, none is kept."""
+        found: dict[str, list[LoggedMessage]] = {number: [] for number in numbers}
+        async with aclosing(self._pages.between(since, until)) as pages:
+            async for rows in pages:
+                for row in rows:
+                    if row.to in found:
+                        found[row.to].append(row)
+        return found

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from aiohttp import web
 
@@ -43,6 +46,7 @@ class Platform:
     instances: by id, secrets and all. messages: the log, newest first, as Twilio's resource.
     overrides: answers given to the next requests instead, first come first served.
     headers: sent with every answer. page_limit: most rows of a page, whatever pageSize asks for.
+    refused_size: a pageSize from which on it answers 400. where: what it makes of `where`.
     """
 
     url: str = ""
@@ -51,6 +55,8 @@ class Platform:
     overrides: list[web.Response] = field(default_factory=list)
     headers: dict[str, str] = field(default_factory=dict)
     page_limit: int = 1_000
+    refused_size: int = 10_000
+    where: Literal["honoured", "ignored", "matches nothing", "refused"] = "honoured"
     seen: list[Seen] = field(default_factory=list)
     connections: set[Any] = field(default_factory=set)
 
@@ -85,10 +91,26 @@ class Platform:
         if parts == ["ping"]:
             return web.json_response({"endpoint": "twilio", "dateTime": "2026-05-04T12:00:00Z"})
         if request.method == "GET":
-            size = min(int(request.query.get("pageSize", "20")), self.page_limit)
-            first = (int(request.query.get("page", "1")) - 1) * size
-            return web.json_response(self.messages[first : first + size])
+            return self._log(request.query)
         return web.json_response({"sid": f"SM{len(self.seen)}", "status": "queued"})
+
+    def _log(self, query: Mapping[str, str]) -> web.Response:
+        size = int(query.get("pageSize", "20"))
+        rows = self.messages
+        if where := query.get("where"):
+            if self.where == "refused":
+                return failure(400, "where is not supported")
+            found = re.fullmatch(r"DateSent='(\d{4}-\d\d-\d\d)'", where)
+            assert found, where
+            if self.where == "honoured":
+                rows = [each for each in rows if day_of(each) == found[1]]
+            elif self.where == "matches nothing":
+                rows = []
+        if size >= self.refused_size:
+            return failure(400, "pageSize is too large")
+        size = min(size, self.page_limit)
+        first = (int(query.get("page", "1")) - 1) * size
+        return web.json_response(rows[first : first + size])
 
     def _instances(self, request: web.Request, rest: list[str], body: Any) -> web.Response:
         if not rest and request.method == "POST":
@@ -115,6 +137,12 @@ class Platform:
             del self.instances[rest[0]]
             return web.Response()
         return web.json_response(masked(instance))
+
+
+def day_of(row: dict[str, Any]) -> str | None:
+    """The day (UTC) of a row of the log; None for what is queued."""
+    sent = row["date_sent"]
+    return parsedate_to_datetime(sent).astimezone(UTC).date().isoformat() if sent else None
 
 
 def masked(instance: dict[str, Any]) -> dict[str, Any]:

@@ -119,3 +119,18 @@ async def test_ping_answers_for_a_working_instance(sandbox, store):
     async with connected(sandbox) as connector:
         await provisioned(connector, store)
         await connector.ping()
+
+
+async def test_the_sandbox_gives_its_log_by_day(sandbox, store):
+    """Days asked for would bring the whole log, and its bound would be met after an outage."""
+    now = datetime.now(UTC)
+    async with connected(sandbox) as connector:
+        await provisioned(connector, store)
+        for n in range(120):
+            await connector.send(outbound(str(n)), lambda: None)
+        days_ago = now - timedelta(days=5), now - timedelta(days=3)
+        narrowed = [len(page) async for page in connector.log_between(*days_ago)]
+        whole = [len(page) async for page in connector.log_between(days_ago[0])]
+
+    assert narrowed == [100], "the newest page, and then only days on which nothing was sent"
+    assert whole == [100, 20]

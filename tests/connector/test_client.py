@@ -475,7 +475,7 @@ async def test_the_log_of_a_connector_that_ignores_paging_can_not_tell(platform)
         with pytest.raises(ConnectorFailed, match="same page"):
             await connector.sent_to(Conversation(OURS, THEIRS), NOON - timedelta(minutes=200))
 
-    assert len(platform.overrides) == 3
+    assert len(platform.overrides) == 2, "three pages were enough to see it"
 
 
 async def test_other_conversations_stay_out_of_the_log(platform):
