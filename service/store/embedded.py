@@ -2,7 +2,7 @@
 
 It listens on a Unix socket in the data folder, keeps an append-only file there and syncs it before
 every answer. One Parley at a time runs it (a lock file says which); a server left behind by a
-killed Parley is taken over as it is.
+killed Parley is taken over as it is, and one that dies is started again on its file.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import socket
 import subprocess
+import threading
 import time
 from pathlib import Path
 from typing import IO
@@ -25,7 +27,8 @@ from service.errors import SettingsError, StoreUnavailable
 log = structlog.get_logger()
 
 START_TIMEOUT_S = 30.0
-"""Longest wait for the server to answer; a large append-only file takes a while to load."""
+"""Longest wait for the server to answer anything. While it says that it loads its file there is no
+limit: a large one takes minutes."""
 
 LOCK_TIMEOUT_S = 12.0
 """Longest wait for a Parley that is just stopping to let go of the data folder."""
@@ -34,6 +37,14 @@ SOCKET_PATH_LIMIT = 100
 """Bytes a Unix socket's path may have; the kernel's own limit is 104 to 108."""
 
 POLL_S = 0.02
+
+WATCH_S = 0.2
+"""How often to look whether the server still runs."""
+
+RESTART_FIRST_S = 0.5
+RESTART_LONGEST_S = 30.0
+HEALTHY_S = 30.0
+"""A server that lived this long is started again at once when it dies."""
 
 
 class EmbeddedRedis:
@@ -48,6 +59,8 @@ class EmbeddedRedis:
         self._config = config
         self._lock: IO[str] | None = None
         self._server: subprocess.Popen[bytes] | None = None
+        self._watcher: threading.Thread | None = None
+        self._stopping = threading.Event()
         self.binary = ""
         self.socket = folder.resolve() / "redis.sock"
 
@@ -57,15 +70,42 @@ class EmbeddedRedis:
         return f"unix://{self.socket}"
 
     def start(self) -> None:
-        """Start the server, or take over one that a killed Parley left running."""
+        """Start the server, or take over one that a killed Parley left running; then watch it."""
         self.binary = find_server()
         self._prepare_folder()
         self._lock = _lock(self._folder / "parley.lock")
+        self._stopping.clear()
         if self.answers():
             log.warning(
                 "embedded Redis was still running and is taken over", folder=str(self._folder)
             )
+        else:
+            self._launch()
+        self._watcher = threading.Thread(target=self._watch, name="embedded Redis", daemon=True)
+        self._watcher.start()
+
+    def stop(self) -> None:
+        """Stop the server once everything is on disk, and let go of the folder."""
+        if self._lock is None:
             return
+        self._stopping.set()
+        if self._watcher is not None:
+            self._watcher.join()
+        try:
+            with _client(self.socket) as client:
+                client.shutdown(nosave=True)
+        except redis.RedisError as error:
+            log.warning("embedded Redis did not stop when asked", error=str(error))
+        if self._server is not None:
+            try:
+                self._server.wait(10)
+            except subprocess.TimeoutExpired:
+                self._server.kill()
+                self._server.wait()
+        self._lock.close()
+        self._lock = None
+
+    def _launch(self) -> None:
         self.socket.unlink(missing_ok=True)
         with (self._folder / "redis.log").open("ab") as output:
             self._server = subprocess.Popen(
@@ -85,23 +125,44 @@ class EmbeddedRedis:
             )
         self._wait_until_up(self._server)
 
-    def stop(self) -> None:
-        """Stop the server once everything is on disk, and let go of the folder."""
-        if self._lock is None:
-            return
-        try:
-            with _client(self.socket) as client:
-                client.shutdown(nosave=True)
-        except redis.RedisError as error:
-            log.warning("embedded Redis did not stop when asked", error=str(error))
-        if self._server is not None:
+    def _watch(self) -> None:
+        """Start the server again whenever it ends, with growing pauses, until `stop`."""
+        started, pause_s = time.monotonic(), 0.0
+        while not self._stopping.wait(WATCH_S):
+            if self._runs():
+                continue
+            healthy = time.monotonic() - started >= HEALTHY_S
+            log.error(
+                "embedded Redis ended and is started again; callbacks are answered 503 meanwhile",
+                status=self._server.returncode if self._server else None,
+                in_s=0.0 if healthy else pause_s,
+                log=self._last_log_line(),
+            )
+            if not healthy and self._stopping.wait(pause_s):
+                return
+            pause_s = 0.0 if healthy else pause_s
+            pause_s = min(max(pause_s * 2, RESTART_FIRST_S), RESTART_LONGEST_S)
+            started = time.monotonic()
             try:
-                self._server.wait(10)
-            except subprocess.TimeoutExpired:
-                self._server.kill()
-                self._server.wait()
-        self._lock.close()
-        self._lock = None
+                self._launch()
+            except (StoreUnavailable, OSError) as error:
+                log.error("embedded Redis did not start again", error=str(error))
+            else:
+                log.info("embedded Redis is up again", after_s=round(time.monotonic() - started, 2))
+
+    def _runs(self) -> bool:
+        if self._server is not None:
+            return self._server.poll() is None
+        # Taken over, so no child of ours: a dead process listens to nobody.
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.setblocking(False)
+            try:
+                probe.connect(str(self.socket))
+            except BlockingIOError:
+                return True
+            except OSError:
+                return False
+        return True
 
     def _prepare_folder(self) -> None:
         try:
@@ -134,7 +195,7 @@ class EmbeddedRedis:
 
     def _wait_until_up(self, server: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and not self._stopping.is_set():
             if server.poll() is not None:
                 raise StoreUnavailable(
                     f"embedded Redis ({self.binary}) ended with status {server.returncode}; "
@@ -144,8 +205,13 @@ class EmbeddedRedis:
                 with _client(self.socket) as client:
                     client.ping()
                     return
+            except redis.BusyLoadingError:
+                deadline = time.monotonic() + START_TIMEOUT_S
             except redis.RedisError:
-                time.sleep(POLL_S)
+                pass
+            time.sleep(POLL_S)
+        if self._stopping.is_set():
+            return
         server.kill()
         raise StoreUnavailable(
             f"embedded Redis did not answer within {START_TIMEOUT_S:.0f} s; see "
@@ -183,9 +249,9 @@ def find_server() -> str:
     return str(binary)
 
 
-def _client(socket: Path) -> redis.Redis:
+def _client(path: Path) -> redis.Redis:
     # Without redis-py's own retries: they would look for a server that was just told to stop.
-    return redis.Redis(unix_socket_path=str(socket), socket_timeout=5, retry=Retry(NoBackoff(), 0))
+    return redis.Redis(unix_socket_path=str(path), socket_timeout=5, retry=Retry(NoBackoff(), 0))
 
 
 def _lock(path: Path) -> IO[str]:

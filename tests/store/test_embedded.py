@@ -6,10 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from service.errors import SettingsError
 from service.store.embedded import EmbeddedRedis
@@ -87,6 +90,47 @@ def test_a_server_left_behind_by_a_killed_parley_is_taken_over(tmp_path):
     try:
         with redis.Redis.from_url(server.url) as client:
             assert client.get("kept") == b"1"
+    finally:
+        server.stop()
+    assert not server.socket.exists()
+
+
+@pytest.mark.parametrize("origin", ["started", "taken over"])
+def test_a_server_killed_under_traffic_is_started_again_with_all_it_confirmed(tmp_path, origin):
+    """One killed Redis, by a machine short of memory say, would end the service for good."""
+    server = embedded(tmp_path)
+    if origin == "taken over":
+        code = (
+            "import os, sys; from pathlib import Path\n"
+            "from service.store.embedded import EmbeddedRedis\n"
+            "EmbeddedRedis(Path(sys.argv[1]), Path(sys.argv[2])).start(); os._exit(9)"
+        )
+        subprocess.run([sys.executable, "-c", code, str(tmp_path), CONFIG], check=False)
+    server.start()
+    try:
+        with redis.Redis.from_url(server.url, retry=Retry(NoBackoff(), 0)) as client:
+            confirmed = refused = 0
+            for killing in (True, True, False):
+                for _ in range(200):
+                    client.rpush("list", confirmed)
+                    confirmed += 1
+                if killing:
+                    os.kill(client.info("server")["process_id"], signal.SIGKILL)
+                    deadline = time.monotonic() + 30
+                    while True:
+                        try:
+                            client.rpush("list", confirmed)
+                        except redis.RedisError:
+                            refused += 1
+                            assert time.monotonic() < deadline, "not started again within 30 s"
+                            time.sleep(0.02)
+                        else:
+                            confirmed += 1
+                            break
+            assert refused, "it was away"
+            # What was refused may be there as well; what was confirmed must be.
+            kept = [int(each) for each in client.lrange("list", 0, -1)]
+            assert sorted(set(kept)) == list(range(confirmed))
     finally:
         server.stop()
     assert not server.socket.exists()

@@ -1,0 +1,39 @@
+"""The service on the Redis of its own: killed and frozen under it."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import redis
+
+from tests.flow.conftest import until
+
+
+def server_pid(deployment) -> int:
+    """Tell the process id of the deployment's embedded Redis."""
+    path = deployment.folder / "data" / "redis.sock"
+    with redis.Redis(unix_socket_path=str(path)) as client:
+        return int(client.info("server")["process_id"])
+
+
+def test_an_embedded_redis_that_is_killed_comes_back_and_nothing_is_lost(deployment):
+    """The service would refuse every text until somebody noticed and restarted it."""
+    deployment.serve()
+    accepted = []
+
+    def text(number: int) -> bool:
+        told = deployment.text(f"echo {number}", theirs=f"+1500555{number:04}")
+        if told["status"] == 200:
+            accepted.append(f"+1500555{number:04}")
+        return told["status"] == 200
+
+    for number in range(60):
+        if number in {20, 40}:
+            os.kill(server_pid(deployment), signal.SIGKILL)
+        text(number)
+    until(lambda: text(1_000 + len(accepted)), within_s=40)
+    until(lambda: {each["theirs"] for each in deployment.replies()} >= set(accepted), within_s=40)
+    answered = [each["theirs"] for each in deployment.replies()]
+    assert len(answered) == len(set(answered)), "answered twice"
+    assert deployment.log().count("embedded Redis ended and is started again") == 2
