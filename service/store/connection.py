@@ -14,6 +14,7 @@ until the successor is known, and the next one goes there.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
@@ -42,6 +43,8 @@ CONNECT_TIMEOUT_S = 2.0
 ANSWER_TIMEOUT_S = 5.0
 """Longest wait for one answer. Twilio gives a callback 15 s in all; a slower Redis is an outage."""
 
+PING_TIMEOUT_S = 2.0
+"""Longest wait for a ping: a readiness check has to name Redis before whoever asks gives up."""
 
 REDIS_PORT = 6379
 SENTINEL_PORT = 26379
@@ -196,9 +199,13 @@ def _with_fast_packing(connection_class: type) -> type:
 
 
 async def ping(client: Redis) -> None:
-    """Ask Redis whether it is there. Raises StoreUnavailable."""
-    with translated():
-        await client.ping()
+    """Ask Redis whether it is there. Raises StoreUnavailable, within PING_TIMEOUT_S."""
+    try:
+        async with asyncio.timeout(PING_TIMEOUT_S):
+            with translated():
+                await client.ping()
+    except TimeoutError as error:
+        raise StoreUnavailable(f"Redis: no answer within {PING_TIMEOUT_S:g} s") from error
 
 
 @contextmanager

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 import redis
 
-from tests.flow.conftest import until
+from tests.flow.conftest import fetch, until
 
 
 def server_pid(deployment) -> int:
@@ -37,3 +38,21 @@ def test_an_embedded_redis_that_is_killed_comes_back_and_nothing_is_lost(deploym
     answered = [each["theirs"] for each in deployment.replies()]
     assert len(answered) == len(set(answered)), "answered twice"
     assert deployment.log().count("embedded Redis ended and is started again") == 2
+
+
+def test_readiness_names_a_redis_that_hangs(deployment):
+    """A probe would give up first, and nobody would know what hangs."""
+    deployment.serve()
+    pid = server_pid(deployment)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        begun = time.monotonic()
+        status, answer = fetch(f"{deployment.internal}/readyz")
+        took_s = time.monotonic() - begun
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert status == 503
+    assert answer["checks"]["redis"] == {"ok": False, "detail": "Redis: no answer within 2 s"}
+    assert answer["checks"]["handlers"]["ok"]
+    assert took_s < 4
+    until(lambda: fetch(f"{deployment.internal}/readyz")[0] == 200)
