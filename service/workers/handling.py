@@ -21,7 +21,7 @@ from service.handlers.running import run_handler
 from service.model import Conversation, EntryId, Message, Outbound, Reply
 from service.store.partition import Entry, Later, PartitionStore
 from service.workers.clock import now_ms, sleep_until
-from service.workers.lanes import Lanes
+from service.workers.lanes import Lanes, held
 from service.workers.sending import Sender
 
 log = structlog.get_logger()
@@ -95,9 +95,13 @@ class Handler:
 
     async def _work(self, conversation: Conversation, item: _Waiting) -> None:
         while True:
-            await sleep_until(item.next_ms)
-            await self._sender.room()
-            async with self._apart(item), self._handling.slots:
+            if item.next_ms > now_ms():
+                with self.lanes.pausing():
+                    await sleep_until(item.next_ms)
+            if self._sender.full:
+                with self.lanes.pausing():
+                    await self._sender.room()
+            async with self._apart(item), held(self._handling.slots, self.lanes):
                 # Read here and not before: only what has a slot is in memory.
                 value = item.value or await self._read_again(item.entry)
                 if isinstance(value, Outbound):

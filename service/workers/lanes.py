@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import Generic, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Generic, TypeVar
 
 from service.model import Conversation
 
@@ -19,8 +20,8 @@ Item = TypeVar("Item")
 class Lanes(Generic[Item]):
     """Runs `work` on items, one at a time per conversation.
 
-    work: finishes an item for good, waits between its attempts included. What it raises ends every
-        lane and is handed to `failed`, once.
+    work: finishes an item for good, waits between its attempts included, each of them `pausing`.
+        What it raises ends every lane and is handed to `failed`, once.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class Lanes(Generic[Item]):
         self._failed = failed
         self._queues: dict[Conversation, deque[Item]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._pausing: set[asyncio.Task[None]] = set()
         self._closed = False
         self.pending = 0
 
@@ -53,12 +55,31 @@ class Lanes(Generic[Item]):
         """Tell whether the conversation has nothing queued or under way."""
         return conversation not in self._queues
 
+    @contextmanager
+    def pausing(self) -> Iterator[None]:
+        """Mark what an item's work awaits inside as a mere wait, which nobody stays for.
+
+        A close ends it at once, and so does entering it after one. Inside, nothing may be begun
+        that must not be broken off.
+        """
+        if self._closed:
+            raise asyncio.CancelledError
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101  (work runs in a lane's task)
+        self._pausing.add(task)
+        try:
+            yield
+        finally:
+            self._pausing.discard(task)
+
     async def close(self, grace_s: float) -> None:
-        """Start nothing new; give what is under way `grace_s` seconds, then cancel it.
+        """Start nothing new; end waits; give what is under way `grace_s` seconds, then cancel it.
 
         Returns when nothing runs any more, however long a cancelled item takes to end.
         """
         self._closed = True
+        for task in self._pausing:
+            task.cancel()
         if self._tasks and grace_s > 0:
             await asyncio.wait(self._tasks, timeout=grace_s)
         for task in self._tasks:
@@ -81,3 +102,17 @@ class Lanes(Generic[Item]):
         finally:
             self.pending -= len(queue)
             del self._queues[conversation]
+
+
+@asynccontextmanager
+async def held(slots: asyncio.Semaphore, lanes: Lanes[Any]) -> AsyncIterator[None]:
+    """Hold one of the slots; to wait for it is to pause."""
+    if slots.locked():
+        with lanes.pausing():
+            await slots.acquire()
+    else:
+        await slots.acquire()
+    try:
+        yield
+    finally:
+        slots.release()

@@ -67,6 +67,7 @@ class Owner:
         self._handler: Handler | None = None
         self._stopping = asyncio.Event()
         self._grace_s = 0.0
+        self._grace_ends = 0.0
         self._position: EntryId | None = None
         self._rounds = 0
         self._restarts = 0
@@ -110,8 +111,9 @@ class Owner:
                 continue
 
     def stop(self, grace_s: float) -> None:
-        """Ask `run` to end; what is under way gets `grace_s` seconds to finish."""
+        """Ask `run` to end; handlers and POSTs under way get `grace_s` seconds to finish."""
         self._grace_s = grace_s
+        self._grace_ends = time.monotonic() + grace_s
         self._stopping.set()
 
     async def take(self, entries: Sequence[Entry], bookmark: Bookmark) -> None:
@@ -165,11 +167,16 @@ class Owner:
             self._handler = None
             self._changed()
             failed = self._failure.done()
-            await self._close(handler.lanes, 0 if failed else self._grace_s)
-            await self._close(sender.lanes, POST_GRACE_S if failed else self._grace_s)
+            await self._close(handler.lanes, 0 if failed else self._grace_left())
+            # A handler that took all of the grace leaves the POST of its reply a little.
+            left_s = max(min(POST_GRACE_S, self._grace_s), self._grace_left())
+            await self._close(sender.lanes, POST_GRACE_S if failed else left_s)
         if failed:
             raise self._failure.result()
         self._check_lease()
+
+    def _grace_left(self) -> float:
+        return max(0.0, self._grace_ends - time.monotonic())
 
     async def _close(self, lanes: Lanes[Any], grace_s: float) -> None:
         """Close lanes; the grace ends with the lease."""

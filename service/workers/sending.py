@@ -35,7 +35,7 @@ from service.model import Conversation, EntryId, Outbound
 from service.store.pace import Pace
 from service.store.partition import Backlog, Later, PartitionStore
 from service.workers.clock import now_ms, sleep_until
-from service.workers.lanes import Lanes
+from service.workers.lanes import Lanes, held
 
 log = structlog.get_logger()
 
@@ -150,6 +150,11 @@ class Sender:
             and not self._sending.slots.locked()
         )
 
+    @property
+    def full(self) -> bool:
+        """Whether the outbox is at its limit."""
+        return not self._below_limit.is_set()
+
     async def room(self) -> None:
         """Wait until the outbox is below its limit."""
         await self._below_limit.wait()
@@ -161,14 +166,19 @@ class Sender:
 
     async def _work(self, conversation: Conversation, item: _Waiting) -> None:
         while True:
-            await sleep_until(item.next_ms)
-            await self._sending.provisioned.wait()
+            if item.next_ms > now_ms():
+                with self.lanes.pausing():
+                    await sleep_until(item.next_ms)
+            if not self._sending.provisioned.is_set():
+                with self.lanes.pausing():
+                    await self._sending.provisioned.wait()
             while wait_ms := self._sending.breaker.wait_ms(now_ms()):
-                await asyncio.sleep(wait_ms / 1000)
+                with self.lanes.pausing():
+                    await asyncio.sleep(wait_ms / 1000)
             try:
                 if item.marked_ms is None:
                     await self._turn(item.outbound)
-                async with self._sending.slots:
+                async with held(self._sending.slots, self.lanes):
                     done = await self._attempt(conversation, item)
             except BaseException:
                 self._sending.breaker.gave_up()
@@ -186,9 +196,12 @@ class Sender:
             return
         parts = count_segments(outbound.reply.body).parts
         while (wait_s := await pace.turn(outbound.conversation.ours, parts)) is None:
-            # Spread, so that not everybody asks at once again.
-            await asyncio.sleep(random.uniform(0.2, 1))  # noqa: S311
-        await asyncio.sleep(wait_s)
+            with self.lanes.pausing():
+                # Spread, so that not everybody asks at once again.
+                await asyncio.sleep(random.uniform(0.2, 1))  # noqa: S311
+        if wait_s > 0:
+            with self.lanes.pausing():
+                await asyncio.sleep(wait_s)
 
     def _report(self, error: ConnectorError) -> None:
         """Tell the breaker of a failure."""
@@ -237,7 +250,10 @@ class Sender:
         marked_at = datetime.fromtimestamp(marked_ms / 1000, UTC)
         asked_ms = now_ms()
         try:
-            logged = await self._sending.connector.sent_to(conversation, marked_at - CLOCK_SLACK)
+            with self.lanes.pausing():
+                logged = await self._sending.connector.sent_to(
+                    conversation, marked_at - CLOCK_SLACK
+                )
         except ConnectorError as error:
             self._report(error)
             return await self._log_unavailable(item, error)

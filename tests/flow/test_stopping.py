@@ -69,6 +69,38 @@ def test_a_handler_that_takes_too_long_is_left_for_the_next_start(deployment, be
     until(lambda: deployment.bodies() == ["done waiting"])
 
 
+@pytest.mark.parametrize("reason", ["Retry-After", "no instance yet"])
+def test_a_reply_that_waits_does_not_hold_up_a_stop_and_is_sent_after_the_next_start(
+    deployment, begun, reason
+):
+    """Every deployment during a throttling would take seconds more, on each machine in turn."""
+    asked_s = 14
+    process = deployment.serve()
+    if reason == "Retry-After":
+        deployment.trouble(status=429, retry_after_s=asked_s, count=1)
+    else:
+        process.terminate()
+        assert process.wait(15) == 0
+        process = deployment.serve(ready=False, OPEN_CONNECTORS_USER_SECRET="wrong")
+    until(lambda: deployment.text("wait 0")["status"] == 200)
+    texted = time.monotonic()
+    until(begun.exists)
+    until(lambda: reason != "Retry-After" or "a reply waits" in deployment.log())
+    stopping = time.monotonic()
+    process.terminate()
+    assert process.wait(15) == 0
+    assert time.monotonic() - stopping < 5, "the grace is 7 s"
+    assert deployment.bodies() == []
+
+    deployment.serve()
+    until(lambda: deployment.bodies() == ["done waiting"], within_s=40)
+    if reason == "Retry-After":
+        assert time.monotonic() - texted > asked_s - 1
+    assert len(begun.read_text().split()) == 1
+    time.sleep(1)
+    assert deployment.bodies() == ["done waiting"], "once"
+
+
 def test_the_door_answers_what_it_has_begun_and_then_refuses(deployment, begun):
     """A connection cut in the middle of a callback is a text that Twilio may not send again."""
     process = deployment.serve()

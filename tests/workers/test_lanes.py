@@ -127,6 +127,32 @@ async def test_closing_cancels_what_outlasts_its_grace_and_waits_for_its_end():
     assert lanes.pending == 0
 
 
+async def test_closing_ends_a_wait_at_once_whether_it_has_begun_or_not():
+    """A stop would take all of its grace because of one reply that waits for its next attempt."""
+    ended, posted = [], asyncio.Event()
+
+    async def work(conversation: Conversation, item: str) -> None:
+        if item == "posts first":
+            await posted.wait()
+        try:
+            with lanes.pausing():
+                await asyncio.sleep(60)
+        finally:
+            ended.append(item)
+
+    lanes: Lanes[str] = Lanes(work, ended.append)
+    lanes.put(ONE, "waits")
+    lanes.put(OTHER, "posts first")
+    await settled()
+    closing = asyncio.create_task(lanes.close(30))
+    await settled()
+    assert ended == ["waits"], "and nothing that is under way"
+    posted.set()
+    await asyncio.wait_for(closing, 5)
+    assert ended == ["waits", "posts first"]
+    assert lanes.pending == 0
+
+
 async def test_a_failure_is_told_once_and_the_item_behind_it_is_not_begun():
     """After Redis fails, a message would overtake the one before it."""
     desk = Desk()
