@@ -41,10 +41,23 @@ def parse(form: bytes, limit: int = FIELD_LIMIT) -> list[tuple[str, str]]:
         if field:
             name, _, value = field.partition("=")
             if "%" in field:
-                name = _ESCAPES.sub(_decode, name)
-                value = _ESCAPES.sub(_decode, value)
+                name, value = _unescape(name), _unescape(value)
             pairs.append((name, value))
     return pairs
+
+
+def _unescape(text: str) -> str:
+    if "%" not in text:
+        return text
+    if text.isascii() and "\\" not in text:
+        # What clients send: "%C3%BC" is read as "\xC3\xBC", all of it in C. A "%" without two
+        # digits after it is an error in both codecs' eyes, and left alone below.
+        try:
+            escaped = text.replace("%", "\\x").encode().decode("unicode_escape")
+            return escaped.encode("latin-1").decode()
+        except UnicodeDecodeError:
+            pass
+    return _ESCAPES.sub(_decode, text)
 
 
 def _decode(escapes: re.Match[str]) -> str:

@@ -166,6 +166,10 @@ def signed_text(params: Pairs) -> bytes:
     Names and values without anything between, sorted by name, case-sensitive; each distinct value
     of a repeated name, sorted. Nothing is trimmed and nothing left out.
     """
+    fields = dict(params)
+    if len(fields) == len(params):
+        # No name is repeated, as ever: names alone are sorted in half the time of pairs.
+        return "".join([name + fields[name] for name in sorted(fields)]).encode()
     return "".join(chain.from_iterable(sorted(set(params)))).encode()
 
 

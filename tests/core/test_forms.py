@@ -21,6 +21,7 @@ def judge(form: bytes) -> list[tuple[str, str]]:
 PIECES = (
     *(b"&", b"=", b"+", b"%", b"%2", b"%zz", b"%C3", b"%a9", b"%F0%9F%98%8A", b"%F0%9F", b"%26"),
     *(b"%3D", b"%00", b"%E0%80", b"a", b"Body", b"\xc3", b"\xa9", b"\x00", b";", b" ", b"\n"),
+    *(b"\\", b"\\x41", b"%5C", b"x41", b"u0041"),
 )
 formish = st.lists(st.sampled_from(PIECES), max_size=40).map(b"".join)
 
