@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, cast
 
 import uvicorn
 
@@ -43,9 +44,19 @@ def listen(host: str, port: int, setting: str) -> socket.socket:
 
 
 class AppServer(uvicorn.Server):
-    """One uvicorn server on an inherited listener; started and stopped by us."""
+    """One uvicorn server on an inherited listener; started and stopped by us.
 
-    def __init__(self, app: AsgiApp, listener: socket.socket, *, stop_s: float) -> None:
+    http: makes the connections, instead of uvicorn's own class for them.
+    """
+
+    def __init__(
+        self,
+        app: AsgiApp,
+        listener: socket.socket,
+        *,
+        stop_s: float,
+        http: Callable[..., asyncio.Protocol] | None = None,
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -56,7 +67,7 @@ class AppServer(uvicorn.Server):
                 # Nothing here believes X-Forwarded headers, so nobody need read them.
                 proxy_headers=False,
                 date_header=False,
-                http="httptools",
+                http="httptools" if http is None else cast("Any", http),
                 ws="none",
                 timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=max(1, int(stop_s)),

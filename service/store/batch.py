@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import NoScriptError, RedisError, ResponseError
@@ -48,12 +49,11 @@ SCRIPT_LINE = re.compile(r"@?user_script: ?\d+: ")
 Argument = str | bytes | int
 
 
-@dataclass(frozen=True, slots=True)
-class _Item:
-    keys: Sequence[str]
-    args: Sequence[Argument]
-    answer: asyncio.Future[Any]
+Done = Callable[[Any, StoreError | None], None]
+"""Told how a script call ended: its answer, or the error. Must not raise."""
 
+_Item = tuple[Sequence[str], Sequence[Argument], Done]
+"""KEYS, ARGV and who is told. A plain tuple, as the door makes one for each callback."""
 
 _Call = tuple["Script", int, list[_Item]]
 """Items of one EVALSHA: the script, the slot of their keys (0 without a Cluster), the items."""
@@ -90,16 +90,24 @@ class Batch:
             the moment or does not confirm. The call may have had its effect nevertheless.
         Raises StoreError for an error of the script itself.
         """
-        loop = asyncio.get_running_loop()
-        item = _Item(keys, args, loop.create_future())
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.submit(script, keys, args, partial(_settle, answer))
+        return await answer
+
+    def submit(
+        self, script: Script, keys: Sequence[str], args: Sequence[Argument], done: Done
+    ) -> None:
+        """Run `script` for one item, as `run` does, and tell `done` instead of somebody waiting.
+
+        done: called once, later, with the answer or with what `run` would raise.
+        """
         lane, slot = self._lane, 0
         if self._cluster is not None:
             slot = slot_of(keys[0])
             lane = self._lanes.setdefault(self._cluster.node_name(slot), _Lane())
-        lane.waiting.setdefault((script, slot), []).append(item)
+        lane.waiting.setdefault((script, slot), []).append((keys, args, done))
         if lane.pump is None:
-            lane.pump = loop.create_task(self._empty(lane))
-        return await item.answer
+            lane.pump = asyncio.get_running_loop().create_task(self._empty(lane))
 
     async def aclose(self) -> None:
         """Wait for what is under way."""
@@ -122,8 +130,7 @@ class Batch:
                         await self._round_trip(calls)
                 except StoreError as error:
                     for _, _, items in calls:
-                        for item in items:
-                            _fail(item, error)
+                        _fail(items, error)
         finally:
             lane.pump = None
 
@@ -170,17 +177,16 @@ class Batch:
         elif confirmed and (short := self._shortfall(confirmed)):
             error = StoreUnavailable(f"Redis: {short}")
         if error is not None:
-            for item in items:
-                _fail(item, error)
+            _fail(items, error)
             return _code(answer) == "READONLY"
         demoted = False
-        for item, (failed, value) in zip(items, answer, strict=True):
+        for (_, _, done), (failed, value) in zip(items, answer, strict=True):
             if failed:
                 text = value.decode(errors="replace")
                 demoted = demoted or "READONLY " in text
-                _fail(item, _read_error(text))
-            elif not item.answer.done():
-                item.answer.set_result(value)
+                done(None, _read_error(text))
+            else:
+                done(value, None)
         return demoted
 
     def _shortfall(self, confirmed: Sequence[Any]) -> str:
@@ -191,15 +197,24 @@ class Batch:
 def _arguments(items: list[_Item]) -> list[Argument]:
     keys: list[Argument] = []
     args: list[Argument] = [len(items)]
-    for item in items:
-        keys += item.keys
-        args += (len(item.keys), len(item.args), *item.args)
+    for item_keys, item_args, _ in items:
+        keys += item_keys
+        args += (len(item_keys), len(item_args), *item_args)
     return [len(keys), *keys, *args]
 
 
-def _fail(item: _Item, error: StoreError) -> None:
-    if not item.answer.done():
-        item.answer.set_exception(error)
+def _fail(items: list[_Item], error: StoreError) -> None:
+    for _, _, done in items:
+        done(None, error)
+
+
+def _settle(answer: asyncio.Future[Any], value: Any, error: StoreError | None) -> None:
+    if answer.done():
+        return
+    if error is None:
+        answer.set_result(value)
+    else:
+        answer.set_exception(error)
 
 
 def _read_error(text: str, cause: Exception | None = None) -> StoreError:

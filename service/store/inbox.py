@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 from service.core import entries
 from service.core.partitions import partition_of
-from service.errors import StoreFull, StoreUnavailable
+from service.errors import StoreError, StoreFull, StoreUnavailable
 from service.model import Message, Partition
 from service.store.batch import Batch
 from service.store.keys import PartitionKeys
 from service.store.scripts import ACCEPT
+
+Accepted = Callable[[bool, StoreError | None], None]
+"""Told how an acceptance ended: whether the message is new, or the error. Must not raise."""
 
 
 class Inbox:
@@ -45,14 +51,35 @@ class Inbox:
         Raises StoreFull at the partition's bound, StoreUnavailable when Redis has not confirmed;
             the message may then be there all the same, and Twilio's retry is a duplicate.
         """
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self.offer(message, partial(_settle, answer))
+        return await answer
+
+    def offer(self, message: Message, done: Accepted) -> None:
+        """Accept the message, as `accept` does, and tell `done` instead of somebody waiting.
+
+        done: called once, later. Raises StoreUnavailable, then without a call of `done`.
+        """
         if self._opened is not None and not self._opened.is_set():
             raise StoreUnavailable("Redis has not been reached since the start")
         keys = self._keys[partition_of(message.conversation, len(self._keys))]
-        answer = await self._batch.run(
+        self._batch.submit(
             ACCEPT,
             (keys.inbox, keys.seen(message.sid)),
             (self._window_s, self._limit, entries.VERSION, entries.encode(message)),
+            partial(self._read, keys.inbox, done),
         )
+
+    def _read(self, inbox: str, done: Accepted, answer: Any, error: StoreError | None) -> None:
         if answer == b"full":
-            raise StoreFull(f"{keys.inbox} holds {self._limit} messages, the most allowed")
-        return bool(answer != b"dup")
+            error = StoreFull(f"{inbox} holds {self._limit} messages, the most allowed")
+        done(error is None and answer != b"dup", error)
+
+
+def _settle(answer: asyncio.Future[bool], new: bool, error: StoreError | None) -> None:  # noqa: FBT001
+    if answer.done():
+        return
+    if error is None:
+        answer.set_result(new)
+    else:
+        answer.set_exception(error)

@@ -35,16 +35,16 @@ return answers
 """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Script:
-    """One Lua script: its name, the wrapped source and the digest EVALSHA knows it by."""
+    """One Lua script: its name, the wrapped source and the digest EVALSHA knows it by.
+
+    Told apart by identity: each is loaded once.
+    """
 
     name: str
     source: bytes
     sha: str
-
-    def __hash__(self) -> int:
-        return hash(self.sha)
 
 
 @cache

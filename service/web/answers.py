@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 from service.core import twiml
@@ -30,27 +31,41 @@ class Answer:
     """One HTTP answer.
 
     status: HTTP status. start, body: the two ASGI messages, never changed by whoever sends them.
+    wire: all of it as HTTP/1.1 bytes. closes: it ends its connection.
     """
 
     status: int
     start: AsgiMessage
     body: AsgiMessage
+    wire: bytes
+    closes: bool
 
     async def send(self, send: Send) -> None:
         """Send it whole."""
         await send(self.start)
         await send(self.body)
 
+    @property
+    def last_wire(self) -> bytes:
+        """The same bytes, saying that the connection ends with them."""
+        if self.closes:
+            return self.wire
+        return self.wire.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n", 1)
+
 
 def answer(
     status: int, body: bytes, content_type: bytes = b"text/plain", headers: Headers = ()
 ) -> Answer:
     """Make an answer with its Content-Type and Content-Length."""
-    fixed = ((b"content-type", content_type), (b"content-length", b"%d" % len(body)))
+    every = [(b"content-type", content_type), (b"content-length", b"%d" % len(body)), *headers]
+    lines = [b"HTTP/1.1 %d %s" % (status, HTTPStatus(status).phrase.encode())]
+    lines += [b"%s: %s" % header for header in every]
     return Answer(
         status,
-        {"type": "http.response.start", "status": status, "headers": [*fixed, *headers]},
+        {"type": "http.response.start", "status": status, "headers": every},
         {"type": "http.response.body", "body": body},
+        b"\r\n".join((*lines, b"", body)),
+        (b"connection", b"close") in headers,
     )
 
 

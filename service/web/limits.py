@@ -3,45 +3,70 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Protocol
+
+
+class Expiring(Protocol):
+    """Something that may take too long."""
+
+    def expire(self) -> None:
+        """Its time is up. Called at most once, and not after its end."""
 
 
 class Deadlines:
-    """Cancels tasks that take longer than `timeout_s`, with one timer for all of them.
+    """Ends what takes longer than `timeout_s`, with one timer for all of it.
 
     A timer of its own for each callback would be a twentieth of the door's CPU. The price is that a
-    deadline is kept to a quarter: a task is cancelled after one to 1.25 times its time.
+    deadline is kept to a quarter: something expires after one to 1.25 times its time.
     """
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
-        self._began: dict[asyncio.Task[object], float] = {}
-        self._expired: set[asyncio.Task[object]] = set()
+        self._began: dict[Expiring, float] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    def begin(self, task: asyncio.Task[object]) -> None:
-        """Start a task's time. The task calls `end`, whatever happens."""
-        loop = task.get_loop()
-        self._began[task] = loop.time()
+    def begin(self, what: Expiring) -> None:
+        """Start its time. Whoever began it calls `end`, whatever happens."""
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
+        self._began[what] = loop.time()
         if self._timer is None:
             self._timer = loop.call_later(self._timeout_s / 4, self._look, loop)
 
-    def end(self, task: asyncio.Task[object]) -> bool:
-        """End a task's time; True when it was cancelled for having taken too long."""
-        self._began.pop(task, None)
-        if task not in self._expired:
-            return False
-        self._expired.discard(task)
-        task.uncancel()
-        return True
+    def end(self, what: Expiring) -> None:
+        """End its time; it may have ended already."""
+        self._began.pop(what, None)
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         latest = loop.time() - self._timeout_s
-        for task, began in self._began.items():
-            if began <= latest and task not in self._expired:
-                self._expired.add(task)
-                task.cancel()
+        for what in [what for what, began in self._began.items() if began <= latest]:
+            del self._began[what]
+            what.expire()
         again = self._timeout_s / 4
         self._timer = loop.call_later(again, self._look, loop) if self._began else None
+
+
+class TaskDeadline:
+    """Cancels a task whose time is up."""
+
+    __slots__ = ("_task", "expired")
+
+    def __init__(self, task: asyncio.Task[object]) -> None:
+        self._task = task
+        self.expired = False
+
+    def expire(self) -> None:
+        """Cancel the task; it calls `forgive` when it has noticed."""
+        self.expired = True
+        self._task.cancel()
+
+    def forgive(self) -> bool:
+        """Take the cancellation back; False when it was not ours."""
+        if self.expired:
+            self._task.uncancel()
+        return self.expired
 
 
 class TokenBucket:

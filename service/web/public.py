@@ -39,6 +39,14 @@ def public_app(door: AsgiApp, *, callback_path: str, prefix: str = "") -> AsgiAp
     return app
 
 
+def written_paths(*, callback_path: str, prefix: str = "") -> frozenset[bytes]:
+    """Return the paths the door has in `public_app`, as a request line has them.
+
+    Not every spelling: those it leaves out reach the door through the application.
+    """
+    return frozenset({callback_path.encode(), f"{prefix.rstrip('/')}{callback_path}".encode()})
+
+
 async def _live(receive: Receive, send: Send) -> None:
     """Follow the server's start and stop; what is started with it is the wiring's business."""
     while True:

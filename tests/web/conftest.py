@@ -22,7 +22,8 @@ from service.store.batch import Batch
 from service.store.connection import connect
 from service.store.inbox import Inbox
 from service.web.callbacks import Door
-from service.web.public import public_app
+from service.web.connections import connections
+from service.web.public import public_app, written_paths
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 ACCOUNT = "AC" + "1f" * 16
@@ -33,12 +34,13 @@ FORM = "application/x-www-form-urlencoded"
 
 
 @asynccontextmanager
-async def serving(app: Any) -> AsyncIterator[str]:
-    """Serve an ASGI application with uvicorn; yields its address."""
+async def serving(app: Any, **options: Any) -> AsyncIterator[str]:
+    """Serve an ASGI application with uvicorn; yields its address. options: uvicorn's."""
     # With protocol 0 asyncio leaves Nagle's algorithm on, and each answer takes 40 ms.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(app, http="httptools", lifespan="on", log_level="critical")
+    usual = {"http": "httptools", "lifespan": "on", "log_level": "critical"}
+    config = uvicorn.Config(app, **(usual | options))
     server = uvicorn.Server(config)
     running = asyncio.create_task(server.serve(sockets=[listener]))
     try:
@@ -113,12 +115,13 @@ class Front:
 Opener = Callable[..., Awaitable[Front]]
 
 
-@pytest.fixture
-async def open_front(redis_server: str) -> AsyncIterator[Opener]:
+@pytest.fixture(params=["connections of ours", "any ASGI server"])
+async def open_front(redis_server: str, request: pytest.FixtureRequest) -> AsyncIterator[Opener]:
     """Open a public listener; keyword arguments go to the door.
 
     redis_url: another Redis. limit: of an inbox. inbox: another one altogether.
     """
+    ours = request.param == "connections of ours"
     async with AsyncExitStack() as stack:
 
         async def start(
@@ -131,7 +134,9 @@ async def open_front(redis_server: str) -> AsyncIterator[Opener]:
             inbox = inbox or Inbox(batch, partitions=4, window_s=60, limit=limit)
             door = Door(Verifier(CALLBACK_URL, [TOKEN]), ACCOUNT, inbox, **options)
             app = public_app(door, callback_path=CALLBACK_PATH, prefix=PREFIX)
-            url = await stack.enter_async_context(serving(app))
+            paths = written_paths(callback_path=CALLBACK_PATH, prefix=PREFIX)
+            server = {"http": connections(door, paths)} if ours else {}
+            url = await stack.enter_async_context(serving(app, **server))
             client = httpx.AsyncClient(base_url=url, trust_env=False, timeout=10)
             await stack.enter_async_context(client)
             return Front(url, door, client, redis)

@@ -1,0 +1,215 @@
+"""Connections of the public listener: uvicorn's own, with a short way in for callbacks.
+
+A callback that arrives whole is handed to the door from within the parser and answered with one
+write. That saves the scope, the task, the event and the two writes that ASGI takes, which is more
+than all the rest of a callback costs. Whatever is not plain takes uvicorn's usual way, from its
+first byte: another method or path, a body in pieces or chunks, `Expect`, HTTP/1.0, a connection
+that is to be closed, a request behind an unanswered one, a caller who does not read.
+
+Parsing (httptools), limits on a connection, keep-alive and the graceful stop stay uvicorn's. What
+it is given here beside that: `cycle`, its notion of the exchange under way, may be a `_Exchange`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sized
+from functools import partial
+from math import inf
+from typing import Any, cast
+
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from service.web.answers import Answer
+from service.web.callbacks import Door
+
+
+class _Exchange:
+    """The exchange under way on a connection, or the last, when it is the door's.
+
+    Holds what uvicorn looks at. keep_alive: turned off by uvicorn when it stops.
+    """
+
+    __slots__ = ("disconnected", "keep_alive", "message_event", "response_complete")
+
+    def __init__(self) -> None:
+        self.response_complete = True
+        self.disconnected = False
+        self.keep_alive = True
+        self.message_event = asyncio.Event()
+
+
+class _Flow(FlowControl):
+    """Reads on when what was read has been begun.
+
+    uvicorn would read on after each answer: a caller who sends without reading makes it queue
+    hundreds of requests for each one it answers.
+    """
+
+    def __init__(self, transport: asyncio.Transport, waiting: Sized) -> None:
+        super().__init__(transport)
+        self._waiting = waiting
+
+    def resume_reading(self) -> None:
+        """Read on, unless requests are waiting for their turn."""
+        if not self._waiting:
+            super().resume_reading()
+
+
+class Connection(HttpToolsProtocol):
+    """One connection.
+
+    door: takes whole callbacks. paths: where, as written in the request line.
+    kept: what uvicorn gives every protocol.
+    """
+
+    def __init__(self, *, door: Door, paths: frozenset[bytes], **kept: Any) -> None:
+        super().__init__(**kept)
+        self._door = door
+        self._paths = paths
+        self._exchange = _Exchange()
+        self.cycle = cast("RequestResponseCycle", self._exchange)
+        self._held = False
+        self._body = b""
+        self._query = b""
+        self._fields: dict[bytes, bytes] = {}
+        self._idle_since = inf
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin."""
+        super().connection_made(transport)
+        self.flow = _Flow(transport, self.pipeline)
+
+    def data_received(self, data: bytes) -> None:
+        """Read what came; a callback that is still not whole after it goes uvicorn's way."""
+        super().data_received(data)
+        if self._held and not self.transport.is_closing():
+            self._held = False
+            self._go_the_usual_way()
+            if self._body:
+                super().on_body(self._body)
+
+    # What the parser calls.
+
+    def on_message_begin(self) -> None:
+        """Begin a request; uvicorn's scope for it is made when it turns out to be needed."""
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
+
+    def on_headers_complete(self) -> None:
+        """Hold back what may be a whole callback, and let uvicorn have the rest."""
+        if self._is_plain():
+            self._held = True
+            self._body = b""
+        else:
+            self._go_the_usual_way()
+
+    def on_body(self, body: bytes) -> None:
+        """Keep a piece of the body."""
+        if self._held:
+            self._body += body
+        else:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Hand a whole callback to the door."""
+        if not self._held:
+            super().on_message_complete()
+            return
+        self._held = False
+        exchange = self._exchange
+        exchange.response_complete = False
+        self.cycle = cast("RequestResponseCycle", exchange)
+        fields = self._fields
+        self._door.take(
+            self._query,
+            fields.get(b"content-type", b""),
+            fields.get(b"x-twilio-signature"),
+            self._body,
+            self._reply,
+        )
+
+    def _is_plain(self) -> bool:
+        path, _, query = self.url.partition(b"?")
+        if path not in self._paths or b"#" in query:
+            return False
+        self._query = query
+        self._fields = fields = dict(self.headers)
+        parser = self.parser
+        return (
+            self.cycle.response_complete
+            and b"content-length" in fields
+            and not self.expect_100_continue
+            and not self.flow.write_paused
+            and parser.get_method() == b"POST"
+            and parser.get_http_version() == "1.1"
+            and parser.should_keep_alive()
+            and not parser.should_upgrade()
+        )
+
+    def _go_the_usual_way(self) -> None:
+        url, headers, expect = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expect
+        self.headers += headers
+        super().on_headers_complete()
+
+    def _reply(self, answer: Answer) -> None:
+        exchange = self._exchange
+        exchange.response_complete = True
+        if self.transport.is_closing():
+            return
+        if answer.closes or not exchange.keep_alive:
+            self.transport.write(answer.last_wire)
+            self.transport.close()
+        else:
+            self.transport.write(answer.wire)
+        if self.pipeline:
+            self.on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._look_again_in(self.timeout_keep_alive)
+
+    # Keep-alive. uvicorn starts and cancels a timer for each request; a callback's answer only
+    # notes the time, and the timer looks at it.
+
+    def on_response_complete(self) -> None:
+        """Begin the next request, or wait for it, after an answer that went the usual way."""
+        self._cancel_timer()
+        super().on_response_complete()
+        self._idle_since = self.loop.time()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close an idle connection when its time is up."""
+        left_s = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left_s <= 0:
+            super().timeout_keep_alive_handler()
+        else:
+            self._look_again_in(min(left_s, self.timeout_keep_alive))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._cancel_timer()
+        super().connection_lost(exc)
+
+    def _unset_keepalive_if_required(self) -> None:
+        self._idle_since = inf
+
+    def _look_again_in(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(
+            seconds, self.timeout_keep_alive_handler
+        )
+
+    def _cancel_timer(self) -> None:
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = None
+
+
+def connections(door: Door, paths: frozenset[bytes]) -> Callable[..., asyncio.Protocol]:
+    """Make what `uvicorn.Config` takes as `http`."""
+    return partial(Connection, door=door, paths=paths)
