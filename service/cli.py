@@ -273,22 +273,37 @@ def explain_signature(
         list[str] | None,
         typer.Option(envvar="TWILIO_AUTH_TOKEN", help="Auth token(s) to try.", show_envvar=True),
     ] = None,
+    signed_with: Annotated[
+        str | None, typer.Option(help="The X-Twilio-Webhooks-Signature-Settings header.")
+    ] = None,
+    shared_keys: Annotated[
+        str | None,
+        typer.Option(envvar="TWILIO_SHARED_KEYS", help="<id>:<secret> of shared keys, by commas."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
 ) -> None:
     """Tell why a callback's signature does not match, and what would have matched."""
     from service import wiring
+    from service.settings import load_settings, read_shared_keys
 
     if not token:
-        from service.settings import load_settings
-
         # As the service has them: from secret files and service.toml as well, the second one too.
-        token = list(load_settings().auth_tokens)
+        settings = load_settings()
+        token, keys = list(settings.auth_tokens), settings.shared_keys
+    else:
+        keys = {}
+    if shared_keys:
+        keys = read_shared_keys(shared_keys)
+        if not keys:
+            raise typer.BadParameter("--shared-keys: not a list of <id>:<secret>, by commas")
     try:
         raw = Path(body[1:]).read_bytes() if body.startswith("@") else body.encode()
     except OSError as error:
         raise typer.BadParameter(f"--body {body}: can't be read: {error.strerror}") from error
     try:
-        explanation = wiring.explain_signature(url, raw, signature, token)
+        explanation = wiring.explain_signature(
+            url, raw, signature, token, signed_with=signed_with, shared_keys=keys
+        )
     except ValueError as error:
         raise typer.BadParameter(f"--url or --token: {error}") from error
     if as_json:

@@ -66,6 +66,27 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class DeliveryStatus:
+    """What became of one of our replies after the connector had taken it.
+
+    sid: Twilio's MessageSid of the reply; with `status` the key it is de-duplicated by.
+    status: queued, sending, sent, delivered, undelivered, failed or read; they come in any order.
+    error_code: Twilio's, "" without one. from_, to: our address and theirs.
+    """
+
+    sid: MessageSid
+    status: str
+    error_code: str
+    from_: str
+    to: str
+
+    @property
+    def conversation(self) -> Conversation:
+        """The conversation the reply belongs to."""
+        return Conversation(ours=self.from_, theirs=self.to)
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """One outbound SMS or MMS, as a handler returns it.
 

@@ -133,6 +133,20 @@ def _credential(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _shared_keys(secret: SecretStr | None) -> SecretStr | None:
+    if secret is not None and not read_shared_keys(secret.get_secret_value()):
+        raise ValueError("is not a list of <id>:<secret>, separated by commas")
+    return secret
+
+
+def read_shared_keys(text: str) -> dict[str, str]:
+    """Read "id:secret,id:secret" into secrets by id; nothing if any part of it is malformed."""
+    pairs = [part.strip().partition(":") for part in text.split(",")]
+    if not all(id_ and secret for id_, _, secret in pairs):
+        return {}
+    return {id_.strip(): secret.strip() for id_, _, secret in pairs}
+
+
 def _sealing_keys(secret: SecretStr) -> SecretStr:
     for key in secret.get_secret_value().split(","):
         if len(key.strip()) < SECRET_KEY_LENGTH:
@@ -226,6 +240,18 @@ class Settings(BaseSettings):
         default=None,
         description="A second token accepted in signatures, while tokens are rotated.",
         examples=["<secondary auth token of the Twilio console>"],
+    )
+    twilio_shared_keys: Annotated[
+        SecretStr | None, BeforeValidator(_trim), AfterValidator(_shared_keys)
+    ] = Field(
+        default=None,
+        description="Shared keys callbacks may be signed with: <id>:<secret>, several by commas.",
+        examples=["<id of the key>:<its secret>"],
+    )
+    event_signature_key: Secret | None = Field(
+        default=None,
+        description="The instance's event.notification.signature.key, which signs relayed events.",
+        examples=["<output of: openssl rand -hex 32>"],
     )
     twilio_sender: Annotated[Text, AfterValidator(_sender)] = Field(
         description="Our number: the sender the connector's instance is provisioned with.",
@@ -397,6 +423,17 @@ class Settings(BaseSettings):
         """The tokens a callback may be signed with, the primary one first."""
         tokens = (self.twilio_auth_token, self.twilio_auth_token_secondary)
         return tuple(token.get_secret_value() for token in tokens if token is not None)
+
+    @property
+    def shared_keys(self) -> dict[str, str]:
+        """Secrets of Twilio's shared keys by their ids."""
+        keys = self.twilio_shared_keys
+        return {} if keys is None else read_shared_keys(keys.get_secret_value())
+
+    @property
+    def event_key(self) -> str:
+        """What the platform signs its events with, "" if that is not set."""
+        return self.event_signature_key.get_secret_value() if self.event_signature_key else ""
 
     @property
     def internal_port_given(self) -> bool:

@@ -83,9 +83,17 @@ def settings_from(*, host: str | None, port: int | None, processes: int | None) 
     return load_settings(environ={**os.environ, **options})
 
 
-def explain_signature(url: str, body: bytes, signature: str, tokens: Sequence[str]) -> Explanation:
+def explain_signature(
+    url: str,
+    body: bytes,
+    signature: str,
+    tokens: Sequence[str],
+    *,
+    signed_with: str | None,
+    shared_keys: Mapping[str, str],
+) -> Explanation:
     """Tell why a signature does not match; see `service.core.signature_hints.explain`."""
-    return explain(url, body, signature, tokens)
+    return explain(url, body, signature, tokens, signed_with=signed_with, shared_keys=shared_keys)
 
 
 def serve(
@@ -298,9 +306,12 @@ class Service:
             opened=self._open,
         )
         door = Door(
-            Verifier(settings.public_url + CALLBACK_PATH, settings.auth_tokens),
+            Verifier(
+                settings.public_url + CALLBACK_PATH, settings.auth_tokens, settings.shared_keys
+            ),
             settings.twilio_account_sid,
             inbox,
+            event_key=settings.event_key,
             body_limit_bytes=settings.body_limit_bytes,
         )
         prefix = urlsplit(settings.public_url).path

@@ -82,6 +82,20 @@ def test_a_body_may_come_from_a_file_and_the_answer_as_json(tmp_path):
     assert json.loads(ran.stdout) == {"matched": True, "lines": ["The signature matches."]}
 
 
+def test_a_shared_key_is_tried_where_the_request_names_one():
+    """The auth token can't explain what another key has signed."""
+    signature = RequestValidator("secret").compute_signature(URL, PARAMS, "HMAC_SHA256")
+    options = ("--url", URL, "--body", urlencode(PARAMS), "--signature", signature)
+    named = ("--signed-with", "key=SK1,algorithm=HMAC_SHA256")
+    ran = parley("explain-signature", *options, *named, TWILIO_AUTH_TOKEN="12345")
+    assert ran.returncode == 1
+    assert "TWILIO_SHARED_KEYS does not have it" in ran.stdout
+    keys = {"TWILIO_AUTH_TOKEN": "12345", "TWILIO_SHARED_KEYS": "SK1:secret"}
+    assert parley("explain-signature", *options, *named, **keys).returncode == 0
+    ran = parley("explain-signature", *options, TWILIO_AUTH_TOKEN="12345")
+    assert "was lost on its way" in ran.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

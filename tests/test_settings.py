@@ -359,7 +359,8 @@ ascii_or_not = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 @pytest.mark.parametrize("field", sorted(SECRETS))
 def test_a_secret_is_in_nothing_that_is_printed(folder: MakeFolder, field: str) -> None:
     """Otherwise it ends in a log, a traceback or a screenshot of `parley settings`."""
-    value = f"redis://user:{OBVIOUS}@localhost" if field == "redis_url" else OBVIOUS
+    forms = {"redis_url": f"redis://user:{OBVIOUS}@localhost", "twilio_shared_keys": f"1:{OBVIOUS}"}
+    value = forms.get(field, OBVIOUS)
     settings = load_settings(folder(), COMPLETE | {field.upper(): value})
     rows = explain_settings(folder(), COMPLETE | {field.upper(): value})
 
@@ -452,3 +453,17 @@ def test_the_defaults_in_the_shipped_file_are_the_real_ones(tmp_path: Path) -> N
     for name, field in Settings.model_fields.items():
         if not field.is_required() and name not in examples_only | SECRETS:
             assert getattr(settings, name) == field.default, name
+
+
+def test_shared_keys_are_read_by_their_ids(folder: MakeFolder) -> None:
+    """A key that is read wrongly refuses every callback."""
+    environ = COMPLETE | {"TWILIO_SHARED_KEYS": " SK1:a:b , SK2:c "}
+    assert load_settings(folder(), environ).shared_keys == {"SK1": "a:b", "SK2": "c"}
+    assert load_settings(folder(), COMPLETE).shared_keys == {}
+
+
+@pytest.mark.parametrize("keys", ["SK1", "SK1:", ":secret", "SK1:a,,SK2:b", "SK1:a,"])
+def test_malformed_shared_keys_are_named_at_the_start(folder: MakeFolder, keys: str) -> None:
+    """Left out in silence, the callbacks they sign would be refused."""
+    with pytest.raises(SettingsError, match="TWILIO_SHARED_KEYS is not a list"):
+        load_settings(folder(), COMPLETE | {"TWILIO_SHARED_KEYS": keys})

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from service.bench.figures import Kind, Marker
-from service.core.signature import AuthToken, signed_text
+from service.core.signature import SigningKey, signed_text
 
 CONTENT_TYPE = "application/x-www-form-urlencoded; charset=utf-8"
 
@@ -77,8 +77,8 @@ def make_plan(
     conversations. duplicates, forged: as many as that share of `messages` on top, one at least
     unless the share is 0.
     """
-    token = AuthToken(target.token)
-    wrong = AuthToken(target.token + "-forged")
+    token = SigningKey(target.token)
+    wrong = SigningKey(target.token + "-forged")
     firsts = [
         _sign(target, token, "new", Marker(run, number % conversations, number))
         for number in range(messages)
@@ -109,7 +109,7 @@ def _share(messages: int, share: float) -> int:
     return max(1, round(messages * share)) if share else 0
 
 
-def _sign(target: Target, token: AuthToken, kind: Kind, marker: Marker) -> Callback:
+def _sign(target: Target, token: SigningKey, kind: Kind, marker: Marker) -> Callback:
     sid = f"SM{marker.run:0>16.16}{marker.number:016x}"
     # Twilio's parameters in the order it sends them; "echo" is what the example handlers answer.
     form = {

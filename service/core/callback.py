@@ -11,7 +11,7 @@ from datetime import datetime
 from itertools import count
 
 from service.errors import AccountRejected, CallbackIncomplete
-from service.model import Media, Message, MessageSid
+from service.model import DeliveryStatus, Media, Message, MessageSid
 
 REQUIRED = ("MessageSid", "From", "To")
 """Without these there is no key to de-duplicate by and no conversation to put it in."""
@@ -58,6 +58,24 @@ def parse_inbound(fields: Mapping[str, str], received_at: datetime) -> Message:
         account=fields.get("AccountSid", ""),
         received_at=received_at,
         raw=fields,
+    )
+
+
+def parse_status(fields: Mapping[str, str]) -> DeliveryStatus:
+    """Build the report that a status callback makes on one of our replies.
+
+    fields: parameters by name. Raises CallbackIncomplete naming what is missing or empty.
+    Source: Twilio, "Monitor the status of your outbound message".
+    """
+    missing = [name for name in (*REQUIRED, "MessageStatus") if not fields.get(name)]
+    if missing:
+        raise CallbackIncomplete(f"missing {', '.join(missing)}")
+    return DeliveryStatus(
+        sid=MessageSid(fields["MessageSid"]),
+        status=fields["MessageStatus"].lower(),
+        error_code=fields.get("ErrorCode", ""),
+        from_=fields["From"],
+        to=fields["To"],
     )
 
 

@@ -1,4 +1,4 @@
-"""Decides whether a callback was signed with one of our auth tokens.
+"""Decides whether a callback was signed with one of our keys: an auth token, or a shared key.
 
 Twilio signs the URL it was given and, for a form POST, every parameter. The URL here is the one we
 registered, never one rebuilt from a request's headers, followed by the query exactly as received.
@@ -9,7 +9,10 @@ and nothing is refused before `twilio.request_validator.RequestValidator` has re
 known slips (userinfo, IPv6 with a port, a trailing "?", characters `urlparse` removes) are kept
 away from it or made good here. `signature_hints` explains a refusal.
 
-Source: Twilio, "Validating signatures from Twilio".
+A shared key is named by a second header, together with its algorithm: that one key is tried then,
+and no other.
+
+Source: Twilio, "Validating signatures from Twilio"; for shared keys, the source of twilio 9.13.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from binascii import b2a_base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from urllib.parse import parse_qs, urlparse, urlsplit
@@ -27,6 +30,9 @@ from twilio.request_validator import RequestValidator  # type: ignore[import-unt
 from service.core.forms import Pairs
 
 DEFAULT_PORTS = {"https": "443", "http": "80"}
+
+DIGESTS = {"HMAC_SHA1": "sha1", "HMAC_SHA256": "sha256"}
+"""Twilio's names for the algorithms, and hashlib's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,37 +80,65 @@ class Verifier:
 
     callback_url: the whole URL registered with Twilio. Userinfo and fragment are ignored.
     auth_tokens: the primary one first; a second while tokens are being rotated.
+    shared_keys: secrets by the key's id.
     Raises ValueError for a URL that is none, or without a token.
 
-    address, auth_tokens: as given, for explaining a refusal.
+    address, auth_tokens, shared_keys: as given, for explaining a refusal.
     """
 
-    def __init__(self, callback_url: str, auth_tokens: Sequence[str]) -> None:
+    def __init__(
+        self,
+        callback_url: str,
+        auth_tokens: Sequence[str],
+        shared_keys: Mapping[str, str] | None = None,
+    ) -> None:
         if not auth_tokens or not all(auth_tokens):
             raise ValueError("at least one auth token is needed, and none may be empty")
         self.address = CallbackAddress.parse(callback_url)
         self.auth_tokens = tuple(auth_tokens)
         self._url = self.address.url.encode()
         self._twin = self.address.twin.encode()
-        self._keys = tuple(AuthToken(token) for token in auth_tokens)
+        self._keys = tuple(SigningKey(token) for token in auth_tokens)
+        self.shared_keys = dict(shared_keys or {})
+        self._shared = {
+            (id_, algorithm): SigningKey(secret, algorithm)
+            for id_, secret in self.shared_keys.items()
+            for algorithm in DIGESTS
+        }
 
-    def verify(self, query: bytes, params: Pairs, signature: bytes | None) -> bool:
+    def verify(
+        self,
+        query: bytes,
+        params: Pairs,
+        signature: bytes | None,
+        signed_with: bytes | None = None,
+    ) -> bool:
         """Tell whether the signature is one of ours for this URL, query and form.
 
         query: after the "?", as received: not sorted, not decoded.
         params: the form of a POST, every parameter, unknown and empty ones too; empty for a GET,
             which carries them in the query.
         signature: value of the header X-Twilio-Signature; None or junk is False, never an error.
+        signed_with: value of X-Twilio-Webhooks-Signature-Settings, None without one.
         """
         if not signature:
             return False
+        keys = self._keys if signed_with is None else self._named(signed_with)
+        if not keys:
+            return False
         tail = b"?" + query if query else b""
         signed = signed_text(params)
-        if self._keys[0].matches(self._url + tail + signed, signature):
+        if keys[0].matches(self._url + tail + signed, signature):
             return True
-        return self._look_again(tail, params, signed, signature)
+        return self._look_again(keys, tail, params, signed, signature)
 
-    def verify_json(self, query: bytes, body: bytes, signature: bytes | None) -> bool:
+    def verify_json(
+        self,
+        query: bytes,
+        body: bytes,
+        signature: bytes | None,
+        signed_with: bytes | None = None,
+    ) -> bool:
         """Tell whether the signature and the body's digest in the query are genuine.
 
         body: raw. Its SHA-256 in hex has to be `bodySHA256` in the query, which is signed as part
@@ -114,32 +148,65 @@ class Verifier:
         actual = hashlib.sha256(body).hexdigest()
         if not claimed or not hmac.compare_digest(claimed[0].encode(), actual.encode()):
             return False
-        return self.verify(query, (), signature)
+        return self.verify(query, (), signature, signed_with)
 
-    def _look_again(self, tail: bytes, params: Pairs, signed: bytes, signature: bytes) -> bool:
+    def _named(self, signed_with: bytes) -> tuple[SigningKey, ...]:
+        """Return the key that the header names, none if we do not have it."""
+        id_, algorithm = read_settings(signed_with)
+        if not id_:
+            return self._keys if algorithm == "HMAC_SHA1" else ()
+        key = self._shared.get((id_, algorithm))
+        return () if key is None else (key,)
+
+    def _look_again(
+        self,
+        keys: Sequence[SigningKey],
+        tail: bytes,
+        params: Pairs,
+        signed: bytes,
+        signature: bytes,
+    ) -> bool:
         readings = [self._url + tail, self._twin + tail]
         if not tail:
             # A server can't tell "/path?" from "/path"; a URL registered so is signed so.
             readings += [self._url + b"?", self._twin + b"?"]
-        for key in self._keys:
+        for key in keys:
             if any(key.matches(reading + signed, signature) for reading in readings):
                 return True
         judged = self.address.url + tail.decode("utf-8", "replace")
-        return any(key.judge(judged, params, signature) for key in self._keys)
+        return any(key.judge(judged, params, signature) for key in keys)
 
 
-class AuthToken:
-    """An account's auth token, ready to sign and to judge."""
+def read_settings(signed_with: bytes) -> tuple[str, str]:
+    """Read the header X-Twilio-Webhooks-Signature-Settings: `key=<id>,algorithm=HMAC_SHA256`.
 
-    __slots__ = ("_key", "_official")
+    Returns the id, "" without one, and the algorithm in upper case, HMAC_SHA1 without one.
+    """
+    found: dict[str, str] = {}
+    for part in signed_with.decode("latin-1").split(","):
+        name, _, value = part.partition("=")
+        if value.strip():
+            found.setdefault(name.strip(), value.strip())
+    return found.get("key", ""), found.get("algorithm", "HMAC_SHA1").upper()
 
-    def __init__(self, token: str) -> None:
-        self._key = token.encode()
-        self._official = RequestValidator(token)
+
+class SigningKey:
+    """An account's auth token or a shared key's secret, ready to sign and to judge.
+
+    algorithm: one of DIGESTS; auth tokens sign with HMAC_SHA1.
+    """
+
+    __slots__ = ("_algorithm", "_digest", "_key", "_official")
+
+    def __init__(self, secret: str, algorithm: str = "HMAC_SHA1") -> None:
+        self._key = secret.encode()
+        self._algorithm = algorithm
+        self._digest = DIGESTS[algorithm]
+        self._official = RequestValidator(secret)
 
     def sign(self, message: bytes) -> bytes:
-        """Return what X-Twilio-Signature has to be for `message`: base64, 28 bytes."""
-        return b2a_base64(hmac.digest(self._key, message, "sha1"), newline=False)
+        """Return what X-Twilio-Signature has to be for `message`: base64, 28 or 44 bytes."""
+        return b2a_base64(hmac.digest(self._key, message, self._digest), newline=False)
 
     def matches(self, message: bytes, signature: bytes) -> bool:
         """Compare in constant time."""
@@ -153,10 +220,10 @@ class AuthToken:
         text = signature.decode("latin-1")
         form = _Form(params)
         if urlparse(url).geturl() == url:
-            return bool(self._official.validate(url, form, text))
+            return bool(self._official.validate(url, form, text, self._algorithm))
         # validate() would judge another URL than the one received: urlparse removes tabs, line
         # ends and a lone "?" or ";".
-        expected: str = self._official.compute_signature(url, form)
+        expected: str = self._official.compute_signature(url, form, self._algorithm)
         return hmac.compare_digest(expected.encode(), signature)
 
 

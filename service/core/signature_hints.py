@@ -8,7 +8,7 @@ door's rate-limited log line and by `parley explain-signature`; lets nothing in.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
@@ -16,8 +16,10 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 from service.core.forms import Pairs, parse
 from service.core.signature import (
     DEFAULT_PORTS,
-    AuthToken,
+    DIGESTS,
+    SigningKey,
     Verifier,
+    read_settings,
     signed_text,
     split_port,
 )
@@ -84,7 +86,13 @@ OFTEN_BLANK = (
 
 
 def explain(
-    url: str, body: bytes, signature: str | bytes | None, tokens: Sequence[str]
+    url: str,
+    body: bytes,
+    signature: str | bytes | None,
+    tokens: Sequence[str],
+    *,
+    signed_with: str | bytes | None = None,
+    shared_keys: Mapping[str, str] | None = None,
 ) -> Explanation:
     """Tell whether a signature matches and, if not, what would have matched.
 
@@ -92,30 +100,54 @@ def explain(
     body: raw; empty for a GET.
     signature: the header X-Twilio-Signature, None if there was none.
     tokens: auth tokens to try, the primary one first.
+    signed_with: the header X-Twilio-Webhooks-Signature-Settings, None if there was none.
+    shared_keys: secrets by the key's id.
     Raises ValueError for a URL that is none, or without a token.
     """
     address, _, query = url.partition("#")[0].partition("?")
-    verifier = Verifier(address, tokens)
+    verifier = Verifier(address, tokens, shared_keys)
     header = signature.encode() if isinstance(signature, str) else signature or b""
-    malformed = _malformed(header)
+    named = signed_with.encode() if isinstance(signed_with, str) else signed_with
+    keys = [SigningKey(token) for token in tokens]
+    if named is not None and (id_ := read_settings(named)[0]):
+        algorithm = read_settings(named)[1]
+        unknown = _unknown_key(id_, algorithm, shared_keys or {})
+        if unknown:
+            return Explanation(matched=False, lines=unknown)
+        keys = [SigningKey((shared_keys or {})[id_], algorithm)]
+    malformed = _malformed(header, shared=named is not None)
     if malformed:
         return Explanation(matched=False, lines=malformed)
     if body.lstrip()[:1] in {b"{", b"["}:
-        return _explain_json(verifier, query.encode(), body, header)
+        return _explain_json(verifier, query.encode(), body, header, named)
     try:
         pairs = parse(body)
     except CallbackTooLarge as error:
         return Explanation(matched=False, lines=(f"The form has {error}.",))
-    if verifier.verify(query.encode(), pairs, header):
+    if verifier.verify(query.encode(), pairs, header, named):
         return Explanation(matched=True, lines=("The signature matches.",))
-    keys = [AuthToken(token) for token in tokens]
     return _nearest(
         _as_given(verifier, query, pairs), _changes(url, query, body, pairs), keys, header
     )
 
 
-def _malformed(header: bytes) -> tuple[str, ...]:
-    """Say what is wrong with a header that no auth token can have made."""
+def _unknown_key(id_: str, algorithm: str, shared_keys: Mapping[str, str]) -> tuple[str, ...]:
+    """Say why the shared key that a request names can't be tried; nothing if it can."""
+    if algorithm not in DIGESTS:
+        return (
+            f"The request is signed by an algorithm this Parley does not know: {algorithm[:40]!r}.",
+            f"Known are {', '.join(DIGESTS)}; upgrade Parley if Twilio added one.",
+        )
+    if id_ not in shared_keys:
+        return (
+            f"The request is signed with the shared key {id_[:80]!r}.",
+            "TWILIO_SHARED_KEYS does not have it: add it there as <id>:<secret>.",
+        )
+    return ()
+
+
+def _malformed(header: bytes, *, shared: bool) -> tuple[str, ...]:
+    """Say what is wrong with a header that none of the keys to try can have made."""
     if not header:
         return (
             "There is no X-Twilio-Signature.",
@@ -124,18 +156,23 @@ def _malformed(header: bytes) -> tuple[str, ...]:
     if re.fullmatch(rb"[A-Za-z0-9+/]{27}=", header):
         return ()
     if re.fullmatch(rb"[A-Za-z0-9+/]{43}=", header):
+        if shared:
+            return ()
         return (
             "The signature is an HMAC-SHA256: it was made with a shared key, not an auth token.",
+            "X-Twilio-Webhooks-Signature-Settings, which names the key, was lost on its way.",
         )
     if re.fullmatch(rb"[A-Za-z0-9+/]{27}=", header.strip(b" \t\r\n\"'")):
         return ("The signature has blanks or quotes around it; give it bare.",)
     return ("The signature is malformed: 28 characters of base64 were expected.",)
 
 
-def _explain_json(verifier: Verifier, query: bytes, body: bytes, header: bytes) -> Explanation:
-    if verifier.verify_json(query, body, header):
+def _explain_json(
+    verifier: Verifier, query: bytes, body: bytes, header: bytes, signed_with: bytes | None
+) -> Explanation:
+    if verifier.verify_json(query, body, header, signed_with):
         return Explanation(matched=True, lines=("The signature matches, and so does bodySHA256.",))
-    if not verifier.verify(query, (), header):
+    if not verifier.verify(query, (), header, signed_with):
         return Explanation(
             matched=False, lines=("The body is JSON, and the URL alone does not match either.",)
         )
@@ -152,7 +189,10 @@ def _as_given(verifier: Verifier, query: str, pairs: Pairs) -> _Request:
 
 
 def _nearest(
-    request: _Request, groups: Sequence[Sequence[_Change]], keys: Sequence[AuthToken], header: bytes
+    request: _Request,
+    groups: Sequence[Sequence[_Change]],
+    keys: Sequence[SigningKey],
+    header: bytes,
 ) -> Explanation:
     tried = 0
     for changes in _combinations(groups):

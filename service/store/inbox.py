@@ -1,4 +1,8 @@
-"""The door's side of the inbox: accept a verified message once, in its conversation's partition."""
+"""The door's side of the store: take a verified message, or report on a reply, once.
+
+A message is appended to its conversation's inbox. A report (delivered, failed) is remembered by its
+sid and status together: the sid alone would swallow all but the first.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +14,10 @@ from typing import Any
 from service.core import entries
 from service.core.partitions import partition_of
 from service.errors import StoreError, StoreFull, StoreUnavailable
-from service.model import Message, Partition
+from service.model import DeliveryStatus, Message, Partition
 from service.store.batch import Batch
 from service.store.keys import PartitionKeys
-from service.store.scripts import ACCEPT
+from service.store.scripts import ACCEPT, STATUS
 
 Accepted = Callable[[bool, StoreError | None], None]
 """Told how an acceptance ended: whether the message is new, or the error. Must not raise."""
@@ -44,36 +48,48 @@ class Inbox:
         self._window_s = window_s
         self._limit = limit
 
-    async def accept(self, message: Message) -> bool:
-        """Remember the message and append it to its inbox, in one step.
+    async def accept(self, arrival: Message | DeliveryStatus) -> bool:
+        """Remember a message and append it to its inbox, in one step; or remember a report.
 
-        Returns True when it is new, False when its sid was accepted before (nothing changes).
+        Returns True when it is new, False when it was accepted before (nothing changes).
         Raises StoreFull at the partition's bound, StoreUnavailable when Redis has not confirmed;
             the message may then be there all the same, and Twilio's retry is a duplicate.
         """
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self.offer(message, partial(_settle, answer))
+        self.offer(arrival, partial(_settle, answer))
         return await answer
 
-    def offer(self, message: Message, done: Accepted) -> None:
-        """Accept the message, as `accept` does, and tell `done` instead of somebody waiting.
+    def offer(self, arrival: Message | DeliveryStatus, done: Accepted) -> None:
+        """Accept, as `accept` does, and tell `done` instead of somebody waiting.
 
         done: called once, later. Raises StoreUnavailable, then without a call of `done`.
         """
         if self._opened is not None and not self._opened.is_set():
             raise StoreUnavailable("Redis has not been reached since the start")
-        keys = self._keys[partition_of(message.conversation, len(self._keys))]
-        self._batch.submit(
-            ACCEPT,
-            (keys.inbox, keys.seen(message.sid)),
-            (self._window_s, self._limit, entries.VERSION, entries.encode(message)),
-            partial(self._read, keys.inbox, done),
-        )
+        keys = self._keys[partition_of(arrival.conversation, len(self._keys))]
+        if isinstance(arrival, Message):
+            self._batch.submit(
+                ACCEPT,
+                (keys.inbox, keys.seen(arrival.sid)),
+                (self._window_s, self._limit, entries.VERSION, entries.encode(arrival)),
+                partial(self._read, keys.inbox, done),
+            )
+        else:
+            self._batch.submit(
+                STATUS,
+                (keys.status(arrival.sid, arrival.status),),
+                (self._window_s,),
+                partial(_read_status, done),
+            )
 
     def _read(self, inbox: str, done: Accepted, answer: Any, error: StoreError | None) -> None:
         if answer == b"full":
             error = StoreFull(f"{inbox} holds {self._limit} messages, the most allowed")
         done(error is None and answer != b"dup", error)
+
+
+def _read_status(done: Accepted, answer: Any, error: StoreError | None) -> None:
+    done(error is None and answer == 1, error)
 
 
 def _settle(answer: asyncio.Future[bool], new: bool, error: StoreError | None) -> None:  # noqa: FBT001

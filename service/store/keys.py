@@ -12,6 +12,7 @@
     parley:{p07}:epoch           string   last epoch given out
     parley:{p07}:seen:<sid>      string   this MessageSid was accepted, expires with the window
     parley:{p07}:sent:<sid>      string   the reply with this connector sid, expires
+    parley:{p07}:status:<sid>:<status>   string   this delivery report was taken, expires
 
     parley:{workers}:alive       zset     worker id -> ms until which it counts as alive
     parley:{<our number>}:pace   string   end of the last turn to send given out, us since the epoch
@@ -65,6 +66,10 @@ class PartitionKeys:
     def seen(self, sid: MessageSid) -> str:
         """Key that says this MessageSid was accepted."""
         return f"{self.prefix}seen:{sid}"
+
+    def status(self, sid: MessageSid, status: str) -> str:
+        """Key that says this report on one of our replies was taken."""
+        return f"{self.prefix}status:{sid}:{status}"
 
     def sent(self, connector_sid: str) -> str:
         """Key that says which of our replies the connector knows by this sid."""

@@ -77,7 +77,7 @@ def unavailable(text: bytes, retry_after_s: int) -> Answer:
 ACCEPTED = answer(200, twiml.EMPTY, twiml.CONTENT_TYPE)
 FORBIDDEN = answer(403, b"forbidden")
 NOT_FOUND = answer(404, b"not found")
-UNSUPPORTED = answer(415, b"expected a form", headers=CLOSE)
+UNSUPPORTED = answer(415, b"expected a form or JSON", headers=CLOSE)
 TOO_LARGE = answer(413, b"too large", headers=CLOSE)
 TOO_SLOW = answer(408, b"the body did not arrive in time", headers=CLOSE)
 ALIVE = answer(200, b'{"status":"ok"}', b"application/json")

@@ -4,13 +4,18 @@ A bare ASGI callable, as every millisecond here is paid for each text that arriv
 way in for callbacks that arrive whole (`take`, used by `connections`); what both decide is decided
 in `core`. The order is fixed: size, signature, account, meaning, acceptance. Nothing is stored or
 logged in full before the signature is verified, and 200 is said only after the inbox has confirmed.
+
+Three callers are told apart, and each is verified by its own rule: Twilio, by X-Twilio-Signature
+(a form for an inbound text, a form with MessageStatus for the report on a reply, JSON with its
+digest in the query), and the platform, which relays events as JSON with Elements-Webhook-Signature.
+What they announce is the same from there on, and taken once whoever announces it first.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -19,9 +24,10 @@ from typing import Protocol, cast
 
 import structlog
 
-from service.core import forms
-from service.core.callback import check_account, is_status, parse_inbound
+from service.core import forms, json_callback
+from service.core.callback import check_account, is_status, parse_inbound, parse_status
 from service.core.forms import Pairs
+from service.core.masking import mask_number
 from service.core.signature import Verifier
 from service.core.signature_hints import explain
 from service.errors import (
@@ -31,7 +37,7 @@ from service.errors import (
     StoreError,
     StoreUnavailable,
 )
-from service.model import Message
+from service.model import DeliveryStatus, Message
 from service.web import answers
 from service.web.answers import Answer, AsgiMessage, Receive, Scope, Send
 from service.web.limits import Deadlines, TaskDeadline, TokenBucket
@@ -39,6 +45,10 @@ from service.web.limits import Deadlines, TaskDeadline, TokenBucket
 log = structlog.get_logger()
 
 FORM = b"application/x-www-form-urlencoded"
+JSON = b"application/json"
+
+Arrival = Message | DeliveryStatus
+"""What a callback announces."""
 
 BODY_LIMIT_BYTES = 64 * 1024
 """Body and query together. Twilio's forms have 0.6 to 6 kB; add-on results make the longest."""
@@ -53,6 +63,11 @@ should have had an answer that it can act upon. Kept to a quarter, see `limits.D
 RETRY_AFTER_S = 2
 """Said when we are full or failing ourselves; Redis's errors bring their own."""
 
+SIGNED_WITH = b"x-twilio-webhooks-signature-settings"
+"""Header that names a shared key; callbacks with it take the long way in."""
+
+UNDELIVERED = frozenset({"failed", "undelivered"})
+
 Reply = Callable[[Answer], None]
 """Sends an answer; must not raise."""
 
@@ -60,13 +75,13 @@ Reply = Callable[[Answer], None]
 class Inbox(Protocol):
     """Where accepted messages go: `service.store.inbox.Inbox`."""
 
-    async def accept(self, message: Message) -> bool:
-        """Keep the message; True when it is new, False when it was accepted before.
+    async def accept(self, arrival: Arrival) -> bool:
+        """Keep what arrived; True when it is new, False when it was accepted before.
 
         Raises StoreUnavailable, of which StoreFull is one.
         """
 
-    def offer(self, message: Message, done: Callable[[bool, StoreError | None], None], /) -> None:
+    def offer(self, arrival: Arrival, done: Callable[[bool, StoreError | None], None], /) -> None:
         """Do the same, and call `done` once, later, with the result or the error.
 
         Raises StoreUnavailable; `done` is not called then.
@@ -99,6 +114,7 @@ class Door:
     """Answers Twilio's callbacks.
 
     verifier: for the registered URL. account: our AccountSid. inbox: where messages go.
+    event_key: what the platform signs its events with; "" refuses them all.
     body_limit_bytes: of body and query together. in_flight_limit: callbacks at once.
     timeout_s: longest wait for the caller's body and the inbox together: 408 or 503, by whose
         fault it is.
@@ -112,6 +128,7 @@ class Door:
         account: str,
         inbox: Inbox,
         *,
+        event_key: str = "",
         body_limit_bytes: int = BODY_LIMIT_BYTES,
         in_flight_limit: int = IN_FLIGHT_LIMIT,
         timeout_s: float = TIMEOUT_S,
@@ -123,6 +140,7 @@ class Door:
         self._verifier = verifier
         self._account = account
         self._inbox = inbox
+        self._event_key = event_key
         self._body_limit_bytes = body_limit_bytes
         self._in_flight_limit = in_flight_limit
         self._timeout_s = timeout_s
@@ -132,6 +150,7 @@ class Door:
         self._strangers = TokenBucket(warnings_per_s)
         self._refusals = TokenBucket(warnings_per_s)
         self._failures = TokenBucket(warnings_per_s)
+        self._undelivered = TokenBucket(warnings_per_s)
         self._not_allowed = answers.not_allowed("GET", "POST")
         self._busy = answers.unavailable(b"too many callbacks at once", RETRY_AFTER_S)
         self._failed = answers.unavailable(b"not accepted", RETRY_AFTER_S)
@@ -173,18 +192,24 @@ class Door:
         owed = _Owed(reply, self._give_up)
         try:
             judged = self._judge_post(query, content_type, signature, body)
-            if isinstance(judged, Message):
+            if not isinstance(judged, Answer):
                 self._deadlines.begin(owed)
-                self._inbox.offer(judged, partial(self._hear, owed))
+                self._inbox.offer(judged, partial(self._hear, owed, judged))
                 return
         except Exception as error:  # noqa: BLE001  a defect must not look like an answer to Twilio
             judged = self._fail(error)
         self._settle(owed, judged)
 
-    def _hear(self, owed: _Owed, new: bool, error: StoreError | None) -> None:  # noqa: FBT001
-        """Hear from the inbox what became of a message; too late, it is nothing new to Twilio."""
+    def _hear(
+        self,
+        owed: _Owed,
+        arrival: Arrival,
+        new: bool,  # noqa: FBT001
+        error: StoreError | None,
+    ) -> None:
+        """Hear from the inbox what became of an arrival; too late, it is nothing new to Twilio."""
         if owed.reply is not None:
-            answer = self._accepted(new=new) if error is None else self._fail(error)
+            answer = self._accepted(arrival, new=new) if error is None else self._fail(error)
             self._settle(owed, answer)
 
     def _give_up(self, owed: _Owed) -> None:
@@ -204,13 +229,14 @@ class Door:
         if method not in {"POST", "GET"}:
             self.counters.wrong_method += 1
             return self._not_allowed
-        content_type, length, signature = _read_headers(scope)
+        headers = _Headers.read(scope)
         room = self._body_limit_bytes - len(query)
-        if room < 0 or (length is not None and length > room):
+        if room < 0 or (headers.length is not None and headers.length > room):
             self.counters.too_large += 1
             return answers.TOO_LARGE
         posted = method == "POST"
-        if posted and not _is_form(content_type):
+        media_type = _media_type(headers.content_type) if posted else FORM
+        if media_type not in {FORM, JSON}:
             self.counters.unsupported += 1
             return answers.UNSUPPORTED
         body = None if posted else b""
@@ -221,11 +247,25 @@ class Door:
                 body = await _read_body(receive, room)
                 if body is None:
                     return None
-            pairs = forms.parse(body if posted else query)
-            judged = self._judge(query, body, pairs, pairs if posted else (), signature)
+            if media_type == JSON:
+                judged = self._judge_json(query, body, headers)
+            else:
+                pairs = forms.parse(body if posted else query)
+                one = self._judge(
+                    query,
+                    body,
+                    pairs,
+                    pairs if posted else (),
+                    headers.signature,
+                    signed_with=headers.signed_with,
+                )
+                judged = one if isinstance(one, Answer) else (one,)
             if isinstance(judged, Answer):
                 return judged
-            return self._accepted(new=await self._inbox.accept(judged))
+            # One after another, as texts of one conversation may be among them.
+            news = [(each, await self._inbox.accept(each)) for each in judged]
+            newest = next((each for each in news if each[1]), news[0])
+            return self._accepted(newest[0], new=newest[1])
         except asyncio.CancelledError:
             if not deadline.forgive():
                 raise
@@ -238,40 +278,81 @@ class Door:
 
     def _judge_post(
         self, query: bytes, content_type: bytes, signature: bytes | None, body: bytes
-    ) -> Answer | Message:
-        """Judge a POST whose body is there."""
+    ) -> Answer | Arrival:
+        """Judge a POST of a form whose body is there."""
         if len(query) + len(body) > self._body_limit_bytes:
             self.counters.too_large += 1
             return answers.TOO_LARGE
-        if not _is_form(content_type):
+        if content_type != FORM and _media_type(content_type) != FORM:
             self.counters.unsupported += 1
             return answers.UNSUPPORTED
         pairs = forms.parse(body)
         return self._judge(query, body, pairs, pairs, signature)
 
     def _judge(
-        self, query: bytes, body: bytes, pairs: Pairs, signed: Pairs, signature: bytes | None
-    ) -> Answer | Message:
-        """Verify, check and parse: the message to accept, or the answer if there is none.
+        self,
+        query: bytes,
+        body: bytes,
+        pairs: Pairs,
+        signed: Pairs,
+        signature: bytes | None,
+        *,
+        signed_with: bytes | None = None,
+    ) -> Answer | Arrival:
+        """Verify, check and parse: what to accept, or the answer if there is nothing.
 
         pairs: the parameters. signed: those the signature covers apart from the URL.
         """
-        if not self._verifier.verify(query, signed, signature):
-            self.counters.bad_signature += 1
-            self._warn_of_signature(query, body, signature)
+        if not self._verifier.verify(query, signed, signature, signed_with):
+            self._refuse(query, body, signature, signed_with)
             return answers.FORBIDDEN
         fields = dict(pairs)
         check_account(fields, self._account)
-        if is_status(fields):
-            self.counters.statuses += 1
-            return answers.ACCEPTED
-        return parse_inbound(fields, self._now())
+        return self._parse(fields)
 
-    def _accepted(self, *, new: bool) -> Answer:
-        if new:
+    def _judge_json(
+        self, query: bytes, body: bytes, headers: _Headers
+    ) -> Answer | Sequence[Arrival]:
+        """Do the same for a body of JSON, which may announce several."""
+        event = headers.event_signature is not None
+        if event:
+            genuine = bool(self._event_key) and json_callback.verify_event(
+                self._event_key, body, headers.event_signature
+            )
+            if not genuine:
+                self.counters.bad_signature += 1
+                self._warn_of_event(len(body))
+                return answers.FORBIDDEN
+        elif not self._verifier.verify_json(query, body, headers.signature, headers.signed_with):
+            self._refuse(query, body, headers.signature, headers.signed_with)
+            return answers.FORBIDDEN
+        found = json_callback.read(body)
+        for fields in found:
+            if event:
+                # The platform knows us by its own account; whose texts these are, its key says.
+                fields.setdefault("AccountSid", self._account)
+            check_account(fields, self._account)
+        return [self._parse(fields) for fields in found]
+
+    def _parse(self, fields: Mapping[str, str]) -> Arrival:
+        return parse_status(fields) if is_status(fields) else parse_inbound(fields, self._now())
+
+    def _accepted(self, arrival: Arrival, *, new: bool) -> Answer:
+        if not new:
+            self.counters.duplicates += 1
+        elif isinstance(arrival, Message):
             self.counters.accepted += 1
         else:
-            self.counters.duplicates += 1
+            self.counters.statuses += 1
+            if arrival.status in UNDELIVERED:
+                self._warn(
+                    self._undelivered,
+                    "a reply did not reach its phone",
+                    sid=arrival.sid,
+                    status=arrival.status,
+                    twilio_error=arrival.error_code,
+                    to=mask_number(arrival.to),
+                )
         return answers.ACCEPTED
 
     def _fail(self, error: Exception) -> Answer:
@@ -304,20 +385,52 @@ class Door:
         )
         return self._failed
 
-    def _warn_of_signature(self, query: bytes, body: bytes, signature: bytes | None) -> None:
-        """Log why a signature was refused, unless one was a moment ago: finding out takes time."""
+    def _refuse(
+        self, query: bytes, body: bytes, signature: bytes | None, signed_with: bytes | None
+    ) -> None:
+        """Count a signature, and log why it was refused.
+
+        Not, if one was a moment ago: finding out takes time.
+        """
+        self.counters.bad_signature += 1
         suppressed = self._strangers.take(time.monotonic())
         if suppressed is None:
             return
         url = f"{self._verifier.address.url}?{query.decode('utf-8', 'replace')}"
-        hint = explain(url, body, signature, self._verifier.auth_tokens)
+        verifier = self._verifier
+        hint = explain(
+            url,
+            body,
+            signature,
+            verifier.auth_tokens,
+            signed_with=signed_with,
+            shared_keys=verifier.shared_keys,
+        )
+        # What is a form for itself may have been sent as JSON.
+        said = ("It is signed as a form, and sent as JSON.",) if hint.matched else hint.lines
         log.warning(
             "signature refused",
-            hint=" ".join(hint.lines),
+            hint=" ".join(said),
             registered_url=self._verifier.address.url,
             body_bytes=len(body),
             suppressed=suppressed,
         )
+
+    def _warn_of_event(self, body_bytes: int) -> None:
+        hint = (
+            "EVENT_SIGNATURE_KEY is not the event.notification.signature.key of the instance, "
+            "or the body was changed on its way."
+            if self._event_key
+            else "Set EVENT_SIGNATURE_KEY to the event.notification.signature.key of the instance."
+        )
+        suppressed = self._strangers.take(time.monotonic())
+        if suppressed is not None:
+            log.warning(
+                "signature of an event refused",
+                hint=hint,
+                body_bytes=body_bytes,
+                suppressed=suppressed,
+            )
 
     @staticmethod
     def _warn(bucket: TokenBucket, event: str, **facts: str) -> None:
@@ -343,22 +456,41 @@ class _Owed:
         self.give_up(self)
 
 
-def _read_headers(scope: Scope) -> tuple[bytes, int | None, bytes | None]:
-    """Return Content-Type, Content-Length and X-Twilio-Signature; servers send names lower-case."""
-    content_type, length, signature = b"", None, None
-    for name, value in scope["headers"]:
-        if name == b"content-type":
-            content_type = value
-        elif name == b"content-length":
-            length = int(value)
-        elif name == b"x-twilio-signature":
-            signature = value
-    return content_type, length, signature
+@dataclass(slots=True)
+class _Headers:
+    """The headers a callback is judged by.
+
+    length: Content-Length. signature: X-Twilio-Signature.
+    signed_with: X-Twilio-Webhooks-Signature-Settings. event_signature: Elements-Webhook-Signature.
+    """
+
+    content_type: bytes = b""
+    length: int | None = None
+    signature: bytes | None = None
+    signed_with: bytes | None = None
+    event_signature: bytes | None = None
+
+    @classmethod
+    def read(cls, scope: Scope) -> _Headers:
+        """Read them; servers send names lower-case."""
+        headers = cls()
+        for name, value in scope["headers"]:
+            if name == b"content-type":
+                headers.content_type = value
+            elif name == b"content-length":
+                headers.length = int(value)
+            elif name == b"x-twilio-signature":
+                headers.signature = value
+            elif name == SIGNED_WITH:
+                headers.signed_with = value
+            elif name == b"elements-webhook-signature":
+                headers.event_signature = value
+        return headers
 
 
-def _is_form(content_type: bytes) -> bool:
-    """Tell whether it is the form type, with or without parameters such as a charset."""
-    return content_type.partition(b";")[0].strip().lower() == FORM
+def _media_type(content_type: bytes) -> bytes:
+    """Return a Content-Type without its parameters, such as a charset, in lower case."""
+    return content_type.partition(b";")[0].strip().lower()
 
 
 async def _read_body(receive: Receive, limit_bytes: int) -> bytes | None:

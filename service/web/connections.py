@@ -3,8 +3,9 @@
 A callback that arrives whole is handed to the door from within the parser and answered with one
 write. That saves the scope, the task, the event and the two writes that ASGI takes, which is more
 than all the rest of a callback costs. Whatever is not plain takes uvicorn's usual way, from its
-first byte: another method or path, a body in pieces or chunks, `Expect`, HTTP/1.0, a connection
-that is to be closed, a request behind an unanswered one, a caller who does not read.
+first byte: another method or path, JSON, a shared key, a body in pieces or chunks, `Expect`,
+HTTP/1.0, a connection that is to be closed, a request behind an unanswered one, a caller who does
+not read.
 
 Parsing (httptools), limits on a connection, keep-alive and the graceful stop stay uvicorn's. What
 it is given here beside that: `cycle`, its notion of the exchange under way, may be a `_Exchange`.
@@ -22,7 +23,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.web.answers import Answer
-from service.web.callbacks import Door
+from service.web.callbacks import FORM, SIGNED_WITH, Door
 
 
 class _Exchange:
@@ -141,6 +142,8 @@ class Connection(HttpToolsProtocol):
         return (
             self.cycle.response_complete
             and b"content-length" in fields
+            and fields.get(b"content-type", b"")[: len(FORM)].lower() == FORM
+            and SIGNED_WITH not in fields
             and not self.expect_100_continue
             and not self.flow.write_paused
             and parser.get_method() == b"POST"

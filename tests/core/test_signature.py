@@ -226,6 +226,52 @@ def test_both_tokens_are_accepted_while_rotating(token: str, signed_url: str) ->
     assert not Verifier(URL, ["third"]).verify(b"", FORM, signature)
 
 
+SHARED = {"SK1": "first secret", "SK2": "second secret"}
+
+
+def signed_with(id_: str, algorithm: str = "HMAC_SHA256") -> bytes:
+    """Make the header that names a shared key."""
+    return f"key={id_},algorithm={algorithm}".encode()
+
+
+@given(pairs=st.lists(st.tuples(st.text(max_size=5), st.text(max_size=5)), max_size=5))
+@pytest.mark.parametrize("algorithm", ["HMAC_SHA256", "HMAC_SHA1"])
+def test_a_shared_key_signs_as_twilios_library_says(algorithm: str, pairs: Pairs) -> None:
+    """An account that has moved to shared keys would have every callback refused."""
+    form = Multi.of(pairs)
+    signature = RequestValidator(SHARED["SK2"]).compute_signature(URL, form, algorithm).encode()
+    verifier = Verifier(URL, [TOKEN], SHARED)
+    assert verifier.verify(b"", pairs, signature, signed_with("SK2", algorithm))
+    for other in (
+        signed_with("SK1", algorithm),
+        signed_with("SK9", algorithm),
+        signed_with("SK2", "HMAC_MD5"),
+        f"algorithm={algorithm}".encode(),
+        b"",
+        None,
+    ):
+        assert not verifier.verify(b"", pairs, signature, other), other
+    assert not Verifier(URL, [TOKEN]).verify(b"", pairs, signature, signed_with("SK2", algorithm))
+
+
+def test_a_named_key_is_the_only_one_tried() -> None:
+    """Whoever has an auth token that was taken out of use could name a key and still get in."""
+    verifier = Verifier(URL, [TOKEN], SHARED)
+    assert not verifier.verify(b"", FORM, official(URL, FORM), signed_with("SK1", "HMAC_SHA1"))
+
+
+@pytest.mark.parametrize("header", [b"", b"algorithm=HMAC_SHA1", b"algorithm=hmac_sha1"])
+def test_a_header_that_names_no_key_leaves_the_auth_tokens(header: bytes) -> None:
+    """Twilio's library reads a header without a key as that of an auth token."""
+    assert Verifier(URL, [TOKEN], SHARED).verify(b"", FORM, official(URL, FORM), header)
+
+
+@pytest.mark.parametrize("header", [b"\xff\xfe", b"key=,algorithm=", b"key=SK1,key=SK2", b"=,=,="])
+def test_a_junk_header_beside_the_signature_is_refused_or_ignored(header: bytes) -> None:
+    """Any stranger can write it: it must neither let in nor raise."""
+    assert not Verifier(URL, [TOKEN], SHARED).verify(b"", FORM, b"x" * 44, header)
+
+
 def test_a_get_is_signed_by_its_url_alone() -> None:
     """A GET callback carries its parameters in the query, once."""
     query = b"From=%2B14158675309&Body=hi"

@@ -120,19 +120,25 @@ async def open_front(redis_server: str, request: pytest.FixtureRequest) -> Async
     """Open a public listener; keyword arguments go to the door.
 
     redis_url: another Redis. limit: of an inbox. inbox: another one altogether.
+    shared_keys: of the verifier.
     """
     ours = request.param == "connections of ours"
     async with AsyncExitStack() as stack:
 
         async def start(
-            *, redis_url: str = redis_server, limit: int = 1000, inbox: Any = None, **options: Any
+            *,
+            redis_url: str = redis_server,
+            limit: int = 1000,
+            inbox: Any = None,
+            shared_keys: dict[str, str] | None = None,
+            **options: Any,
         ) -> Front:
             redis = connect(redis_url)
             stack.push_async_callback(redis.aclose)
             batch = Batch(redis)
             stack.push_async_callback(batch.aclose)
             inbox = inbox or Inbox(batch, partitions=4, window_s=60, limit=limit)
-            door = Door(Verifier(CALLBACK_URL, [TOKEN]), ACCOUNT, inbox, **options)
+            door = Door(Verifier(CALLBACK_URL, [TOKEN], shared_keys), ACCOUNT, inbox, **options)
             app = public_app(door, callback_path=CALLBACK_PATH, prefix=PREFIX)
             paths = written_paths(callback_path=CALLBACK_PATH, prefix=PREFIX)
             server = {"http": connections(door, paths)} if ours else {}

@@ -119,7 +119,7 @@ async def test_two_hundred_forged_callbacks_leave_redis_untouched(front: Any) ->
         pytest.param({"From": None}, {}, 400, "incomplete", id="no From"),
         pytest.param({"To": ""}, {}, 400, "incomplete", id="empty To"),
         pytest.param({}, {"content_type": "text/plain"}, 415, "unsupported", id="plain text"),
-        pytest.param({}, {"content_type": "application/json"}, 415, "unsupported", id="JSON"),
+        pytest.param({}, {"content_type": "application/xml"}, 415, "unsupported", id="XML"),
         pytest.param(
             {}, {"content_type": "multipart/form-data"}, 415, "unsupported", id="multipart"
         ),
@@ -178,8 +178,38 @@ async def test_a_delivery_report_is_answered_and_not_taken_for_a_text(front: Any
     fields = front.fields(SmsStatus="delivered", MessageStatus="delivered", Body=None)
     response = await front.post(fields)
     assert (response.status_code, response.content) == (200, TWIML)
-    assert await front.contents() == {}
+    assert await front.stored() == []
     assert front.door.counters.statuses == 1
+
+
+async def test_each_status_of_a_reply_is_taken_once(front: Any) -> None:
+    """By the sid alone "delivered" would be a duplicate of "sent"; without it, counted for ever."""
+    base = front.fields(SmsStatus=None, Body=None)
+    for status in ("delivered", "sent", "delivered", "sent", "read"):
+        assert (await front.post(base | {"MessageStatus": status})).status_code == 200
+    assert (front.door.counters.statuses, front.door.counters.duplicates) == (3, 2)
+    assert await front.stored() == []
+
+
+async def test_a_reply_that_did_not_reach_its_phone_is_told_once_with_its_code(front: Any) -> None:
+    """The connector had taken it: nobody else will say that it was lost at the carrier."""
+    fields = front.fields(
+        SmsStatus=None, Body=None, MessageStatus="undelivered", ErrorCode="30003", To="+12125550123"
+    )
+    with capture_logs() as lines:
+        for _ in range(2):
+            await front.post(fields)
+    [line] = [each for each in lines if each["event"] == "a reply did not reach its phone"]
+    assert (line["status"], line["twilio_error"]) == ("undelivered", "30003")
+    assert line["sid"] == fields["MessageSid"]
+    assert "2125550123" not in repr(lines)
+
+
+async def test_a_report_that_redis_has_not_confirmed_is_asked_for_again(open_front: Any) -> None:
+    """Answered 200 it would be lost."""
+    front = await open_front(redis_url="unix:///nowhere/redis.sock")
+    response = await front.post(front.fields(SmsStatus=None, MessageStatus="failed"))
+    assert_refused(response, 503)
 
 
 async def test_the_host_header_decides_nothing(front: Any) -> None:
