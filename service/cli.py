@@ -260,6 +260,31 @@ def settings(
         raise typer.Exit(OPERATOR_MUST_MEND)
 
 
+@app.command(epilog="Example:  parley optouts --json")
+def optouts(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
+) -> None:
+    """List who has opted out of which of our numbers, as far as texts and refusals told us."""
+    from service import operations
+    from service.settings import load_settings
+
+    found = operations.opt_outs(load_settings())
+    if as_json:
+        rows = [
+            {"ours": ours, "theirs": theirs, "at": each.at.isoformat()}
+            for each in found
+            for ours, theirs in (each.conversation,)
+        ]
+        print(json.dumps(rows, indent=2))
+        return
+    for each in found:
+        print(
+            f"{each.at:%Y-%m-%d %H:%M:%S}  {each.conversation.theirs} of {each.conversation.ours}"
+        )
+    if not found:
+        print("Nobody has opted out.")
+
+
 @app.command(
     name="explain-signature",
     epilog="Example:  parley explain-signature --url https://sms.example.com/callbacks/twilio "

@@ -1,4 +1,4 @@
-"""What operators do to a deployment's data from the command line: dead letters.
+"""What operators do to a deployment's data from the command line: dead letters, opt-outs.
 
 Functions of plain values, called by the commands; each opens the store for as long as it runs.
 """
@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from service.errors import StoreFull
 from service.settings import Settings
 from service.store.dead_letters import DeadLetter, DeadLetters, Filter
+from service.store.opt_outs import OptOut, list_opt_outs
 from service.wiring import open_store
 
 Result = TypeVar("Result")
@@ -65,6 +66,16 @@ def replay(settings: Settings, ids: Sequence[str], progress: Progress) -> Done:
 def drop(settings: Settings, ids: Sequence[str], progress: Progress) -> Done:
     """Delete dead letters for good."""
     return _with_dead_letters(settings, lambda letters: _each(letters.drop, ids, progress))
+
+
+def opt_outs(settings: Settings) -> list[OptOut]:
+    """List who has opted out of which of our numbers, the oldest first."""
+
+    async def run() -> list[OptOut]:
+        async with open_store(settings) as (client, _):
+            return await list_opt_outs(client, settings.partitions)
+
+    return asyncio.run(run())
 
 
 def as_json(letter: DeadLetter) -> dict[str, Any]:

@@ -141,10 +141,12 @@ def _shared_keys(secret: SecretStr | None) -> SecretStr | None:
 
 def read_shared_keys(text: str) -> dict[str, str]:
     """Read "id:secret,id:secret" into secrets by id; nothing if any part of it is malformed."""
-    pairs = [part.strip().partition(":") for part in text.split(",")]
-    if not all(id_ and secret for id_, _, secret in pairs):
-        return {}
-    return {id_.strip(): secret.strip() for id_, _, secret in pairs}
+    pairs = [re.fullmatch(r"\s*([!-9;-~]+):([!-~]+)\s*", part) for part in text.split(",")]
+    return {pair[1]: pair[2] for pair in pairs if pair} if all(pairs) else {}
+
+
+def _words(words: str) -> str:
+    return " ".join(words.replace(",", " ").upper().split())
 
 
 def _sealing_keys(secret: SecretStr) -> SecretStr:
@@ -365,6 +367,11 @@ class Settings(BaseSettings):
     send_attempts: Count = Field(
         default=8, description="Attempts before a reply is a dead letter.", examples=["8"]
     )
+    opt_out_words: Annotated[Text, AfterValidator(_words)] = Field(
+        default="STOP STOPALL UNSUBSCRIBE END QUIT CANCEL REVOKE OPTOUT START UNSTOP YES HELP INFO",
+        description="Words that Twilio answers itself on a long code; none leaves it nothing.",
+        examples=["STOP START HELP"],
+    )
     segments_per_second: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         default=0.0,
         description="SMS segments a second a sender may send; 0 leaves it to Twilio.",
@@ -423,6 +430,12 @@ class Settings(BaseSettings):
         """The tokens a callback may be signed with, the primary one first."""
         tokens = (self.twilio_auth_token, self.twilio_auth_token_secondary)
         return tuple(token.get_secret_value() for token in tokens if token is not None)
+
+    @property
+    def words_left_to_twilio(self) -> frozenset[str]:
+        """OPT_OUT_WORDS, in upper case."""
+        words = frozenset(self.opt_out_words.split())
+        return frozenset() if words == {"NONE"} else words
 
     @property
     def shared_keys(self) -> dict[str, str]:

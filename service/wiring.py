@@ -341,6 +341,7 @@ class Service:
             executor=executor,
             timeout_s=settings.handler_timeout_s,
             schedule=_schedule(settings, settings.handler_attempts),
+            opt_out_words=settings.words_left_to_twilio,
         )
         sending = Sending(
             connector=connector,

@@ -54,7 +54,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "bench": {"http1", "demo", "core", *VALUES},
     # What operators do to a deployment's data; the commands only read arguments and print.
     "operations": {"wiring", "store", "settings", "errors"},
-    "cli": {"cli_dead", "logs", "wiring", "demo", "bench", "settings", "errors"},
+    "cli": {"cli_dead", "operations", "logs", "wiring", "demo", "bench", "settings", "errors"},
     "cli_dead": {"operations", "settings", "errors"},
     "__main__": {"cli"},
     # What handler authors import, and nothing else.

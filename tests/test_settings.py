@@ -462,7 +462,7 @@ def test_shared_keys_are_read_by_their_ids(folder: MakeFolder) -> None:
     assert load_settings(folder(), COMPLETE).shared_keys == {}
 
 
-@pytest.mark.parametrize("keys", ["SK1", "SK1:", ":secret", "SK1:a,,SK2:b", "SK1:a,"])
+@pytest.mark.parametrize("keys", ["SK1", "SK1:", ":secret", "SK1:a,,SK2:b", "SK1:a,", "SK1:a b"])
 def test_malformed_shared_keys_are_named_at_the_start(folder: MakeFolder, keys: str) -> None:
     """Left out in silence, the callbacks they sign would be refused."""
     with pytest.raises(SettingsError, match="TWILIO_SHARED_KEYS is not a list"):

@@ -1,10 +1,8 @@
 """Which route a message takes. Pure; `handlers.router` registers, this decides.
 
-Routes are tried in the order written and the first that matches wins. A message to which Twilio has
-already answered (it carries OptOutType: STOP, START or HELP with advanced opt-out) reaches keyword
-routes alone: an author who asks for STOP by name gets it, a default that answers everything does
-not add a second answer to Twilio's. Numbers without advanced opt-out tell us nothing; a reply to
-somebody who opted out is then refused by Twilio itself (error 21610).
+Routes are tried in the order written and the first that matches wins. A message that Twilio has
+already answered (see `opt_out`) reaches keyword routes alone: an author who asks for STOP by name
+gets it, a default that answers everything does not add a second answer to Twilio's.
 """
 
 from __future__ import annotations
@@ -113,10 +111,12 @@ Source: Unicode, Default_Ignorable_Code_Point."""
 
 
 def find(
-    matchers: Sequence[Matcher], message: Message
+    matchers: Sequence[Matcher], message: Message, *, answered: bool
 ) -> tuple[int, Mapping[str, str | None]] | None:
-    """Return the place of the first matcher that matches and its arguments, or None."""
-    answered = bool(message.raw.get("OptOutType"))
+    """Return the place of the first matcher that matches and its arguments, or None.
+
+    answered: Twilio has answered it; keywords alone are tried.
+    """
     plain = normalise(message.body)
     for place, matcher in enumerate(matchers):
         if answered and not isinstance(matcher, Keyword):

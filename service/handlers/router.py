@@ -113,9 +113,12 @@ class Router:
         register = self._register(Default(), place)
         return register(*handler) if handler else register
 
-    def choose(self, message: Message) -> Choice | None:
-        """Return the handler for a message, or None if no route matches."""
-        found = find(self._matchers, message)
+    def choose(self, message: Message, *, answered: bool = False) -> Choice | None:
+        """Return the handler for a message, or None if no route matches.
+
+        answered: Twilio has answered it itself, so that keyword routes alone may take it.
+        """
+        found = find(self._matchers, message, answered=answered)
         if found is None:
             return None
         place, arguments = found

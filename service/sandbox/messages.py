@@ -128,6 +128,8 @@ class Messages:
             )
         if len(media) > MEDIA_LIMIT:
             raise _refused_by_twilio("21623: Number of media files exceeds allowed limit.")
+        if (to, ours) in self._records.opted_out:
+            raise _refused_by_twilio("21610: Attempt to send to unsubscribed recipient")
         reply = self._records.add_reply(instance, to, ours, body, media)
         older = {"id": reply.sid, "subject": sent.get("subject"), "message": body}
         row = _row(reply, instance) | older | {"status": "queued", "sentTime": reply.at}

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from service.core import opt_out
 from service.sandbox.feed import Feed
 from service.sandbox.trouble import Trouble
 
@@ -128,6 +129,7 @@ class Records:
         self.messages: deque[Message] = deque(maxlen=KEPT)
         self.callbacks: deque[Callback] = deque(maxlen=KEPT)
         self.refusals: deque[Refusal] = deque(maxlen=REFUSALS_KEPT)
+        self.opted_out: set[tuple[str, str]] = set()
         self.instances_created = 0
         self.replies_received = 0
         self.trouble = Trouble(count=0)
@@ -188,9 +190,14 @@ class Records:
     def add_text(
         self, sid: str, theirs: str, ours: str, body: str, media: Sequence[str]
     ) -> Message:
-        """Note a text that is about to be delivered."""
+        """Note a text that is about to be delivered, and an opt-out as the network does."""
         text = Message(sid, theirs, ours, "text", body, list(media), now_iso(), "sending")
         conversation = (theirs, ours)
+        word = body.strip().upper()
+        if word in opt_out.STOP and opt_out.LONG_CODE.fullmatch(ours):
+            self.opted_out.add(conversation)
+        elif word in opt_out.START:
+            self.opted_out.discard(conversation)
         # Newest last, so that the first is the one to forget.
         self._last_text.pop(conversation, None)
         self._last_text[conversation] = text.moment_s

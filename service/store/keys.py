@@ -8,6 +8,7 @@
     parley:{p07}:outbox:tries    hash     entry id -> POSTs begun
     parley:{p07}:outbox:later    hash     entry id -> "next_ms error"
     parley:{p07}:outbox:marked   hash     entry id -> ms of the POST whose outcome is not recorded
+    parley:{p07}:optouts         hash     "ours theirs" -> ms of the opt-out
     parley:{p07}:lease           string   "owner:epoch", expires
     parley:{p07}:epoch           string   last epoch given out
     parley:{p07}:seen:<sid>      string   this MessageSid was accepted, expires with the window
@@ -53,6 +54,7 @@ class PartitionKeys:
     outbox_later: str
     outbox_marked: str
     dead: str
+    optouts: str
     lease: str
     epoch: str
 

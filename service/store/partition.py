@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from service.core import entries
 from service.errors import LeaseLost, StoreError
-from service.model import EntryId, Message, Outbound, Partition
+from service.model import Conversation, EntryId, Message, Outbound, Partition
 from service.store.batch import Batch
 from service.store.connection import translated
 from service.store.keys import PartitionKeys
@@ -23,6 +23,7 @@ from service.store.scripts import (
     BURY,
     FETCH,
     MARK,
+    OPT_OUT,
     RESCHEDULE,
     RESTART,
     SENT,
@@ -237,6 +238,15 @@ class PartitionStore:
         keys = self._keys
         queue = (keys.outbox, keys.outbox_tries, keys.outbox_later, keys.outbox_marked)
         return await self._bury(queue, entry, error, now_ms, "")
+
+    async def note_opt_out(self, conversation: Conversation, at_ms: int | None) -> None:
+        """Note that they opted out of our number at that time; None: that they are in again."""
+        keys = self._keys
+        await self._commit(
+            OPT_OUT,
+            (keys.lease, keys.optouts),
+            (f"{conversation.ours} {conversation.theirs}", "" if at_ms is None else at_ms),
+        )
 
     async def _reschedule(
         self, queue: tuple[str, ...], entry: EntryId, later: Later, *, in_doubt: bool

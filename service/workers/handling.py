@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from service.core import opt_out
 from service.core.entries import EntryUnreadable
 from service.core.masking import mask_number
 from service.core.retry import Schedule
@@ -36,6 +37,7 @@ class Handling:
 
     slots: bounds handlers running at once. executor: runs plain `def` handlers.
     timeout_s: longest a handler may take. schedule: its retries.
+    opt_out_words: words that Twilio answers itself, in upper case.
     last_attempt: held by a message with one attempt left whose earlier ones never ended. Whichever
         of them killed its process, the others were under way as well: now each runs without them,
         or all would become dead letters together.
@@ -46,6 +48,7 @@ class Handling:
     executor: Executor
     timeout_s: float
     schedule: Schedule
+    opt_out_words: frozenset[str] = opt_out.WORDS
     last_attempt: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -131,13 +134,19 @@ class Handler:
         attempt = await self._store.begin(item.entry)
         if attempt is None:
             raise SettledUnseen(item.entry)
-        choice = self._handling.router.choose(message)
+        kind = opt_out.kind_of(message, self._handling.opt_out_words)
+        choice = self._handling.router.choose(message, answered=bool(kind))
         if attempt > schedule.attempts:
             error = f"attempt {schedule.attempts} of {schedule.attempts} was begun and never ended"
             await self._bury(item, message, error, choice.route if choice else "")
             return None
+        if kind in {"STOP", "START"}:
+            # Before the commit: done again after a crash, it changes nothing more.
+            await self._store.note_opt_out(conversation, now_ms() if kind == "STOP" else None)
         replies: tuple[Reply, ...] = ()
-        if choice is None:
+        if choice is None and kind:
+            log.info("left to Twilio, which has answered it", sid=message.sid, kind=kind)
+        elif choice is None:
             log.info("no route matched", sid=message.sid, sender=mask_number(message.from_))
         else:
             try:

@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 import structlog
 
 from service.core.breaker import Breaker
+from service.core.connector_wire import twilio_code
 from service.core.delivery import (
     CLOCK_SLACK,
     Logged,
@@ -41,6 +42,9 @@ log = structlog.get_logger()
 
 THROTTLED_S = 1.0
 """Pause after a 429 that does not say how long."""
+
+OPTED_OUT = 21610
+"""Twilio's code for a recipient who has opted out."""
 
 OUTBOX_LIMIT = 1_000
 """Replies of one partition that may wait before its handlers pause."""
@@ -289,6 +293,8 @@ class Sender:
     async def _failed_post(self, item: _Waiting, error: ConnectorError, begun_ms: int) -> bool:
         verdict = judge(error)
         if verdict is Verdict.BURY:
+            if twilio_code(error) == OPTED_OUT:
+                await self._store.note_opt_out(item.outbound.conversation, now_ms())
             await self._bury(item, str(error))
             return True
         if verdict is Verdict.ASK:

@@ -144,14 +144,12 @@ def test_the_first_route_that_matches_wins(
     message: Message, place: int, arguments: dict[str, str | None]
 ) -> None:
     """A text is answered by the wrong handler, or gets the wrong arguments."""
-    assert find(ROUTES, message) == (place, arguments)
+    assert find(ROUTES, message, answered="OptOutType" in message.raw) == (place, arguments)
 
 
-@pytest.mark.parametrize("said", ["STOP", "START", "HELP"])
-def test_what_twilio_has_answered_gets_no_second_answer(said: str) -> None:
+def test_what_twilio_has_answered_gets_no_second_answer() -> None:
     """Somebody who opted out gets one text more from a default, which carriers forbid."""
-    message = text("order 7", to="+15005550199", OptOutType=said)
-    assert find(ROUTES, message) is None
+    assert find(ROUTES, text("order 7", to="+15005550199"), answered=True) is None
 
 
 def test_many_keywords_cost_little_more_than_one() -> None:
@@ -160,7 +158,7 @@ def test_many_keywords_cost_little_more_than_one() -> None:
     routes = tuple(Keyword((f"WORD{number}",)) for number in range(100))
 
     def best_s(some: tuple[Matcher, ...]) -> float:
-        return min(timeit.repeat(lambda: find(some, long), number=1, repeat=20))
+        return min(timeit.repeat(lambda: find(some, long, answered=False), number=1, repeat=20))
 
     assert best_s(routes) < 10 * best_s(routes[:1])
 
@@ -174,7 +172,7 @@ def test_many_keywords_cost_little_more_than_one() -> None:
 )
 def test_no_match_is_a_result_and_no_error(routes: tuple[Matcher, ...]) -> None:
     """A text nobody has a route for would be retried and end as a dead letter."""
-    assert find(routes, text("hm")) is None
+    assert find(routes, text("hm"), answered=False) is None
 
 
 @pytest.mark.parametrize(

@@ -158,3 +158,40 @@ def test_a_handlers_error_that_quotes_the_text_is_not_logged(deployment, tmp_pat
     assert "4242" not in deployment.log()
     assert f"ValueError at {path}:5" in deployment.log()
     assert "4242" in parley(deployment, "dead", "list")
+
+
+STOP_BY_NAME = """
+from service import Router
+router = Router()
+
+@router.keyword("STOP")
+async def goodbye(message):
+    return "this may not be sent"
+
+@router.default
+async def echo(message):
+    return f"you said {message.body}"
+"""
+
+
+def test_who_opts_out_is_left_alone_and_listed_until_they_are_in_again(deployment, tmp_path):
+    """A text after STOP is forbidden; one that is tried again and again gets a number blocked."""
+    path = tmp_path / "stop_by_name.py"
+    path.write_text(STOP_BY_NAME)
+    deployment.settings |= {"HANDLERS": str(path)}
+    deployment.serve()
+    deployment.text("HELP")
+    deployment.text("hello")
+    until(lambda: deployment.bodies() == ["you said hello"])
+    deployment.text("Stop")
+    until(lambda: "21610" in parley(deployment, "dead", "list"))
+    [letter] = json.loads(parley(deployment, "dead", "list", "--json"))
+    assert (letter["tries"], letter["body"]) == (1, "this may not be sent")
+    [out] = json.loads(parley(deployment, "optouts", "--json"))
+    assert (out["ours"], out["theirs"]) == ("+15005550100", "+15005550123")
+    assert "+15005550123 of +15005550100" in parley(deployment, "optouts")
+    deployment.text("START")
+    deployment.text("again")
+    until(lambda: deployment.bodies() == ["you said hello", "you said again"])
+    assert parley(deployment, "optouts") == "Nobody has opted out.\n"
+    assert len(json.loads(parley(deployment, "dead", "list", "--json"))) == 1

@@ -114,7 +114,7 @@ async def test_each_text_of_the_demo_shows_another_route(router: Router) -> None
 
 async def test_who_opted_out_gets_no_second_answer(router: Router) -> None:
     """Twilio has answered STOP already; a help text after it is forbidden."""
-    assert router.choose(text("STOP", OptOutType="STOP")) is None
+    assert router.choose(text("STOP"), answered=True) is None
 
 
 @given(body=st.text(max_size=1_600))

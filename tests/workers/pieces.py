@@ -48,13 +48,15 @@ Plan = str | tuple[int, dict[str, str]]
 class Phone:
     """A connector on loopback that keeps count of every text, and misbehaves as planned.
 
-    plan: what happens to the next POSTs; after it `always`. log_status: answer to reading the log.
+    plan: what happens to the next POSTs; after it `always`. refusal: said with an error status.
+    log_status: answer to reading the log.
     accepted: (to, text) in the order sent on. posts: when each POST came, time.monotonic.
     """
 
     url: str = ""
     plan: list[Plan] = field(default_factory=list)
     always: Plan = ACCEPTED
+    refusal: dict[str, str] = field(default_factory=lambda: {"message": "no"})
     log_status: int = 200
     accepted: list[tuple[str, str]] = field(default_factory=list)
     posts: list[float] = field(default_factory=list)
@@ -80,7 +82,7 @@ class Phone:
         body = await request.json()
         does = self.plan.pop(0) if self.plan else self.always
         if isinstance(does, tuple):
-            return web.json_response({"message": "no"}, status=does[0], headers=does[1])
+            return web.json_response(self.refusal, status=does[0], headers=does[1])
         sid = self.take(body["To"], body["Body"]) if does != RESET else ""
         if does in {LOST, RESET}:
             assert request.transport is not None

@@ -10,6 +10,7 @@ from service.core.retry import Schedule
 from service.errors import LeaseLost
 from service.handlers.router import Router
 from service.store.keys import PartitionKeys
+from service.store.opt_outs import list_opt_outs
 from service.workers.sending import Sender
 from tests.store.pieces import outbound
 from tests.workers.pieces import (
@@ -226,3 +227,16 @@ async def test_a_connector_that_is_down_costs_no_reply_its_attempts(desk, phone)
     async with ways(echo(), phone.url) as how, at_work(desk, how):
         await until(desk.empty)
     assert phone.texts == ["kept"]
+
+
+async def test_a_recipient_found_opted_out_is_noted_and_not_tried_again(desk, phone):
+    """Who opted out elsewhere would be tried with every retry, and nobody would know of it."""
+    phone.plan = [(400, {})]
+    phone.refusal = {"message": "Request failed", "providerMessage": "21610: unsubscribed"}
+    await desk.take_in(text("SM1"))
+    async with ways(echo(), phone.url) as how, at_work(desk, how):
+        await until(desk.empty)
+    (letter,) = await desk.dead()
+    assert (letter.tries, "21610" in letter.error, len(phone.posts)) == (1, True, 1)
+    (out,) = await list_opt_outs(desk.client, 1)
+    assert out.conversation == text("SM1").conversation

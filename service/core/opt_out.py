@@ -1,0 +1,41 @@
+"""Texts that Twilio has answered itself: STOP, START, HELP and their kin. Pure.
+
+On long codes Twilio keeps the list of people who opted out, and sends the confirmations. A second
+answer from us is unwelcome after HELP, and forbidden after STOP. With a messaging service it says
+what it has done (OptOutType), and its silence means that it has done nothing. A number of its own
+says nothing, so there the words decide.
+
+Source: Twilio, "Support for opt-out keywords", "Advanced opt-out".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+
+from service.model import Message
+
+STOP = frozenset({"STOP", "STOPALL", "UNSUBSCRIBE", "END", "QUIT", "CANCEL", "REVOKE", "OPTOUT"})
+START = frozenset({"START", "UNSTOP", "YES"})
+HELP = frozenset({"HELP", "INFO"})
+
+WORDS = STOP | START | HELP
+"""What Twilio answers on a long code, unless its support has changed that for an account."""
+
+LONG_CODE = re.compile(r"\+[1-9]\d{7,14}")
+"""An E.164 number. Short codes and channel addresses ("whatsapp:+1...") are not looked after."""
+
+
+def kind_of(message: Message, words: Collection[str] = WORDS) -> str:
+    """Tell what Twilio has taken a text for: "STOP", "START" or "HELP"; "" when it is ours.
+
+    words: in upper case; those of no kind of their own count as STOP.
+    """
+    said = message.raw.get("OptOutType", "").strip().upper()
+    if said or message.raw.get("MessagingServiceSid"):
+        return said
+    # Twilio wants the word alone; it looks away from case and blanks, and from nothing else.
+    word = message.body.strip().upper()
+    if word not in words or not LONG_CODE.fullmatch(message.to):
+        return ""
+    return "START" if word in START else "HELP" if word in HELP else "STOP"

@@ -1,0 +1,36 @@
+"""Who has opted out of which of our numbers, as the workers noted it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from service.model import Conversation, Partition
+from service.store.connection import translated
+from service.store.keys import PartitionKeys
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+
+@dataclass(frozen=True, slots=True)
+class OptOut:
+    """One person who does not want texts from one of our numbers, since `at` (UTC)."""
+
+    conversation: Conversation
+    at: datetime
+
+
+async def list_opt_outs(client: Redis, partitions: int) -> list[OptOut]:
+    """Return all of them, the oldest first. Raises StoreUnavailable."""
+    found = []
+    for partition in range(partitions):
+        hashes: Any = client
+        with translated():
+            noted = await hashes.hgetall(PartitionKeys(Partition(partition)).optouts)
+        for pair, at_ms in noted.items():
+            ours, _, theirs = pair.decode().partition(" ")
+            at = datetime.fromtimestamp(int(at_ms) / 1000, UTC)
+            found.append(OptOut(Conversation(ours, theirs), at))
+    return sorted(found, key=lambda each: each.at)
