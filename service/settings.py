@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -100,15 +100,26 @@ def _redis_url(secret: SecretStr) -> SecretStr:
     scheme, separator, rest = secret.get_secret_value().partition("://")
     if not separator or scheme not in REDIS_SCHEMES:
         raise ValueError(f"must begin with one of {', '.join(f'{s}://' for s in REDIS_SCHEMES)}")
-    place = rest.rpartition("@")[2].partition("?")[0]
+    place, _, query = rest.rpartition("@")[2].partition("?")
     if not place.strip("/"):
         raise ValueError("names no server")
-    if scheme.startswith("redis+"):
+    if scheme != "unix":
         authority, _, path = place.partition("/")
         for host in authority.split(","):
             _host_and_port(host.strip())
-        if scheme == "redis+sentinel" and not path.partition("/")[0]:
-            raise ValueError("names no service; Sentinel's end like this: host:26379/mymaster")
+        if scheme == "redis+sentinel":
+            service, _, path = path.partition("/")
+            if not service:
+                raise ValueError("names no service; Sentinel's end like this: host:26379/mymaster")
+        if not re.fullmatch(r"[0-9]*/?", path):
+            raise ValueError("ends with a database that is no number, such as /0")
+    try:
+        options = parse_qsl(query, strict_parsing=True, keep_blank_values=True) if query else []
+    except ValueError:
+        raise ValueError("has options that are not name=value&name=value") from None
+    for name, _ in options:
+        if not REDIS_OPTIONS.fullmatch(name):
+            raise ValueError(f"has an option that is none of Redis's: {name[:40]}")
     return secret
 
 
@@ -121,6 +132,14 @@ def _host_and_port(host: str) -> None:
     if not named:
         raise ValueError("lists a server that is not host:port")
 
+
+REDIS_OPTIONS = re.compile(
+    "db|username|password|protocol|client_name|max_connections|tls|sentinel_username"
+    "|sentinel_password|health_check_interval|socket_(timeout|connect_timeout|keepalive|read_size)"
+    "|ssl_(ca_certs|ca_path|ca_data|cert_reqs|certfile|keyfile|password|check_hostname"
+    "|min_version|ciphers|exclude_verify_flags|include_verify_flags)"
+)
+"""What may follow the "?" of REDIS_URL: redis-py's names, and Parley's for Sentinel and Cluster."""
 
 REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster")
 """A single server plain, by TLS and by Unix socket; Sentinel; Cluster."""

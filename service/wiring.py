@@ -30,7 +30,7 @@ from service.core.sealing import Sealer
 from service.core.signature import Verifier
 from service.core.signature_hints import Explanation, explain
 from service.core.templates import Template
-from service.errors import SettingsError, StoreMismatch, StoreUnavailable
+from service.errors import SettingsError, StoreUnavailable
 from service.handlers.loading import load_router
 from service.logs import set_up_logs
 from service.model import Partition
@@ -219,7 +219,7 @@ class Service:
         self._wanted = _wanted_instance(settings)
         self._message = _message_template(settings)
         self._open = asyncio.Event()
-        self._mismatch: StoreMismatch | None = None
+        self._failure: Exception | None = None
         self._verdict: Verdict | None = None
 
     async def run(
@@ -262,8 +262,8 @@ class Service:
             for task in (provisioning, opening):
                 task.cancel()
             await asyncio.gather(provisioning, opening, return_exceptions=True)
-            if self._mismatch is not None:
-                raise self._mismatch
+            if self._failure is not None:
+                raise self._failure
         finally:
             closing.set()
             await asyncio.gather(*background)
@@ -282,8 +282,9 @@ class Service:
             except StoreUnavailable as error:
                 log.warning("waiting for Redis", error=str(error))
                 await asyncio.sleep(LAYOUT_RETRY_S)
-            except StoreMismatch as error:
-                self._mismatch = error
+            except Exception as error:  # noqa: BLE001  (raised when everything has stopped)
+                # A mismatch, or a defect, which must not look like a Redis that is away.
+                self._failure = error
                 stop.set()
                 return
             else:

@@ -74,10 +74,12 @@ def connect(url: str, *, answer_timeout_s: float | None = ANSWER_TIMEOUT_S) -> R
         if scheme == "redis+sentinel":
             return _master(rest, options)
         client = Redis.from_url(url, **options)
-    except ValueError as error:
+        pool: Any = client.connection_pool
+        pool.connection_class = _with_fast_packing(pool.connection_class)
+        # Opens nothing, and finds the options that a connection can't be made with.
+        pool.make_connection()
+    except (TypeError, ValueError, RedisError) as error:
         raise SettingsError([f"REDIS_URL: {error}"]) from error
-    pool = client.connection_pool
-    pool.connection_class = _with_fast_packing(pool.connection_class)
     return client
 
 

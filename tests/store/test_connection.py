@@ -59,6 +59,9 @@ async def test_a_sentinel_address_names_service_database_and_passwords():
         pytest.param("redis+cluster://one:1/2", id="database of a Cluster"),
         pytest.param("redis+sentinel://one:1", id="no service"),
         pytest.param("redis://one:x", id="one server, port is no number"),
+        pytest.param("redis://one?retries=3", id="one server, an unknown option"),
+        pytest.param("rediss://one?ssl_cert_reqs=maybe", id="one server, a value that is none"),
+        pytest.param("redis+cluster://one?retries=3", id="a Cluster, an unknown option"),
     ],
 )
 async def test_a_malformed_address_is_the_operators_to_mend(url):
