@@ -91,6 +91,7 @@ class Shard:
     dead: dict[EntryId, tuple[Message | Outbound, str, int]] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
     sent: set[str] = field(default_factory=set)
+    opted_out: dict[str, int] = field(default_factory=dict)
     token: str | None = None
     epoch: int = 0
 
@@ -107,6 +108,7 @@ class Found:
     outbox_tries: dict[EntryId, int]
     outbox_later: dict[EntryId, str]
     marked: dict[EntryId, int]
+    opted_out: dict[str, int]
     token: str | None
     epoch: int
 
@@ -123,6 +125,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.keys = [PartitionKeys(Partition(p)) for p in range(COUNT)]
         self.born: Counter[Name] = Counter()
         self.ended: Counter[Name] = Counter()
+        self.committing: dict[PartitionStore, str] = {}
         self.runner.run(self.open(url))
 
     async def open(self, url: str) -> None:
@@ -197,15 +200,32 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(hand=hands)
     def renew(self, hand: PartitionStore) -> None:
         leases = self.leases(hand.token.partition(":")[0])
-        assert self.runner.run(leases.renew(hand.partition, hand.token)) == self.owns(hand)
+        assert self.runner.run(leases.renew(hand.partition, hand.token)) == self.leads(hand)
 
     @rule(hand=hands)
     def release(self, hand: PartitionStore) -> None:
-        owned = self.owns(hand)
+        owned = self.leads(hand)
         leases = self.leases(hand.token.partition(":")[0])
         assert self.runner.run(leases.release(hand.partition, hand.token)) == owned
         if owned:
             self.shards[hand.partition].token = None
+
+    @rule(target=hands, hand=hands, number=st.integers(1, 4))
+    def restart(self, hand: PartitionStore, number: int) -> Any:
+        """A worker reads its partition anew: what it had sent to Redis before must not count."""
+        shard = self.shards[hand.partition]
+        anew = PartitionStore(
+            self.client, self.batch, hand.partition, hand.token, sent_window_s=600
+        )
+        last = int((shard.token or "").partition(".")[2] or 0)
+        if not self.leads(hand) or number <= last:
+            with pytest.raises(LeaseLost):
+                self.runner.run(anew.restart(number))
+            return multiple()
+        self.runner.run(anew.restart(number))
+        shard.token = f"{hand.token}.{number}"
+        self.committing[anew] = shard.token
+        return anew
 
     def expire(self, partition: int) -> None:
         self.runner.run(self.client.delete(self.keys[partition].lease))
@@ -404,6 +424,21 @@ class StoreMachine(RuleBasedStateMachine):
             id_ = self.newest(self.keys[partition].dead)
             self.shards[partition].dead[id_] = queue.take(entry), error, tries
 
+    # What is noted of people.
+
+    @rule(hand=hands, theirs=numbers, at_ms=st.none() | times)
+    def note_opt_out(self, hand: PartitionStore, theirs: str, at_ms: int | None) -> None:
+        shard = self.shards[hand.partition]
+        conversation = message(theirs=theirs).conversation
+        pair = f"{conversation.ours} {theirs}"
+
+        def check(_: None) -> None:
+            shard.opted_out.pop(pair, None)
+            if at_ms is not None:
+                shard.opted_out[pair] = at_ms
+
+        self.commit(hand, lambda: hand.note_opt_out(conversation, at_ms), check)
+
     # What an operator does.
 
     @rule(partition=partitions, pick=picks)
@@ -463,7 +498,12 @@ class StoreMachine(RuleBasedStateMachine):
         return Leases(self.client, self.batch, owner=owner, ttl_ms=600_000)
 
     def owns(self, hand: PartitionStore) -> bool:
-        return self.shards[hand.partition].token == hand.token
+        """Whether its commits count: it holds the lease, and has not restarted since."""
+        return self.shards[hand.partition].token == self.committing.get(hand, hand.token)
+
+    def leads(self, hand: PartitionStore) -> bool:
+        """Whether it holds the lease, restarted or not."""
+        return (self.shards[hand.partition].token or "").partition(".")[0] == hand.token
 
     def commit(
         self,
@@ -492,7 +532,7 @@ class StoreMachine(RuleBasedStateMachine):
         pipeline: Any = self.client.pipeline(transaction=False)
         for stream in (keys.inbox, keys.outbox, keys.dead):
             pipeline.xrange(stream)
-        for notes in (keys.inbox_tries, keys.outbox_tries, keys.outbox_marked):
+        for notes in (keys.inbox_tries, keys.outbox_tries, keys.outbox_marked, keys.optouts):
             pipeline.hgetall(notes)
         for notes in (keys.inbox_later, keys.outbox_later):
             pipeline.hgetall(notes)
@@ -502,7 +542,8 @@ class StoreMachine(RuleBasedStateMachine):
         for key in remembered:
             pipeline.exists(key)
         inbox, outbox, dead, *rest = await pipeline.execute()
-        counts, texts, (token, epoch, *known) = rest[:3], rest[3:5], rest[5:]
+        counts, opted_out = rest[:3], rest[3]
+        texts, (token, epoch, *known) = rest[4:6], rest[6:]
         assert all(known), "an accepted sid, or a sent one, is forgotten"
         tries, posts, marked = ({_id(k): int(v) for k, v in each.items()} for each in counts)
         later, posts_later = ({_id(k): v.decode() for k, v in each.items()} for each in texts)
@@ -522,6 +563,7 @@ class StoreMachine(RuleBasedStateMachine):
             outbox_tries=posts,
             outbox_later=posts_later,
             marked=marked,
+            opted_out={pair.decode(): int(at_ms) for pair, at_ms in opted_out.items()},
             token=token.decode() if token else None,
             epoch=int(epoch or 0),
         )
@@ -538,6 +580,7 @@ def expected(shard: Shard) -> Found:
         outbox_tries=shard.outbox.tries,
         outbox_later=shard.outbox.later,
         marked=shard.marked,
+        opted_out=shard.opted_out,
         token=shard.token,
         epoch=shard.epoch,
     )
