@@ -14,6 +14,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, Literal
@@ -221,6 +222,7 @@ class Service:
         self._open = asyncio.Event()
         self._failure: Exception | None = None
         self._verdict: Verdict | None = None
+        self._door: Door | None = None
 
     async def run(
         self, public: socket.socket | None, internal: socket.socket, *, stop_with_stdin: bool
@@ -243,7 +245,7 @@ class Service:
         closing = asyncio.Event()
         readiness = self._readiness(client, provisioner)
         internal_server = AppServer(
-            internal_app(readiness, lambda: _counters(batch)), internal, stop_s=1
+            internal_app(readiness, lambda: self._counters(batch)), internal, stop_s=1
         )
         background = [asyncio.create_task(internal_server.run_until(closing))]
         try:
@@ -315,6 +317,7 @@ class Service:
             event_key=settings.event_key,
             body_limit_bytes=settings.body_limit_bytes,
         )
+        self._door = door
         prefix = urlsplit(settings.public_url).path
         app = public_app(door, callback_path=CALLBACK_PATH, prefix=prefix)
         http = connections(door, written_paths(callback_path=CALLBACK_PATH, prefix=prefix))
@@ -387,6 +390,15 @@ class Service:
             await arrivals.aclose()
             await blocking.aclose()
 
+    def _counters(self, batch: Batch) -> dict[str, int]:
+        door = asdict(self._door.counters) if self._door is not None else {}
+        return {
+            "pid": os.getpid(),
+            "script_calls": batch.calls,
+            "script_round_trips": batch.round_trips,
+            **{f"callbacks_{what}": count for what, count in door.items()},
+        }
+
     def _readiness(
         self, client: Redis, provisioner: Provisioner
     ) -> Callable[[], Coroutine[Any, Any, Mapping[str, Check]]]:
@@ -407,14 +419,6 @@ class Service:
             }
 
         return readiness
-
-
-def _counters(batch: Batch) -> dict[str, int]:
-    return {
-        "pid": os.getpid(),
-        "script_calls": batch.calls,
-        "script_round_trips": batch.round_trips,
-    }
 
 
 async def _look(client: Redis, settings: Settings) -> Verdict:

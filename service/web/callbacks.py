@@ -60,6 +60,12 @@ TIMEOUT_S = 10.0
 """For reading the body and for the inbox together. Twilio gives up after 15 s; before that it
 should have had an answer that it can act upon. Kept to a quarter, see `limits.Deadlines`."""
 
+SIGNATURE_LENGTHS = {28, 44}
+"""Characters of a SHA-1 and of a SHA-256 in base64: of X-Twilio-Signature, by its key."""
+
+LOGGED_TYPE_BYTES = 80
+"""As much of a stranger's Content-Type is logged; real ones are shorter."""
+
 RETRY_AFTER_S = 2
 """Said when we are full or failing ourselves; Redis's errors bring their own."""
 
@@ -147,7 +153,11 @@ class Door:
         self._deadlines = Deadlines(timeout_s)
         self._now = now
         # Apart, so that a flood of strangers' requests hides nothing that Twilio signed.
+        self._unsigned = TokenBucket(warnings_per_s)
         self._strangers = TokenBucket(warnings_per_s)
+        self._events = TokenBucket(warnings_per_s)
+        self._misfits = {status: TokenBucket(warnings_per_s) for status in (405, 408, 413, 415)}
+        self._crowds = TokenBucket(warnings_per_s)
         self._refusals = TokenBucket(warnings_per_s)
         self._failures = TokenBucket(warnings_per_s)
         self._undelivered = TokenBucket(warnings_per_s)
@@ -158,8 +168,7 @@ class Door:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one HTTP request, whatever its path."""
         if self.in_flight >= self._in_flight_limit:
-            self.counters.busy += 1
-            answer: Answer | None = self._busy
+            answer: Answer | None = self._turn_away()
         else:
             self.in_flight += 1
             try:
@@ -185,8 +194,7 @@ class Door:
         reply: called once with the answer, now or later.
         """
         if self.in_flight >= self._in_flight_limit:
-            self.counters.busy += 1
-            reply(self._busy)
+            reply(self._turn_away())
             return
         self.in_flight += 1
         owed = _Owed(reply, self._give_up)
@@ -228,17 +236,16 @@ class Door:
         method = scope["method"]
         if method not in {"POST", "GET"}:
             self.counters.wrong_method += 1
+            self._warn(self._misfits[405], "callback of a wrong method refused", method=method)
             return self._not_allowed
         headers = _Headers.read(scope)
         room = self._body_limit_bytes - len(query)
         if room < 0 or (headers.length is not None and headers.length > room):
-            self.counters.too_large += 1
-            return answers.TOO_LARGE
+            return self._refuse_size()
         posted = method == "POST"
         media_type = _media_type(headers.content_type) if posted else FORM
         if media_type not in {FORM, JSON}:
-            self.counters.unsupported += 1
-            return answers.UNSUPPORTED
+            return self._refuse_type(headers.content_type)
         body = None if posted else b""
         deadline = TaskDeadline(cast("asyncio.Task[object]", asyncio.current_task()))
         self._deadlines.begin(deadline)
@@ -272,6 +279,7 @@ class Door:
             if body is not None:
                 raise TimeoutError from None
             self.counters.too_slow += 1
+            self._warn(self._misfits[408], "callback refused: its body did not arrive in time")
             return answers.TOO_SLOW
         finally:
             self._deadlines.end(deadline)
@@ -281,11 +289,9 @@ class Door:
     ) -> Answer | Arrival:
         """Judge a POST of a form whose body is there."""
         if len(query) + len(body) > self._body_limit_bytes:
-            self.counters.too_large += 1
-            return answers.TOO_LARGE
+            return self._refuse_size()
         if content_type != FORM and _media_type(content_type) != FORM:
-            self.counters.unsupported += 1
-            return answers.UNSUPPORTED
+            return self._refuse_type(content_type)
         pairs = forms.parse(body)
         return self._judge(query, body, pairs, pairs, signature)
 
@@ -358,8 +364,7 @@ class Door:
     def _fail(self, error: Exception) -> Answer:
         """Turn an error into its answer."""
         if isinstance(error, CallbackTooLarge):
-            self.counters.too_large += 1
-            return answers.TOO_LARGE
+            return self._refuse_size()
         if isinstance(error, AccountRejected):
             self.counters.foreign_account += 1
             self._warn(self._refusals, "callback for another account refused", reason=str(error))
@@ -385,6 +390,24 @@ class Door:
         )
         return self._failed
 
+    def _turn_away(self) -> Answer:
+        self.counters.busy += 1
+        limit = str(self._in_flight_limit)
+        self._warn(self._crowds, "callback not accepted: too many at once", limit=limit)
+        return self._busy
+
+    def _refuse_size(self) -> Answer:
+        self.counters.too_large += 1
+        limit = str(self._body_limit_bytes)
+        self._warn(self._misfits[413], "callback too large refused", limit_bytes=limit)
+        return answers.TOO_LARGE
+
+    def _refuse_type(self, content_type: bytes) -> Answer:
+        self.counters.unsupported += 1
+        said = ascii(content_type[:LOGGED_TYPE_BYTES].decode("latin-1"))
+        self._warn(self._misfits[415], "callback of a wrong type refused", content_type=said)
+        return answers.UNSUPPORTED
+
     def _refuse(
         self, query: bytes, body: bytes, signature: bytes | None, signed_with: bytes | None
     ) -> None:
@@ -393,7 +416,10 @@ class Door:
         Not, if one was a moment ago: finding out takes time.
         """
         self.counters.bad_signature += 1
-        suppressed = self._strangers.take(time.monotonic())
+        # A scanner's requests carry none, or none that could be: they hide no setting gone wrong.
+        signed = signature is not None and len(signature) in SIGNATURE_LENGTHS
+        bucket = self._strangers if signed else self._unsigned
+        suppressed = bucket.take(time.monotonic())
         if suppressed is None:
             return
         url = f"{self._verifier.address.url}?{query.decode('utf-8', 'replace')}"
@@ -423,7 +449,7 @@ class Door:
             if self._event_key
             else "Set EVENT_SIGNATURE_KEY to the event.notification.signature.key of the instance."
         )
-        suppressed = self._strangers.take(time.monotonic())
+        suppressed = self._events.take(time.monotonic())
         if suppressed is not None:
             log.warning(
                 "signature of an event refused",

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import time
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
+import pytest
 import redis
 
 from tests.flow.conftest import fetch, until
@@ -56,3 +59,13 @@ def test_readiness_names_a_redis_that_hangs(deployment):
     assert answer["checks"]["handlers"]["ok"]
     assert took_s < 4
     until(lambda: fetch(f"{deployment.internal}/readyz")[0] == 200)
+
+
+def test_what_became_of_callbacks_is_counted_on_the_internal_listener(deployment):
+    """Refusals are logged once a second at most; how many there were is told here."""
+    deployment.serve()
+    with pytest.raises(HTTPError, match="403") as refused:
+        urlopen(f"{deployment.public}/callbacks/twilio?MessageSid=SM1", timeout=30)  # noqa: S310  (loopback)
+    refused.value.close()
+    _, counters = fetch(f"{deployment.internal}/counters")
+    assert (counters["callbacks_bad_signature"], counters["callbacks_accepted"]) == (1, 0)

@@ -305,6 +305,50 @@ async def test_a_flood_of_forgeries_does_not_hide_what_twilio_signed(front: Any)
     ]
 
 
+async def test_a_flood_of_unsigned_requests_does_not_hide_why_a_signature_fails(front: Any) -> None:
+    """Scanners call every public address; what explains Twilio's own must come through."""
+    with capture_logs() as lines:
+        for unsigned in (None, "", "junk", "A" * 300):
+            sent = {"content-type": FORM} | ({"x-twilio-signature": unsigned} if unsigned else {})
+            assert (await front.client.post(front.path, headers=sent)).status_code == 403
+        fields = front.fields()
+        signature = front.sign(fields, URL.replace("https", "http"))
+        await front.post(fields, x_twilio_signature=signature)
+    assert "http for https" in lines[-1]["hint"]
+    assert len(lines) < 4
+
+
+async def test_every_kind_of_refusal_is_logged_apart(open_front: Any) -> None:
+    """A proxy that rewrites the method, the type or the body shows in the log, not as silence."""
+    front = await open_front(timeout_s=0.2, in_flight_limit=1)
+
+    form = {"content-type": FORM}
+    with capture_logs() as lines:
+        for _ in range(3):
+            await front.client.put(front.path)
+            await front.client.post(
+                front.path, content=b"<x/>", headers=[(b"content-type", b"a\xfc")]
+            )
+            await front.client.post(front.path, content=b"a" * 70_000, headers=form)
+        wire = await Wire.open(front.url, "Content-Length: 100", b"Body=")
+        while front.door.in_flight == 0:
+            await asyncio.sleep(0.01)
+        assert_refused(await front.post(front.fields()), 503)
+        assert (await wire.read()).startswith(b"HTTP/1.1 408 ")
+        await wire.close()
+    said = {line["event"]: line for line in reversed(lines)}
+    assert set(said) == {
+        "callback of a wrong method refused",
+        "callback of a wrong type refused",
+        "callback too large refused",
+        "callback not accepted: too many at once",
+        "callback refused: its body did not arrive in time",
+    }
+    assert said["callback of a wrong method refused"]["method"] == "PUT"
+    assert said["callback of a wrong type refused"]["content_type"].isascii()
+    assert said["callback too large refused"]["limit_bytes"] == "65536"
+
+
 async def chunks(*parts: bytes) -> AsyncIterator[bytes]:
     """Make httpx send a chunked body."""
     for part in parts:
