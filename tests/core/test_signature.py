@@ -219,7 +219,9 @@ def test_a_right_signature_with_blanks_around_it_is_refused() -> None:
 
 @pytest.mark.parametrize("token", [TOKEN, OTHER])
 @pytest.mark.parametrize("signed_url", [URL, "https://sms.example.com:443/callbacks/twilio"])
-def test_both_tokens_are_accepted_while_rotating(token: str, signed_url: str) -> None:
+def test_twilio_fact_05_both_tokens_are_accepted_while_rotating(
+    token: str, signed_url: str
+) -> None:
     """Between promoting a token at Twilio and restarting us, texts would be lost."""
     signature = official(signed_url, FORM, token)
     assert Verifier(URL, [TOKEN, OTHER]).verify(b"", FORM, signature)

@@ -182,7 +182,7 @@ async def test_a_delivery_report_is_answered_and_not_taken_for_a_text(front: Any
     assert front.door.counters.statuses == 1
 
 
-async def test_each_status_of_a_reply_is_taken_once(front: Any) -> None:
+async def test_twilio_fact_06_each_status_of_a_reply_is_taken_once(front: Any) -> None:
     """By the sid alone "delivered" would be a duplicate of "sent"; without it, counted for ever."""
     base = front.fields(SmsStatus=None, Body=None)
     for status in ("delivered", "sent", "delivered", "sent", "read"):
@@ -191,7 +191,9 @@ async def test_each_status_of_a_reply_is_taken_once(front: Any) -> None:
     assert await front.stored() == []
 
 
-async def test_a_reply_that_did_not_reach_its_phone_is_told_once_with_its_code(front: Any) -> None:
+async def test_twilio_fact_10_a_reply_that_did_not_arrive_is_told_once_with_its_code(
+    front: Any,
+) -> None:
     """The connector had taken it: nobody else will say that it was lost at the carrier."""
     fields = front.fields(
         SmsStatus=None, Body=None, MessageStatus="undelivered", ErrorCode="30003", To="+12125550123"

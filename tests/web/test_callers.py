@@ -40,7 +40,7 @@ def event(*objects: dict[str, str]) -> bytes:
     return json.dumps({"message": {"elementKey": "twilio", "events": events}}).encode()
 
 
-async def test_a_relayed_text_and_its_callback_are_one(front: Any) -> None:
+async def test_open_connectors_fact_11_a_relayed_text_and_its_callback_are_one(front: Any) -> None:
     """A person would be answered twice where both are switched on."""
     fields = front.fields()
     for _ in range(2):
@@ -67,7 +67,7 @@ async def test_an_event_that_redis_does_not_take_is_asked_for_again(open_front: 
     assert [message.sid for message in await front.stored()] == [texts[0]["MessageSid"]]
 
 
-async def test_an_event_needs_its_own_signature(front: Any) -> None:
+async def test_open_connectors_fact_11_an_event_needs_its_own_signature(front: Any) -> None:
     """Neither a wrong key nor Twilio's signature may stand in for it."""
     body = event(front.fields())
     with capture_logs() as lines:
@@ -113,7 +113,7 @@ async def test_a_relayed_report_and_its_callback_are_one(front: Any) -> None:
     assert await front.stored() == []
 
 
-async def test_twilios_json_is_taken_with_its_digest_and_refused_without(front: Any) -> None:
+async def test_twilio_fact_03_json_is_taken_with_its_digest_and_refused_without(front: Any) -> None:
     """Without the digest the signature covers the URL alone: the body could be anybody's."""
     fields = front.fields()
     body = json.dumps(fields).encode()
@@ -133,7 +133,7 @@ async def test_twilios_json_is_taken_with_its_digest_and_refused_without(front: 
     assert [message.raw for message in await front.stored()] == [fields]
 
 
-async def test_a_callback_signed_with_a_shared_key_is_let_in(front: Any) -> None:
+async def test_twilio_fact_05_a_callback_signed_with_a_shared_key_is_let_in(front: Any) -> None:
     """An account that has moved to shared keys would have every callback refused."""
     fields = front.fields()
     signature = RequestValidator("shared secret").compute_signature(URL, fields, "HMAC_SHA256")
