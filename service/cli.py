@@ -6,7 +6,6 @@ import json
 import os
 import sys
 from enum import StrEnum
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -41,6 +40,9 @@ class Role(StrEnum):
 
 def _show_version(wanted: bool) -> None:
     if wanted:
+        # Here, as nothing else in a running service needs it: 1.5 MB.
+        from importlib.metadata import version
+
         print(f"parley {version('parley-sms')}")
         raise typer.Exit
 

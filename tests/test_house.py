@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -231,3 +232,13 @@ def test_relative_imports_of_a_package_are_resolved_from_the_package_itself() ->
     """Otherwise an `__init__.py` reaches over to a neighbour unseen."""
     assert violations_of("from ..handlers import Router", "service.web", is_package=True)
     assert not violations_of("from .callbacks import app", "service.web", is_package=True)
+
+
+def test_the_running_service_leaves_out_what_only_commands_and_tests_use() -> None:
+    """Each of these is one to twenty megabytes of every process, for nothing."""
+    heavy = {"rich", "greenlet", "starlette", "anyio", "jinja2", "twilio.rest", "aiohttp", "httpx"}
+    code = (
+        f"import sys, service.cli, service.logs, service.wiring; print(*{heavy} & {{*sys.modules}})"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == []

@@ -93,3 +93,15 @@ async def test_counters_are_those_of_the_process(serve: Any) -> None:
         httpx.AsyncClient(base_url=address, trust_env=False) as client,
     ):
         assert (await client.get("/counters")).json() == {"pid": 7, "script_calls": 3}
+
+
+async def test_anything_else_is_refused_in_a_word(serve: Any) -> None:
+    """A probe of a wrong path or method must not look like a service that is well."""
+    async with (
+        serve(internal_app(all_well)) as address,
+        httpx.AsyncClient(base_url=address, trust_env=False) as client,
+    ):
+        assert (await client.get("/callbacks/twilio")).status_code == 404
+        assert (await client.post("/readyz")).status_code == 405
+        head = await client.head("/readyz")
+        assert (head.status_code, head.content) == (200, b"")
