@@ -41,6 +41,7 @@ from service.settings import CALLBACK_PATH, Settings, load_settings
 from service.store.arrivals import Arrivals
 from service.store.batch import Batch
 from service.store.connection import Redis, connect, ping
+from service.store.dead_letters import DeadLetters
 from service.store.durability import Verdict, look
 from service.store.embedded import EmbeddedRedis
 from service.store.inbox import Inbox
@@ -49,6 +50,7 @@ from service.store.layout import claim_partition_count
 from service.store.leases import Leases
 from service.store.pace import Pace
 from service.store.partition import PartitionStore
+from service.store.watch import Watch
 from service.web.callbacks import Door
 from service.web.connections import connections
 from service.web.internal import Check, internal_app
@@ -221,7 +223,7 @@ class Service:
         self._message = _message_template(settings)
         self._open = asyncio.Event()
         self._failure: Exception | None = None
-        self._verdict: Verdict | None = None
+        self._watch: Watch | None = None
         self._door: Door | None = None
 
     async def run(
@@ -276,7 +278,10 @@ class Service:
         return 0
 
     async def _claim_layout(self, client: Redis, batch: Batch, stop: asyncio.Event) -> None:
-        """Let callbacks in and partitions start once Redis is known to be laid out as we are."""
+        """Let callbacks in and partitions start once Redis is known to be laid out as we are.
+
+        Then watch it, until cancelled.
+        """
         while True:
             try:
                 verdict = await _look(client, self._settings)
@@ -290,12 +295,20 @@ class Service:
                 stop.set()
                 return
             else:
-                for note in verdict.notes:
-                    log.warning(note)
-                self._verdict = verdict
-                batch.confirm(verdict.confirmations)
-                self._open.set()
-                return
+                break
+        for note in verdict.notes:
+            log.warning(note)
+        dead = DeadLetters(
+            client,
+            batch,
+            partitions=self._settings.partitions,
+            inbox_limit=self._settings.inbox_limit,
+        )
+        self._watch = Watch(
+            lambda: _look(client, self._settings), dead.count, batch.confirm, verdict
+        )
+        self._open.set()
+        await self._watch.run()
 
     async def _serve_public(
         self, batch: Batch, listener: socket.socket, stop: asyncio.Event
@@ -396,6 +409,7 @@ class Service:
             "pid": os.getpid(),
             "script_calls": batch.calls,
             "script_round_trips": batch.round_trips,
+            "dead_letters": self._watch.dead_letters if self._watch is not None else 0,
             **{f"callbacks_{what}": count for what, count in door.items()},
         }
 
@@ -405,10 +419,10 @@ class Service:
         async def readiness() -> Mapping[str, Check]:
             try:
                 await ping(client)
-                verdict = self._verdict
+                watch = self._watch
                 redis = Check(
-                    ok=verdict is not None,
-                    detail="opening" if verdict is None else "; ".join(verdict.notes),
+                    ok=watch is not None,
+                    detail="opening" if watch is None else "; ".join(watch.verdict.notes),
                 )
             except StoreUnavailable as error:
                 redis = Check(ok=False, detail=str(error))

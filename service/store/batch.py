@@ -136,27 +136,35 @@ class Batch:
 
     async def _round_trip(self, calls: list[_Call]) -> None:
         commands = [("EVALSHA", script.sha, *_arguments(items)) for script, _, items in calls]
+        # `confirm` may be called while the answers are on their way.
+        asked = self._confirmations
         demoted = False
         for (script, slot, items), (answer, *confirmed) in zip(
-            calls, await self._send(calls, commands), strict=True
+            calls, await self._send(calls, commands, asked), strict=True
         ):
             if isinstance(answer, NoScriptError):
-                answer, *confirmed = await self._teach(script, slot, items)  # noqa: PLW2901
-            demoted = self._deliver(items, answer, confirmed) or demoted
+                answer, *confirmed = await self._teach(script, slot, items, asked)  # noqa: PLW2901
+            short = _shortfall(asked, confirmed)
+            demoted = self._deliver(items, answer, short) or demoted
         if demoted:
             await start_over(self._client)
 
-    async def _teach(self, script: Script, slot: int, items: list[_Item]) -> Sequence[Any]:
+    async def _teach(
+        self, script: Script, slot: int, items: list[_Item], asked: Sequence[Confirmation]
+    ) -> Sequence[Any]:
         """Run a call whose script a restart, a fail-over or SCRIPT FLUSH made Redis forget."""
         self.round_trips += 1
         command = ("EVAL", script.source, *_arguments(items))
-        return (await self._send([(script, slot, items)], [command]))[0]
+        return (await self._send([(script, slot, items)], [command], asked))[0]
 
     async def _send(
-        self, calls: list[_Call], commands: list[tuple[Argument, ...]]
+        self,
+        calls: list[_Call],
+        commands: list[tuple[Argument, ...]],
+        asked: Sequence[Confirmation],
     ) -> Sequence[Sequence[Any]]:
         """Send the calls' commands; for each its answer and those of the confirmations."""
-        after = [confirmation.command for confirmation in self._confirmations]
+        after = [confirmation.command for confirmation in asked]
         if self._cluster is not None:
             placed = [
                 (slot, command) for (_, slot, _), command in zip(calls, commands, strict=True)
@@ -169,12 +177,16 @@ class Batch:
         confirmed = answers[len(commands) :]
         return [(answer, *confirmed) for answer in answers[: len(commands)]]
 
-    def _deliver(self, items: list[_Item], answer: Any, confirmed: Sequence[Any]) -> bool:
-        """Hand out a call's answers; True when they show that the server is no master any more."""
+    @staticmethod
+    def _deliver(items: list[_Item], answer: Any, short: str) -> bool:
+        """Hand out a call's answers; True when they show that the server is no master any more.
+
+        short: what its confirmations fall short of, "" when they do not.
+        """
         error: StoreError | None = None
         if isinstance(answer, RedisError | OSError):
             error = _read_error(describe(answer), answer)
-        elif confirmed and (short := self._shortfall(confirmed)):
+        elif short:
             error = StoreUnavailable(f"Redis: {short}")
         if error is not None:
             _fail(items, error)
@@ -189,9 +201,12 @@ class Batch:
                 done(value, None)
         return demoted
 
-    def _shortfall(self, confirmed: Sequence[Any]) -> str:
-        pairs = zip(self._confirmations, confirmed, strict=False)
-        return "; ".join(filter(None, (each.shortfall(answer) for each, answer in pairs)))
+
+def _shortfall(asked: Sequence[Confirmation], confirmed: Sequence[Any]) -> str:
+    if not asked:
+        return ""
+    pairs = zip(asked, confirmed, strict=False)
+    return "; ".join(filter(None, (each.shortfall(answer) for each, answer in pairs)))
 
 
 def _arguments(items: list[_Item]) -> list[Argument]:

@@ -102,11 +102,11 @@ class DeadLetters:
 
     async def count(self) -> int:
         """Count all of them."""
-        total = 0
+        pipeline: Any = self._client.pipeline(transaction=False)
         for keys in self._keys:
-            with translated():
-                total += await self._client.xlen(keys.dead)
-        return total
+            pipeline.xlen(keys.dead)
+        with translated():
+            return sum(await pipeline.execute())
 
     async def get(self, id_: str) -> DeadLetter | None:
         """Return one, None when there is none of this id."""

@@ -69,3 +69,4 @@ def test_what_became_of_callbacks_is_counted_on_the_internal_listener(deployment
     refused.value.close()
     _, counters = fetch(f"{deployment.internal}/counters")
     assert (counters["callbacks_bad_signature"], counters["callbacks_accepted"]) == (1, 0)
+    assert counters["dead_letters"] == 0
