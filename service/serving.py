@@ -5,12 +5,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import sys
 from collections.abc import Awaitable, Callable, Iterator
+from types import ModuleType
 from typing import Any, cast
 
-import uvicorn
-
 from service.errors import SettingsError
+
+# uvicorn's package imports its own command: click, multiprocessing, reloaders, 1.5 MB in every
+# process. It is given a stand-in, as what is used here lies in other modules.
+_hidden = "uvicorn" not in sys.modules
+if _hidden:
+    sys.modules["uvicorn.main"] = _stand_in = ModuleType("uvicorn.main")
+    _stand_in.__dict__["__getattr__"] = lambda _: None  # whatever the package asks for
+import uvicorn  # noqa: E402
+from uvicorn.config import Config  # noqa: E402
+from uvicorn.server import Server  # noqa: E402
+
+if _hidden:
+    uvicorn.Server = Server  # type: ignore[misc]
+    del sys.modules["uvicorn.main"]
 
 AsgiApp = Callable[..., Awaitable[None]]
 
@@ -43,7 +57,7 @@ def listen(host: str, port: int, setting: str) -> socket.socket:
     return listener
 
 
-class AppServer(uvicorn.Server):
+class AppServer(Server):
     """One uvicorn server on an inherited listener; started and stopped by us.
 
     http: makes the connections, instead of uvicorn's own class for them.
@@ -58,7 +72,7 @@ class AppServer(uvicorn.Server):
         http: Callable[..., asyncio.Protocol] | None = None,
     ) -> None:
         super().__init__(
-            uvicorn.Config(
+            Config(
                 app,
                 lifespan="off",
                 log_config=None,

@@ -236,7 +236,8 @@ def test_relative_imports_of_a_package_are_resolved_from_the_package_itself() ->
 
 def test_the_running_service_leaves_out_what_only_commands_and_tests_use() -> None:
     """Each of these is one to twenty megabytes of every process, for nothing."""
-    heavy = {"rich", "greenlet", "starlette", "anyio", "jinja2", "twilio.rest", "aiohttp", "httpx"}
+    heavy = {"rich", "greenlet", "click", "multiprocessing", "starlette", "anyio", "jinja2"}
+    heavy |= {"twilio.rest", "aiohttp", "httpx"}
     code = (
         f"import sys, service.cli, service.logs, service.wiring; print(*{heavy} & {{*sys.modules}})"
     )
