@@ -1,8 +1,9 @@
-"""Group commit: the script calls of one process leave together, one round trip at a time.
+"""Group commit: the script calls of one process leave together, in one round trip.
 
 Calls made while a round trip is under way wait for it to end and then leave as the next one. A
 quiet process waits for nothing; a busy one pays a round trip for dozens of callbacks. Calls of the
-same script share one EVALSHA (see `scripts`), in the order they were made.
+same script share one EVALSHA (see `scripts`), in the order they were made. When many wait, they
+leave behind the round trip under way, so that Redis and the process need not wait for each other.
 
 In a Cluster one EVALSHA stays in one slot, and every node has round trips of its own, so that a
 node that is away holds up its own partitions alone.
@@ -15,13 +16,14 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from service.errors import StoreError, StoreUnavailable
 from service.store.cluster import Cluster, slot_of
 from service.store.connection import describe, start_over, translated
+from service.store.link import Link
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -46,8 +48,14 @@ PASSING = {
 
 SCRIPT_LINE = re.compile(r"@?user_script: ?\d+: ")
 
-Argument = str | bytes | int
+CROWD = 16
+"""Waiting calls that leave although a round trip is under way. Fewer make a group too small to be
+worth its cost; with many more, process and Redis take turns instead of working at once."""
 
+AT_ONCE = 3
+"""Most round trips under way to one server."""
+
+Argument = str | bytes | int
 
 Done = Callable[[Any, StoreError | None], None]
 """Told how a script call ended: its answer, or the error. Must not raise."""
@@ -61,10 +69,16 @@ _Call = tuple["Script", int, list[_Item]]
 
 @dataclass(slots=True)
 class _Lane:
-    """Round trips that follow one another: those to one server."""
+    """Round trips that follow one another: those to one server.
+
+    crowd: calls waiting. trips: under way or about to begin. starting: one is about to begin, and
+        takes along whatever waits then.
+    """
 
     waiting: dict[tuple[Script, int], list[_Item]] = field(default_factory=dict)
-    pump: asyncio.Task[None] | None = None
+    crowd: int = 0
+    trips: set[asyncio.Task[None]] = field(default_factory=set)
+    starting: bool = False
 
 
 class Batch:
@@ -73,6 +87,8 @@ class Batch:
     def __init__(self, client: Redis | Cluster) -> None:
         self._client = client
         self._cluster = client if isinstance(client, Cluster) else None
+        self._link = None if isinstance(client, Cluster) else Link(client)
+        self._at_once = 1 if isinstance(client, Cluster) else AT_ONCE
         self._lane = _Lane()
         self._lanes: dict[str, _Lane] = {"": self._lane}
         self._confirmations: Sequence[Confirmation] = ()
@@ -82,6 +98,9 @@ class Batch:
     def confirm(self, confirmations: Sequence[Confirmation]) -> None:
         """From now on, count a call as done only when these have confirmed it."""
         self._confirmations = confirmations
+        # Each of two round trips would wait for a sync or a replica of its own, for half the calls.
+        alone = confirmations or self._cluster is not None
+        self._at_once = 1 if alone else AT_ONCE
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Any:
         """Run `script` for one item and return its answer.
@@ -106,33 +125,46 @@ class Batch:
             slot = slot_of(keys[0])
             lane = self._lanes.setdefault(self._cluster.node_name(slot), _Lane())
         lane.waiting.setdefault((script, slot), []).append((keys, args, done))
-        if lane.pump is None:
-            lane.pump = asyncio.get_running_loop().create_task(self._empty(lane))
+        lane.crowd += 1
+        if not lane.trips or (
+            lane.crowd >= CROWD and not lane.starting and len(lane.trips) < self._at_once
+        ):
+            lane.starting = True
+            trip = asyncio.get_running_loop().create_task(self._empty(lane))
+            lane.trips.add(trip)
 
     async def aclose(self) -> None:
-        """Wait for what is under way."""
-        pumps = [lane.pump for lane in self._lanes.values() if lane.pump is not None]
-        await asyncio.gather(*pumps)
+        """Wait for what is under way, and close the connection."""
+        await asyncio.gather(*(trip for lane in self._lanes.values() for trip in lane.trips))
+        if self._link is not None:
+            await self._link.drop()
 
     async def _empty(self, lane: _Lane) -> None:
+        """Make round trips as long as calls wait that no other trip is to take along."""
         try:
-            while lane.waiting:
-                waiting, lane.waiting = lane.waiting, {}
-                calls = [
-                    (script, slot, items[i : i + ITEMS_PER_CALL])
-                    for (script, slot), items in waiting.items()
-                    for i in range(0, len(items), ITEMS_PER_CALL)
-                ]
-                self.calls += sum(len(items) for _, _, items in calls)
-                self.round_trips += 1
-                try:
-                    with translated():
-                        await self._round_trip(calls)
-                except StoreError as error:
-                    for _, _, items in calls:
-                        _fail(items, error)
+            while lane.starting or (lane.waiting and (len(lane.trips) == 1 or lane.crowd >= CROWD)):
+                lane.starting = False
+                await self._take_along(lane)
         finally:
-            lane.pump = None
+            # Here, not in a callback of the task: a call made in between would wait for nobody.
+            lane.trips.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+
+    async def _take_along(self, lane: _Lane) -> None:
+        waiting, lane.waiting = lane.waiting, {}
+        self.calls += lane.crowd
+        lane.crowd = 0
+        calls = [
+            (script, slot, items[i : i + ITEMS_PER_CALL])
+            for (script, slot), items in waiting.items()
+            for i in range(0, len(items), ITEMS_PER_CALL)
+        ]
+        self.round_trips += 1
+        try:
+            with translated():
+                await self._round_trip(calls)
+        except StoreError as error:
+            for _, _, items in calls:
+                _fail(items, error)
 
     async def _round_trip(self, calls: list[_Call]) -> None:
         commands = [("EVALSHA", script.sha, *_arguments(items)) for script, _, items in calls]
@@ -148,6 +180,8 @@ class Batch:
             demoted = self._deliver(items, answer, short) or demoted
         if demoted:
             await start_over(self._client)
+            if self._link is not None:
+                await self._link.drop()
 
     async def _teach(
         self, script: Script, slot: int, items: list[_Item], asked: Sequence[Confirmation]
@@ -170,10 +204,7 @@ class Batch:
                 (slot, command) for (_, slot, _), command in zip(calls, commands, strict=True)
             ]
             return await self._cluster.send(placed, after)
-        pipeline: Any = self._client.pipeline(transaction=False)
-        for command in (*commands, *after):
-            pipeline.execute_command(*command)
-        answers = await pipeline.execute(raise_on_error=False)
+        answers = await cast("Link", self._link).exchange([*commands, *after])
         confirmed = answers[len(commands) :]
         return [(answer, *confirmed) for answer in answers[: len(commands)]]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 import redis
 from redis.asyncio.connection import SSLConnection
@@ -101,7 +103,9 @@ async def test_a_demoted_server_refuses_for_the_moment_and_is_left_behind_its_na
         def left_it() -> bool:
             return not any(each["cmd"].startswith("evalsha") for each in old.client.client_list())
 
-        wait_until(left_it, "the client leaves the demoted server")
+        async with asyncio.timeout(15):
+            while not left_it():
+                await asyncio.sleep(0.02)
         await client.aclose()
 
 
