@@ -334,6 +334,17 @@ class Settings(BaseSettings):
         examples=["parley-production"],
     )
 
+    connector_watch_s: Seconds = Field(
+        default=180.0,
+        description="Pause between two looks at the connector's instance.",
+        examples=["180"],
+    )
+    connector_repair: Annotated[Literal["repair", "report"], BeforeValidator(_lower)] = Field(
+        default="repair",
+        description="What is done when somebody has changed the instance.",
+        examples=["report"],
+    )
+
     partitions: Annotated[int, Field(ge=1, le=1024)] = Field(
         default=16, description="Shards of conversations; fixed once in use.", examples=["16"]
     )

@@ -170,6 +170,33 @@ async def open_store(settings: Settings) -> AsyncIterator[tuple[Redis, Batch]]:
             embedded.stop()
 
 
+@asynccontextmanager
+async def open_provisioner(settings: Settings) -> AsyncIterator[Provisioner]:
+    """Open what looks after the connector's instance, for a command.
+
+    Raises SettingsError, StoreUnavailable, StoreMismatch.
+    """
+    wanted, message = _wanted_instance(settings), _message_template(settings)
+    sealer = Sealer(settings.secret_keys)
+    async with open_store(settings) as (client, _):
+        connector = _connector(settings, message)
+        try:
+            yield Provisioner(connector, Instances(client, sealer), sealer, wanted)
+        finally:
+            await connector.aclose()
+
+
+def _connector(settings: Settings, message: Template) -> Connector:
+    return Connector(
+        settings.open_connectors_base_url,
+        user_secret=settings.open_connectors_user_secret.get_secret_value(),
+        organization_secret=settings.open_connectors_organization_secret.get_secret_value(),
+        message=message,
+        timeout_s=settings.send_timeout_s,
+        connections=settings.send_concurrency + SPARE_CONNECTIONS,
+    )
+
+
 def serve_sandbox(
     host: str,
     port: int,
@@ -234,16 +261,16 @@ class Service:
         stop = _stop_event(stop_with_stdin=stop_with_stdin)
         client = connect(self._redis_url)
         batch = Batch(client)
-        connector = Connector(
-            settings.open_connectors_base_url,
-            user_secret=settings.open_connectors_user_secret.get_secret_value(),
-            organization_secret=settings.open_connectors_organization_secret.get_secret_value(),
-            message=self._message,
-            timeout_s=settings.send_timeout_s,
-            connections=settings.send_concurrency + SPARE_CONNECTIONS,
-        )
+        connector = _connector(settings, self._message)
         sealer = Sealer(settings.secret_keys)
-        provisioner = Provisioner(connector, Instances(client, sealer), sealer, self._wanted)
+        provisioner = Provisioner(
+            connector,
+            Instances(client, sealer),
+            sealer,
+            self._wanted,
+            watch_s=settings.connector_watch_s,
+            repair=settings.connector_repair == "repair",
+        )
         closing = asyncio.Event()
         readiness = self._readiness(client, provisioner)
         internal_server = AppServer(
@@ -363,6 +390,7 @@ class Service:
         sending = Sending(
             connector=connector,
             provisioned=provisioner.ready,
+            suspect=provisioner.suspect,
             breaker=Breaker(),
             pace=Pace(batch, rate) if (rate := settings.segments_per_second) else None,
             slots=asyncio.Semaphore(settings.send_concurrency),

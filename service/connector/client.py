@@ -89,6 +89,11 @@ class Connector:
         """DELETE /instances/{id}; its token is worth nothing afterwards."""
         await self._platform("DELETE", f"/instances/{quote(id_, safe='')}")
 
+    async def enable_instance(self, id_: str, *, on: bool) -> None:
+        """PUT or DELETE /instances/{id}/enabled: switch it on or off."""
+        path = f"/instances/{quote(id_, safe='')}/enabled"
+        await self._platform("PUT" if on else "DELETE", path)
+
     async def find_instances(self, tag: str) -> list[InstanceAnswer]:
         """GET /instances?tags[]=...: the instances that carry a tag."""
         query = urlencode({"tags[]": tag})

@@ -6,9 +6,9 @@ import asyncio
 import json
 import random
 import traceback
-from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +16,8 @@ import structlog
 
 from service.connector.client import Connector
 from service.core import connector_wire as wire
+from service.core.connector_wire import InstanceAnswer
+from service.core.plan import Plan, fits, make_plan, wanted_tags
 from service.core.retry import Schedule
 from service.core.sealing import Sealer
 from service.core.templates import Template
@@ -29,6 +31,8 @@ PASSING = Schedule(first_ms=500, longest_ms=30_000, attempts=1)
 
 LASTING = Schedule(first_ms=30_000, longest_ms=300_000, attempts=1)
 """Waits while the connector refuses us: somebody has to mend a setting or an account."""
+
+UNAUTHORIZED, NOT_FOUND = 401, 404
 
 INSTANCE_NAMES = frozenset(
     {
@@ -51,6 +55,9 @@ class InstanceStore(Protocol):
 
     async def save(self, instance: Instance) -> None:
         """Keep the instance."""
+
+    async def forget(self) -> None:
+        """Forget the instance."""
 
     def lock(self) -> AbstractAsyncContextManager[None]:
         """Let one process at a time provision."""
@@ -93,92 +100,283 @@ class Wanted:
 
 
 class Provisioner:
-    """Provisions the instance and hands its token to the connector client.
+    """Sees to the instance, and hands its token to the connector client.
 
     ready: set while there is a token to send with. state: how it stands, a sentence for /readyz.
+    watch_s: seconds between two looks. repair: put right what has changed behind our back; without
+        it, it is reported and left.
     """
 
     def __init__(
-        self, connector: Connector, store: InstanceStore, sealer: Sealer, wanted: Wanted
+        self,
+        connector: Connector,
+        store: InstanceStore,
+        sealer: Sealer,
+        wanted: Wanted,
+        *,
+        watch_s: float = 180,
+        repair: bool = True,
     ) -> None:
         self._connector = connector
         self._store = store
+        self._sealer = sealer
         self._wanted = wanted
-        self._fingerprint = sealer.fingerprint(json.dumps(wanted.body, sort_keys=True))
+        self._watch_s = watch_s
+        self._repair = repair
+        self._suspected = asyncio.Event()
+        self._unfounded = 0
         self.ready = asyncio.Event()
         self.state = "provisioning"
 
     async def run(self) -> None:
-        """Provision, however long it takes; returns when it is done."""
-        attempt = 0
+        """Provision, however long it takes, then watch over the instance until cancelled."""
+        await self._until_done(self.ensure)
         while True:
-            attempt += 1
-            try:
-                instance = await self.ensure()
-            except ParleyError as error:
-                wait_ms = _wait_ms(error, attempt)
-                self.state = f"the instance is not provisioned yet: {error}"
-                log.warning(
-                    "the instance is not provisioned yet", error=str(error), again_in_ms=wait_ms
-                )
-                await asyncio.sleep(wait_ms / 1000)
-            except Exception as error:  # noqa: BLE001  (named below)
-                # A defect, or an answer nobody thought of: replies wait, but nothing ends unheard.
-                wait_ms = LASTING.wait_ms(attempt, random.random())  # noqa: S311  (jitter)
-                what = _name_defect(error)
-                self.state = f"the instance is not provisioned yet: {what}"
-                log.error("provisioning failed unexpectedly", error=what, again_in_ms=wait_ms)
-                await asyncio.sleep(wait_ms / 1000)
-            else:
-                self._connector.use_token(instance.token)
-                self.state = f"instance {instance.id}"
-                self.ready.set()
-                return
+            suspected = await self._wait()
+            await self._until_done(self._suspicion if suspected else self._look)
+
+    def suspect(self) -> None:
+        """Hear that the connector refused the instance: replies wait until it was looked at."""
+        self.ready.clear()
+        self.state = "the connector refused the instance; it is being looked at"
+        self._suspected.set()
+
+    async def plan(self) -> Plan:
+        """Compare what is wanted with what the connector has; changes nothing.
+
+        Raises ConnectorError, StoreUnavailable, SettingsError.
+        """
+        stored = await self._store.load()
+        _, plan = await self._compare(stored)
+        return plan
 
     async def ensure(self) -> Instance:
-        """Return the instance we want, from Redis, or updated, or new.
+        """Return the instance we want: as it is, put right, adopted or new.
 
         Raises ConnectorError, StoreUnavailable, SettingsError.
         """
         async with self._store.lock():
             stored = await self._store.load()
-            if stored is not None and await self._is_alive(stored):
-                if stored.fingerprint == self._fingerprint:
-                    log.info(
-                        "instance reused", instance=stored.id, callback_url=stored.callback_url
-                    )
-                    return stored
-                await self._connector.update_instance(stored.id, self._wanted.body)
-                instance = self._describe(stored.id, stored.token)
-                log.info("instance updated", instance=stored.id, callback_url=instance.callback_url)
-            else:
-                await self._report_others()
-                created = await self._connector.create_instance(self._wanted.body)
-                instance = self._describe(created.id, created.token)
-                log.info(
-                    "instance created", instance=created.id, callback_url=instance.callback_url
-                )
+            found, plan = await self._compare(stored)
+            if not plan and stored is not None:
+                log.info("instance reused", instance=stored.id, callback_url=stored.callback_url)
+                if stored.fingerprint != self._fingerprint:
+                    stored = self._describe(stored.id, stored.token)
+                    await self._store.save(stored)
+                return stored
+            for line in plan.lines():
+                log.info("plan", step=line)
+            instance = await self._apply(plan, stored, found)
             await self._store.save(instance)
             return instance
 
-    async def _report_others(self) -> None:
-        """Look before creating: POST /instances may have succeeded although no answer came."""
-        tags = self._wanted.body.get("tags") or ()
-        for tag in tags:
-            others = await self._connector.find_instances(str(tag))
+    async def replace(self) -> Instance:
+        """Make a new instance, use it from now on, and delete the one before.
+
+        Replies meanwhile are refused with the old token, wait, and are sent with the new one.
+        Raises as `ensure`.
+        """
+        async with self._store.lock():
+            stored = await self._store.load()
+            return await self._replace(stored)
+
+    async def current(self) -> tuple[Instance | None, InstanceAnswer | None]:
+        """Return our instance as we kept it, and as the connector describes it."""
+        stored = await self._store.load()
+        return stored, None if stored is None else await self._connector.get_instance(stored.id)
+
+    async def switch(self, *, on: bool) -> str:
+        """Enable or disable our instance; returns its id. Raises SettingsError without one."""
+        instance = await self._kept()
+        await self._connector.enable_instance(instance.id, on=on)
+        return instance.id
+
+    async def remove(self) -> str:
+        """Delete our instance and forget it; returns its id. Raises SettingsError without one."""
+        async with self._store.lock():
+            instance = await self._kept()
+            try:
+                await self._connector.delete_instance(instance.id)
+            except ConnectorError as error:
+                if error.status != NOT_FOUND:
+                    raise
+            await self._store.forget()
+            return instance.id
+
+    async def rekey(self) -> str:
+        """Seal the token with the first SECRET_KEY; returns the instance's id."""
+        async with self._store.lock():
+            instance = await self._kept()
+            known = instance.fingerprint in self._fingerprints
+            fingerprint = self._fingerprint if known else ""
+            await self._store.save(replace(instance, fingerprint=fingerprint))
+            return instance.id
+
+    @property
+    def _fingerprint(self) -> str:
+        return self._fingerprints[0]
+
+    @property
+    def _fingerprints(self) -> tuple[str, ...]:
+        """Ours by every key, the present one's first: "<all of it>.<its secrets>"."""
+        whole = self._sealer.fingerprints(json.dumps(self._wanted.body, sort_keys=True))
+        secrets = self._sealer.fingerprints(json.dumps(sorted(wire.secrets_of(self._wanted.body))))
+        return tuple(f"{one}.{other}" for one, other in zip(whole, secrets, strict=True))
+
+    async def _kept(self) -> Instance:
+        instance = await self._store.load()
+        if instance is None:
+            raise SettingsError(["there is no instance in this Redis; see `parley connector plan`"])
+        return instance
+
+    async def _compare(self, stored: Instance | None) -> tuple[InstanceAnswer | None, Plan]:
+        # Wrong secrets are a 401 here and end up as an error, never as another instance.
+        found = None if stored is None else await self._connector.get_instance(stored.id)
+        if stored is not None and found is None:
+            log.warning("the connector does not know our instance any more", instance=stored.id)
+        adopted = found is None
+        if found is None:
+            found = await self._adoptable()
+        kept = stored.fingerprint.split(".") if stored is not None else []
+        ours = [fingerprint.split(".") for fingerprint in self._fingerprints]
+        plan = make_plan(
+            self._wanted.body,
+            found,
+            adopted=adopted and found is not None,
+            token=stored.token if stored is not None else "",
+            rest_known=any(kept[:1] == each[:1] for each in ours),
+            secrets_known=any(kept[1:] == each[1:] or kept[:1] == each[:1] for each in ours),
+        )
+        return found, plan
+
+    async def _adoptable(self) -> InstanceAnswer | None:
+        """Look for ours before creating: Redis may be new, or the answer to a POST was lost."""
+        for tag in self._wanted.body.get("tags") or ():
+            tagged = await self._connector.find_instances(str(tag))
+            fitting = [each for each in tagged if fits(self._wanted.body, each)]
+            # The newest: its token is the likeliest to be in use.
+            chosen = max(fitting, key=lambda each: (len(each.id), each.id), default=None)
+            others = [each.id for each in tagged if each is not chosen]
             if others:
                 log.warning(
                     "the connector has other instances with our tag; remove what is not in use",
                     tag=tag,
-                    instances=[other.id for other in others],
+                    instances=others,
                 )
+            if chosen is not None:
+                return chosen
+        return None
 
-    async def _is_alive(self, stored: Instance) -> bool:
-        # Wrong secrets are a 401 here and end up as an error, never as another instance.
-        found = await self._connector.get_instance(stored.id)
-        if found is None:
-            log.warning("the connector does not know our instance any more", instance=stored.id)
-        return found is not None and not found.disabled
+    async def _apply(
+        self, plan: Plan, stored: Instance | None, found: InstanceAnswer | None
+    ) -> Instance:
+        id_ = found.id if found is not None else ""
+        token = (found.token if found is not None else "") or (stored.token if stored else "")
+        for step in plan.steps:
+            if step.kind == "create":
+                created = await self._connector.create_instance(self._wanted.body)
+                id_, token = created.id, created.token
+                log.info("instance created", instance=id_, callback_url=self._wanted.callback_url)
+            elif step.kind == "enable":
+                await self._connector.enable_instance(id_, on=True)
+                log.info("instance enabled", instance=id_)
+            elif step.kind == "update":
+                tags = wanted_tags(self._wanted.body, found.tags if found is not None else ())
+                await self._connector.update_instance(id_, {**self._wanted.body, "tags": tags})
+                log.info("instance updated", instance=id_, callback_url=self._wanted.callback_url)
+            elif step.kind == "adopt":
+                log.info("instance adopted", instance=id_, callback_url=self._wanted.callback_url)
+            else:
+                log.info("the instance has a new token", instance=id_)
+        return self._describe(id_, token)
+
+    async def _replace(self, stored: Instance | None) -> Instance:
+        created = await self._connector.create_instance(self._wanted.body)
+        instance = self._describe(created.id, created.token)
+        await self._store.save(instance)
+        log.info("instance created", instance=instance.id, callback_url=instance.callback_url)
+        if stored is not None:
+            with suppress(ConnectorForbidden):
+                await self._connector.delete_instance(stored.id)
+            log.info("instance deleted", instance=stored.id)
+            # In case the connector took the number's callback away with the former one.
+            await self._connector.update_instance(instance.id, self._wanted.body)
+        return instance
+
+    # The watch.
+
+    async def _wait(self) -> bool:
+        """Wait for the next look; True when it was asked for."""
+        try:
+            async with asyncio.timeout(self._watch_s * random.uniform(0.9, 1.1)):  # noqa: S311
+                await self._suspected.wait()
+        except TimeoutError:
+            return False
+        # Refused again and again although nothing is wrong: look less and less often.
+        await asyncio.sleep(min(60.0, 2.0**self._unfounded - 1))
+        self._suspected.clear()
+        return True
+
+    async def _look(self) -> Instance:
+        """Look at the instance in peace; put right what has changed, or report it."""
+        if self._repair:
+            return await self.ensure()
+        instance = await self._kept()
+        plan = await self.plan()
+        if plan:
+            log.error("the instance is not as it should be", plan=plan.summary())
+            self.state = f"instance {instance.id} is not as it should be: {plan.summary()}"
+        return instance
+
+    async def _suspicion(self) -> Instance:
+        """Look at the instance after a refusal; it may not work although it looks right."""
+        before = await self._store.load()
+        instance = await self._look()
+        self._connector.use_token(instance.token)
+        try:
+            await self._connector.ping()
+        except ConnectorForbidden as error:
+            if not self._repair or error.status != UNAUTHORIZED:
+                raise
+            log.warning("the instance's token is refused: it is replaced", instance=instance.id)
+            async with self._store.lock():
+                stored = await self._store.load()
+                if stored != instance:
+                    return stored or instance  # Another process was quicker.
+                instance = await self._replace(stored)
+        unfounded = before is not None and before.token == instance.token
+        self._unfounded = min(self._unfounded + 1, 6) if unfounded else 0
+        return instance
+
+    async def _until_done(self, task: Callable[[], Awaitable[Instance]]) -> None:
+        """Do it, however often it takes, and use the instance's token from then on."""
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                instance = await task()
+            except ParleyError as error:
+                wait_ms = _wait_ms(error, attempt)
+                self.state = f"{self._trouble}: {error}"
+                log.warning(self._trouble, error=str(error), again_in_ms=wait_ms)
+            except Exception as error:  # noqa: BLE001  (named below)
+                # A defect, or an answer nobody thought of: replies wait, but nothing ends unheard.
+                wait_ms = LASTING.wait_ms(attempt, random.random())  # noqa: S311  (jitter)
+                what = _name_defect(error)
+                self.state = f"{self._trouble}: {what}"
+                log.error("provisioning failed unexpectedly", error=what, again_in_ms=wait_ms)
+            else:
+                self._connector.use_token(instance.token)
+                if self.state.partition(" is not ")[0] != f"instance {instance.id}":
+                    self.state = f"instance {instance.id}"
+                self.ready.set()
+                return
+            await asyncio.sleep(wait_ms / 1000)
+
+    @property
+    def _trouble(self) -> str:
+        ready = self.ready.is_set()
+        return "the instance can't be looked at" if ready else "the instance is not provisioned yet"
 
     def _describe(self, id_: str, token: str) -> Instance:
         return Instance(

@@ -51,6 +51,8 @@ class InstanceAnswer:
     """An instance as the platform describes it.
 
     token: "" where it was left out or masked, or could not stand in a header.
+    element: key of its connector, "" if it is not told.
+    configuration: as it reads, secrets masked; empty if it is not told.
     """
 
     id: str
@@ -58,6 +60,8 @@ class InstanceAnswer:
     name: str
     tags: tuple[str, ...]
     disabled: bool
+    element: str = ""
+    configuration: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +130,11 @@ def read_instance(answer: Any) -> InstanceAnswer | None:
         name=str(answer.get("name") or ""),
         tags=_read_tags(answer.get("tags")),
         disabled=answer.get("disabled") is True,
+        element=str(_object(answer.get("element")).get("key") or ""),
+        configuration={
+            str(key): "" if value is None else str(value)
+            for key, value in _object(answer.get("configuration")).items()
+        },
     )
 
 

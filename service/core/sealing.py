@@ -28,7 +28,7 @@ class Sealer:
         self._fernet = MultiFernet(
             [Fernet(base64.urlsafe_b64encode(_derive(key, b"parley sealing"))) for key in keys]
         )
-        self._fingerprint_key = _derive(keys[0], b"parley fingerprint")
+        self._fingerprint_keys = [_derive(key, b"parley fingerprint") for key in keys]
 
     def seal(self, text: str) -> str:
         """Return `text` encrypted, as ASCII."""
@@ -50,7 +50,14 @@ class Sealer:
 
     def fingerprint(self, text: str) -> str:
         """Return a keyed digest (HMAC-SHA256, hex): it changes with `text` and tells nothing."""
-        return hmac.new(self._fingerprint_key, text.encode(), hashlib.sha256).hexdigest()
+        return self.fingerprints(text)[0]
+
+    def fingerprints(self, text: str) -> tuple[str, ...]:
+        """Return the digest by every key, the first one's first."""
+        return tuple(
+            hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+            for key in self._fingerprint_keys
+        )
 
 
 def _derive(key: str, purpose: bytes) -> bytes:

@@ -58,6 +58,7 @@ class Control:
             Route("/sandbox/replies", self._replies),
             Route("/sandbox/events", self._events),
             Route("/sandbox/trouble", self._trouble, methods=["POST"]),
+            Route("/sandbox/rotate", self._rotate, methods=["POST"]),
         ]
 
     async def _text(self, request: Request) -> Response:
@@ -110,6 +111,12 @@ class Control:
             media_type="text/event-stream",
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
+
+    async def _rotate(self, request: Request) -> Response:
+        """Give every instance a new token; the former ones are worth nothing from then on."""
+        for instance in self._records.instances.values():
+            self._records.rotate(instance)
+        return answer_json({"rotated": len(self._records.instances)})
 
     async def _trouble(self, request: Request) -> Response:
         """Make the next sends fail: POST the fields of `Trouble`; `{"count": 0}` ends it."""

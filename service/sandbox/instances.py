@@ -45,7 +45,7 @@ class Instances:
         if not name:
             raise Refused(400, "Missing required field: name")
         instance = self._records.create_instance(key, name, _texts(configuration), _tags(body))
-        return answer_json(_shown(instance) | {"token": instance.token}, instance.id)
+        return answer_json(_shown(instance), instance.id)
 
     async def list(self, request: Request) -> Response:
         """GET /instances, those that carry every `tags[]` asked for."""
@@ -151,10 +151,11 @@ def _tags(body: Mapping[str, Any]) -> list[str]:
 
 
 def _shown(instance: Instance) -> dict[str, Any]:
-    """Describe an instance as it reads back: secrets masked, the token left out."""
+    """Describe an instance as it reads back: secrets masked."""
     return {
         "id": instance.id,
         "name": instance.name,
+        "token": instance.token,
         "element": ELEMENT,
         "provisionInteractions": [],
         "valid": True,

@@ -164,6 +164,12 @@ class Records:
                 instance.entry_ids[key] = next(self._entry_ids)
         self._tell_number()
 
+    def rotate(self, instance: Instance) -> None:
+        """Give an instance a new token."""
+        del self.by_token[instance.token]
+        instance.token = base64.b64encode(secrets.token_bytes(32)).decode()
+        self.by_token[instance.token] = instance
+
     def delete_instance(self, instance: Instance) -> None:
         """Forget an instance; its token is refused from now on."""
         del self.instances[instance.id]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from service.core.sealing import Sealer
+from service.errors import StoreUnavailable
 from service.model import Instance
 from service.store.connection import translated
 from service.store.keys import INSTANCE, INSTANCE_LOCK
@@ -16,13 +17,19 @@ from service.store.keys import INSTANCE, INSTANCE_LOCK
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-LOCK_TTL_MS = 60_000
-"""Longer than provisioning takes with every time-out reached; a killed holder blocks no longer."""
+LOCK_TTL_MS = 30_000
+"""Renewed by its holder; one that was killed blocks others no longer."""
 
 LOCK_POLL_S = 0.2
 
 _RELEASE = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+return 0
+"""
+
+
+_EXTEND = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
 return 0
 """
 
@@ -66,6 +73,11 @@ class Instances:
         with translated():
             await self._client.hset(INSTANCE, mapping=record)
 
+    async def forget(self) -> None:
+        """Forget the instance. Raises StoreUnavailable."""
+        with translated():
+            await self._client.delete(INSTANCE)
+
     @asynccontextmanager
     async def lock(self) -> AsyncIterator[None]:
         """Hold the provisioning lock of this Redis; waits for it. Raises StoreUnavailable."""
@@ -74,8 +86,17 @@ class Instances:
             # Polled: its holder may be another machine, and may have died.
             while not await self._client.set(INSTANCE_LOCK, holder, nx=True, px=LOCK_TTL_MS):
                 await asyncio.sleep(LOCK_POLL_S)
+        renewing = asyncio.create_task(self._renew(holder))
         try:
             yield
         finally:
+            renewing.cancel()
             with translated():
                 await self._client.eval(_RELEASE, 1, INSTANCE_LOCK, holder)
+
+    async def _renew(self, holder: str) -> None:
+        """Keep the lock while its holder lives: a slow connector makes provisioning take long."""
+        while True:
+            await asyncio.sleep(LOCK_TTL_MS / 3000)
+            with suppress(StoreUnavailable), translated():
+                await self._client.eval(_EXTEND, 1, INSTANCE_LOCK, holder, LOCK_TTL_MS)

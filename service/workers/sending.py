@@ -28,6 +28,7 @@ from service.core.segments import count_segments
 from service.errors import (
     ConnectorError,
     ConnectorFailed,
+    ConnectorForbidden,
     ConnectorThrottled,
     ConnectorUnanswered,
     ConnectorUnreachable,
@@ -67,7 +68,9 @@ class SendingConnector(Protocol):
 class Sending:
     """How a process sends; shared by all of its partitions.
 
-    provisioned: set while there is an instance to send through. slots: bounds POSTs at once.
+    provisioned: set while there is an instance to send through. suspect: told when the connector
+        refuses the instance, which is somebody else's to put right; replies wait meanwhile.
+    slots: bounds POSTs at once.
     breaker: leaves an ailing connector alone. pace: limits each number's rate, None for no limit.
     schedule: retries of a reply. in_doubt: what happens to a reply in doubt when the connector's
         log can't be asked: "hold" makes it a dead letter, "resend" sends it again.
@@ -77,6 +80,7 @@ class Sending:
 
     connector: SendingConnector
     provisioned: asyncio.Event
+    suspect: Callable[[], None]
     breaker: Breaker
     pace: Pace | None
     slots: asyncio.Semaphore
@@ -95,6 +99,7 @@ class _Waiting:
     arrival_ms: int = 0
     asked: int = 0
     tries: int = 0
+    repeats: int = 0
     epitaph: str = ""
 
 
@@ -278,6 +283,10 @@ class Sender:
 
     async def _log_unavailable(self, item: _Waiting, error: ConnectorError) -> bool | None:
         schedule = self._sending.schedule
+        if isinstance(error, ConnectorForbidden):
+            self._sending.suspect()
+            await self._put_off(item, error, 1, in_doubt=True)
+            return False
         item.asked += 1
         if error.retry and item.asked < schedule.attempts:
             await self._put_off(item, error, item.asked, in_doubt=True)
@@ -300,11 +309,19 @@ class Sender:
         if verdict is Verdict.ASK:
             item.marked_ms = begun_ms
             item.arrival_ms = self._arrives_by(begun_ms) if may_still_arrive(error) else 0
-            if item.tries >= self._sending.schedule.attempts:
+            if item.tries - item.repeats >= self._sending.schedule.attempts:
                 item.epitaph = f"{item.tries} attempts, the last: {error}"
                 # The log tells whether the last POST arrived after all.
                 return await self._attempt(item.outbound.conversation, item)
-        await self._put_off(item, error, item.tries, in_doubt=verdict is Verdict.ASK)
+        else:
+            # Through no fault of the reply: no attempt of its own.
+            item.repeats += 1
+        if isinstance(error, ConnectorForbidden):
+            self._sending.suspect()
+            # Once the instance is put right, it need not wait any longer.
+            await self._put_off(item, error, 1, in_doubt=False)
+        else:
+            await self._put_off(item, error, item.tries, in_doubt=verdict is Verdict.ASK)
         return False
 
     def _arrives_by(self, posted_ms: int) -> int:

@@ -131,6 +131,9 @@ class Platform:
         instance = self.instances.get(rest[0])
         if instance is None:
             return failure(404, f"No element instance found with id {rest[0]}")
+        if rest[1:] == ["enabled"]:
+            instance["disabled"] = request.method == "DELETE"
+            return web.json_response(masked(instance))
         if request.method == "PUT":
             instance |= {name: body[name] for name in ("name", "tags", "configuration")}
         if request.method == "DELETE":

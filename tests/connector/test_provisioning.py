@@ -118,12 +118,14 @@ async def test_an_instance_deleted_behind_our_back_is_created_anew(platform, sto
     assert list(platform.instances) == [second.id]
 
 
-async def test_a_disabled_instance_is_not_used(platform, store):
-    """Every reply would be a 403."""
+async def test_a_disabled_instance_is_enabled_again(platform, store):
+    """Every reply would be a 403; a new one would leave the old one behind, with our number."""
     first = await ensured(platform, store)
     platform.instances[first.id]["disabled"] = True
 
-    assert (await ensured(platform, store)).id != first.id
+    assert await ensured(platform, store) == first
+    assert platform.instances[first.id]["disabled"] is False
+    assert list(platform.instances) == [first.id]
 
 
 async def test_wrong_secrets_create_nothing(platform, store):
@@ -150,16 +152,73 @@ async def test_starts_at_the_same_time_create_one_instance(platform, store, redi
     assert len({each.token for each in instances}) == 1
 
 
-async def test_an_instance_left_by_a_lost_answer_is_reported(platform, store):
-    """It would stay at the connector unnoticed, with our number and secrets."""
+async def test_an_instance_with_our_tag_is_adopted_before_one_is_made(platform, store):
+    """An empty Redis, or a lost answer to POST, would leave an instance behind at every start."""
     async with connected(platform.url) as connector:
         orphan = await connector.create_instance(wanted().body)
-    with structlog.testing.capture_logs() as logs:
-        await ensured(platform, store)
+    platform.instances[orphan.id]["configuration"]["messaging.sms.twilio.sender"] = "+1999"
+    platform.instances[orphan.id]["disabled"] = True
+    instance = await ensured(platform, store)
 
+    assert (instance.id, instance.token) == (orphan.id, orphan.token)
+    assert list(platform.instances) == [orphan.id]
+    assert platform.instances[orphan.id]["configuration"] == wanted().body["configuration"]
+    assert platform.instances[orphan.id]["disabled"] is False
+    assert await store.load() == instance
+
+
+async def test_an_instance_of_another_account_is_not_adopted(platform, store):
+    """Its owner would lose his texts to us."""
+    async with connected(platform.url) as connector:
+        other = await connector.create_instance(wanted(TWILIO_ACCOUNT_SID="ACother").body)
+    with structlog.testing.capture_logs() as logs:
+        instance = await ensured(platform, store)
+
+    assert instance.id != other.id
     [warning] = [line for line in logs if line["log_level"] == "warning"]
-    assert warning["instances"] == [orphan.id]
-    assert warning["tag"] == "parley"
+    assert (warning["instances"], warning["tag"]) == ([other.id], "parley")
+
+
+async def test_of_several_with_our_tag_the_newest_is_adopted_and_the_others_named(platform, store):
+    """Nobody would know that three of them send callbacks to us."""
+    async with connected(platform.url) as connector:
+        made = [await connector.create_instance(wanted().body) for _ in range(3)]
+    with structlog.testing.capture_logs() as logs:
+        instance = await ensured(platform, store)
+
+    assert instance.id == made[-1].id
+    [warning] = [line for line in logs if line["log_level"] == "warning"]
+    assert warning["instances"] == [each.id for each in made[:-1]]
+
+
+async def test_the_plan_names_every_difference_and_changes_nothing(platform, store):
+    """An operator has to know what a start will do to the instance that answers customers."""
+    async with connected(platform.url) as connector:
+        new = (await provisioner(connector, store).plan()).lines()
+        assert new[0] == "create an instance"
+        assert "  messaging.sms.twilio.token: (none) -> ********" in new
+        first = await ensured(platform, store)
+        record = platform.instances[first.id]
+        record["configuration"]["messaging.sms.twilio.callback.url"] = "https://evil.example"
+        record |= {"disabled": True, "token": "rotated-token", "name": "x", "tags": ["theirs"]}
+        before, sent = repr(record), len(platform.seen)
+        lines = (await provisioner(connector, store).plan()).lines()
+
+    url = "'https://sms.example.com/callbacks/twilio'"
+    assert lines == [
+        f"take the new token of instance {first.id}",
+        f"enable instance {first.id}",
+        f"update instance {first.id}",
+        "  name: 'x' -> 'parley'",
+        "  tags: ['theirs'] -> ['theirs', 'parley']",
+        f"  messaging.sms.twilio.callback.url: 'https://evil.example' -> {url}",
+    ]
+    assert repr(record) == before
+    assert {each.method for each in platform.seen[sent:]} == {"GET"}
+    instance = await ensured(platform, store)
+    assert instance.token == "rotated-token"
+    assert record["tags"] == ["parley", "theirs"]
+    assert record["configuration"] == wanted().body["configuration"]
 
 
 async def test_replies_can_be_sent_as_soon_as_it_is_ready(platform, store):
@@ -167,9 +226,10 @@ async def test_replies_can_be_sent_as_soon_as_it_is_ready(platform, store):
     async with connected(platform.url) as connector:
         service = provisioner(connector, store)
         assert not service.ready.is_set()
-        await service.run()
+        running = asyncio.create_task(service.run())
+        await asyncio.wait_for(service.ready.wait(), 10)
+        await stopped(running)
 
-        assert service.ready.is_set()
         assert service.state == f"instance {next(iter(platform.instances))}"
         assert await connector.send(outbound(), lambda: None)
 
@@ -190,7 +250,7 @@ async def test_it_keeps_trying_while_the_connector_is_away(store):
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", int(url.split(":")[2].split("/")[0])).start()
         try:
-            await asyncio.wait_for(running, 20)
+            await asyncio.wait_for(service.ready.wait(), 20)
         finally:
             await stopped(running)
             await runner.cleanup()
@@ -231,7 +291,10 @@ async def test_retry_after_is_waited_for(platform, store):
     platform.overrides = [failure(429, "slow down", Retry_After="1")]
     async with connected(platform.url) as connector:
         began = asyncio.get_running_loop().time()
-        await provisioner(connector, store).run()
+        service = provisioner(connector, store)
+        running = asyncio.create_task(service.run())
+        await asyncio.wait_for(service.ready.wait(), 20)
+        await stopped(running)
 
     assert asyncio.get_running_loop().time() - began >= 1
 
@@ -284,11 +347,12 @@ async def test_no_secret_reaches_redis_in_the_clear_or_the_log(platform, store, 
     assert not any(secret in repr(kept) for secret in secrets)
     assert not any(secret in repr(logs) for secret in secrets)
     assert not any(secret in repr([instance, wanted()]) for secret in secrets)
-    assert [(line["event"], line["instance"]) for line in logs] == [
+    done = [line for line in logs if line["event"] != "plan"]
+    assert [(line["event"], line["instance"]) for line in done] == [
         ("instance created", instance.id),
         ("instance updated", instance.id),
     ]
-    assert logs[1]["callback_url"] == "https://b.example.com/x"
+    assert done[1]["callback_url"] == "https://b.example.com/x"
 
 
 def build(text: str, **values: str) -> Wanted:

@@ -163,6 +163,7 @@ def instance(**changes: Any) -> InstanceAnswer:
         "name": "Test",
         "tags": ("parley",),
         "disabled": False,
+        "element": "twilio",
     }
     return InstanceAnswer(**(fields | changes))
 
@@ -189,6 +190,12 @@ def instance(**changes: Any) -> InstanceAnswer:
         pytest.param({"id": "abc"}, instance(id="abc"), id="an id that is a text"),
         pytest.param({"id": 0}, instance(id="0"), id="id 0"),
         pytest.param({"name": None}, instance(name=""), id="no name"),
+        pytest.param({"element": "twilio"}, instance(element=""), id="element of unknown shape"),
+        pytest.param(
+            {"configuration": {"a": 1, "b": None}},
+            instance(configuration={"a": "1", "b": ""}),
+            id="a configuration",
+        ),
     ],
 )
 def test_an_instance_is_read_in_every_documented_shape(

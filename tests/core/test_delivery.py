@@ -57,6 +57,21 @@ def test_every_error_has_its_verdict(error: type[ConnectorError], verdict: Verdi
     assert judge(error("said")) is verdict
 
 
+@pytest.mark.parametrize(
+    ("error", "said", "verdict"),
+    [
+        pytest.param(ConnectorRefused, "21610: unsubscribed", Verdict.BURY, id="opted out"),
+        pytest.param(ConnectorRefused, "21611: queue is full", Verdict.REPEAT, id="a full queue"),
+        pytest.param(ConnectorRefused, "20429", Verdict.REPEAT, id="too many requests"),
+        pytest.param(ConnectorForbidden, "21408: no permission", Verdict.BURY, id="a country"),
+        pytest.param(ConnectorForbidden, "20003: authenticate", Verdict.REPEAT, id="the account"),
+    ],
+)
+def test_twilios_own_code_decides_where_it_says_more_than_the_status(error, said, verdict) -> None:
+    """A full queue would lose the reply; a country switched off would hold it up for ever."""
+    assert judge(error("no", status=400, provider_message=said)) is verdict
+
+
 def test_no_kind_of_connector_error_is_forgotten_above() -> None:
     """A new kind of error would be repeated for ever by default."""
     judged = {"Unreachable", "Throttled", "Forbidden", "Unanswered", "Failed", "Refused"}

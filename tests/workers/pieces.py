@@ -192,6 +192,7 @@ async def ways(
                 Sending(
                     connector,
                     provisioned,
+                    lambda: None,
                     Breaker(),
                     None,
                     asyncio.Semaphore(8),

@@ -1,0 +1,160 @@
+"""`parley connector`: the instance at Open Connectors, as it is and as it should be."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+Provisioner = Any
+"""What `wiring.open_provisioner` yields; the commands know no part of the service itself."""
+
+app = typer.Typer(
+    help="The instance at Open Connectors: what it is, what it should be, and putting it right.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Result = TypeVar("Result")
+
+
+@app.command(epilog="Example:  parley connector plan")
+def plan(as_json: AsJson = False) -> None:
+    """Show what `apply`, and the next start, would change. Changes nothing."""
+    found = _run(lambda provisioner: provisioner.plan())
+    if as_json:
+        steps = [
+            {
+                "do": step.kind,
+                "instance": step.instance,
+                "changes": [
+                    {"entry": each.entry, "old": each.old, "new": each.new} for each in step.changes
+                ],
+            }
+            for step in found.steps
+        ]
+        print(json.dumps({"changes": bool(found), "steps": steps}, indent=2))
+        return
+    for line in found.lines() or ["The connector has what is wanted; nothing to do."]:
+        print(line)
+
+
+@app.command(epilog="Example:  parley connector apply")
+def apply(as_json: AsJson = False) -> None:
+    """Do what `plan` shows: create, adopt, enable or update the instance."""
+
+    async def both(provisioner: Provisioner) -> tuple[list[str], str]:
+        lines = (await provisioner.plan()).lines()
+        if not as_json:
+            for line in lines:
+                print(line)
+        return lines, (await provisioner.ensure()).id
+
+    lines, id_ = _run(both)
+    _tell(as_json, {"instance": id_, "done": lines}, f"Instance {id_} is as it should be.")
+
+
+@app.command(epilog="Example:  parley connector show --json")
+def show(as_json: AsJson = False) -> None:
+    """Show our instance: what this Redis knows of it, and what the connector says."""
+    kept, found = _run(lambda provisioner: provisioner.current())
+    if kept is None:
+        _tell(
+            as_json, {"instance": None}, "This Redis has no instance; see `parley connector plan`."
+        )
+        raise typer.Exit(1)
+    shown: dict[str, Any] = {
+        "instance": kept.id,
+        "name": kept.name,
+        "tags": list(kept.tags),
+        "callback_url": kept.callback_url,
+        "at_the_connector": found is not None,
+    }
+    if found is not None:
+        configuration = dict(found.configuration)
+        shown |= {"disabled": found.disabled, "configuration": configuration}
+    if as_json:
+        print(json.dumps(shown, indent=2))
+        return
+    for name, value in shown.items():
+        if isinstance(value, dict):
+            for key, each in value.items():
+                print(f"  {key}: {each}")
+        else:
+            print(f"{name.replace('_', ' ')}: {value}")
+    if found is None:
+        print("The connector does not know it any more; see `parley connector plan`.")
+
+
+@app.command(epilog="Example:  parley connector rotate --yes")
+def rotate(yes: Yes = False, as_json: AsJson = False) -> None:
+    """Take a new instance, with a new token, for the one there is.
+
+    The new one is made and kept before the old one is deleted; a running service notices, and sends
+    what was refused meanwhile. (A new Twilio auth token needs only the setting, and `apply`.)
+    """
+    _ask("Replace the instance by a new one?", yes=yes)
+    id_ = _run(lambda provisioner: provisioner.replace()).id
+    _tell(as_json, {"instance": id_}, f"Instance {id_} is in use now.")
+
+
+@app.command(epilog="Example:  parley connector disable")
+def disable(yes: Yes = False, as_json: AsJson = False) -> None:
+    """Switch our instance off. A running service switches it on again (CONNECTOR_REPAIR)."""
+    _ask("Switch the instance off? No reply leaves meanwhile.", yes=yes)
+    id_ = _run(lambda provisioner: provisioner.switch(on=False))
+    _tell(as_json, {"instance": id_, "disabled": True}, f"Instance {id_} is switched off.")
+
+
+@app.command(epilog="Example:  parley connector enable")
+def enable(as_json: AsJson = False) -> None:
+    """Switch our instance on."""
+    id_ = _run(lambda provisioner: provisioner.switch(on=True))
+    _tell(as_json, {"instance": id_, "disabled": False}, f"Instance {id_} is switched on.")
+
+
+@app.command(epilog="Example:  parley connector remove --yes")
+def remove(yes: Yes = False, as_json: AsJson = False) -> None:
+    """Delete our instance at the connector, and what this Redis knows of it.
+
+    For the end of a deployment: a service that still runs makes another one.
+    """
+    _ask("Delete the instance? No text arrives and no reply leaves without one.", yes=yes)
+    id_ = _run(lambda provisioner: provisioner.remove())
+    _tell(as_json, {"removed": id_}, f"Instance {id_} is deleted.")
+
+
+@app.command(epilog="Example:  SECRET_KEY=new,former parley connector rekey")
+def rekey(as_json: AsJson = False) -> None:
+    """Seal the instance token in Redis with the first SECRET_KEY; the others can go afterwards."""
+    id_ = _run(lambda provisioner: provisioner.rekey())
+    _tell(as_json, {"instance": id_}, f"The token of instance {id_} is sealed with the first key.")
+
+
+def _ask(question: str, *, yes: bool) -> None:
+    if not yes:
+        typer.confirm(question, abort=True, err=True)
+
+
+def _tell(as_json: bool, facts: dict[str, Any], sentence: str) -> None:
+    print(json.dumps(facts, indent=2) if as_json else sentence)
+
+
+def _run(act: Callable[[Provisioner], Awaitable[Result]]) -> Result:
+    from service.logs import set_up_logs
+    from service.settings import load_settings
+    from service.wiring import open_provisioner
+
+    settings = load_settings()
+    set_up_logs("auto", "warning")
+
+    async def opened() -> Result:
+        async with open_provisioner(settings) as provisioner:
+            return await act(provisioner)
+
+    return asyncio.run(opened())

@@ -1,0 +1,178 @@
+"""The connector's instance for life: made once, adopted, put right behind everybody's back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+import urllib.request
+from typing import Any
+
+import pytest
+import redis
+
+from tests.flow.conftest import ROOT, Deployment, fetch, until
+from tests.flow.fleet import Fleet
+from tests.flow.load import Publisher, settled_verdict
+from tests.flow.test_dead_letters import parley
+
+
+def instances(deployment: Deployment) -> list[dict[str, Any]]:
+    """Every instance the connector has, by its own records."""
+    return list(fetch(f"{deployment.sandbox}/sandbox/records")[1]["instances"])
+
+
+def platform(deployment: Deployment, method: str, path: str, body: Any = None) -> Any:
+    """Ask the connector as its user does in its console: behind the service's back."""
+    request = urllib.request.Request(  # noqa: S310  (loopback)
+        f"{deployment.settings['OPEN_CONNECTORS_BASE_URL']}{path}",
+        None if body is None else json.dumps(body).encode(),
+        {
+            "Authorization": f"User {deployment.account['OPEN_CONNECTORS_USER_SECRET']}, "
+            f"Organization {deployment.account['OPEN_CONNECTORS_ORGANIZATION_SECRET']}",
+            "Content-Type": "application/json",
+        },
+        method=method,
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+        return json.loads(answer.read() or b"null")
+
+
+def at_once(deployment: Deployment, count: int, *arguments: str) -> list[dict[str, Any]]:
+    """Run a command in so many processes at the same time; returns what each printed."""
+    environ = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
+    environ |= {"PYTHONPATH": str(ROOT), "CONFIG_DIR": str(ROOT / "config")}
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-m", "service", *arguments, "--json"],
+            env=environ | deployment.settings,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(count)
+    ]
+    found = []
+    for process in running:
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 0, err
+        found.append(json.loads(out))
+    return found
+
+
+@pytest.fixture
+def fleet(tmp_path):
+    """A fleet with a Redis and a sandbox of its own."""
+    fleet = Fleet(tmp_path)
+    yield fleet
+    fleet.close()
+
+
+def test_ten_processes_at_once_leave_one_instance_and_adopt_it_with_an_empty_redis(fleet):
+    """Ten replicas would leave ten instances behind, nine of them with our number."""
+    fleet.start_sandbox()
+    told = {each["instance"] for each in at_once(fleet, 10, "connector", "apply")}
+    assert [str(each["id"]) for each in instances(fleet)] == list(told)
+
+    with redis.Redis.from_url(fleet.settings["REDIS_URL"]) as client:
+        client.flushall()
+    again = {each["instance"] for each in at_once(fleet, 10, "connector", "apply")}
+    assert again == told
+    records = fetch(f"{fleet.sandbox}/sandbox/records")[1]
+    assert records["instances_created"] == 1
+    fleet.serve()
+    assert fleet.text("hello")["status"] == 200
+    until(lambda: fleet.bodies() == ["re hello"])
+
+
+def test_every_command_of_the_connector_does_what_it_says(fleet):
+    """An operator would act on what is not so."""
+    fleet.start_sandbox()
+    assert "create an instance" in parley(fleet, "connector", "plan")
+    assert instances(fleet) == []
+    parley(fleet, "connector", "show", status=1)
+    assert "is as it should be" in parley(fleet, "connector", "apply")
+    assert "nothing to do" in parley(fleet, "connector", "plan")
+    [made] = instances(fleet)
+    url = f"/instances/{made['id']}"
+    platform(fleet, "PUT", url, {"configuration": {"messaging.sms.twilio.sender": "+1999"}})
+    assert "sender: '+1999' -> '+15005550100'" in parley(fleet, "connector", "plan")
+    parley(fleet, "connector", "disable", "--yes")
+    shown = json.loads(parley(fleet, "connector", "show", "--json"))
+    assert (shown["instance"], shown["disabled"]) == (str(made["id"]), True)
+    assert shown["configuration"]["messaging.sms.twilio.token"] == "********"
+    parley(fleet, "connector", "enable")
+    parley(fleet, "connector", "apply")
+    assert json.loads(parley(fleet, "connector", "plan", "--json")) == {
+        "changes": False,
+        "steps": [],
+    }
+    former = fleet.settings["SECRET_KEY"]
+    fleet.settings["SECRET_KEY"] = f"{'n' * 40},{former}"
+    parley(fleet, "connector", "rekey")
+    fleet.settings["SECRET_KEY"] = "n" * 40
+    assert "nothing to do" in parley(fleet, "connector", "plan")
+    parley(fleet, "connector", "rotate", "--yes")
+    [new] = instances(fleet)
+    assert new["id"] != made["id"]
+    parley(fleet, "connector", "remove", "--yes")
+    assert instances(fleet) == []
+
+
+def test_half_an_hour_of_meddling_loses_and_doubles_nothing(fleet):
+    """A click in the connector's console would silence everybody until somebody notices.
+
+    Half an hour, thirty times as fast: every time of the settings is divided by thirty.
+    """
+    seed = 20_261_123
+    dice = random.Random(seed)
+    fleet.settings |= {
+        "CONNECTOR_WATCH_S": str(180 / 30),
+        "SEND_TIMEOUT_S": str(15 / 30),
+        "RETRY_FIRST_S": str(1 / 30),
+        "RETRY_MAX_S": str(300 / 30),
+        "LEASE_TTL_S": "1",
+    }
+    fleet.start()
+
+    def meddle() -> None:
+        for each in instances(fleet):
+            url = f"/instances/{each['id']}"
+            match dice.choice(["disable", "delete", "callback", "sender", "token"]):
+                case "disable":
+                    platform(fleet, "DELETE", f"{url}/enabled")
+                case "delete":
+                    platform(fleet, "DELETE", url)
+                case "token":
+                    assert fetch(f"{fleet.sandbox}/sandbox/rotate", {})[0] == 200
+                case entry:
+                    name = "callback.url" if entry == "callback" else entry
+                    entries = platform(fleet, "GET", f"{url}/configuration")
+                    [id_] = [e["id"] for e in entries if e["key"].endswith(f".{name}")]
+                    value = {"propertyValue": "https://elsewhere.example"}
+                    platform(fleet, "PATCH", f"{url}/configuration/{id_}", value)
+
+    async def faults(_: Fleet) -> None:
+
+        end = time.monotonic() + 1800 / 30
+        while time.monotonic() < end:
+            await asyncio.to_thread(meddle)
+            await asyncio.sleep(dice.uniform(0.5, 4))
+
+    async def both() -> Any:
+
+        publisher = Publisher(fleet, seed, pause_s=4)
+        publishing = asyncio.create_task(publisher.publish(25, 28))
+        await faults(fleet)
+        return await publishing
+
+    published = asyncio.run(both())
+    verdict = settled_verdict(fleet, published, 60)
+    assert verdict.good, f"seed {seed}: {verdict}; dead letters: {fleet.dead_letters()}"
+    assert fleet.dead_letters() == []
+    until(lambda: len(instances(fleet)) == 1)
+    until(lambda: "nothing to do" in parley(fleet, "connector", "plan"))
