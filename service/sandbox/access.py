@@ -24,21 +24,24 @@ class Access:
         if not self._is_user(given) or "Organization" not in given:
             raise Refused(401, UNAUTHORIZED)
 
-    def instance(self, header: str) -> Instance:
+    def instance(self, header: str, *, even_disabled: bool = False) -> Instance:
         """Find the instance of `User ..., Element <token>`, the organization being optional.
 
+        even_disabled: for what enables it again.
         Raises Refused: 401 for wrong secrets, an unknown token or that of a deleted instance, 403
-        for a disabled one.
+            for a disabled one.
         """
         given = read_credentials(header)
         instance = self.records.by_token.get(given.get("Element", ""))
         if instance is None or not self._is_user(given):
             raise Refused(401, UNAUTHORIZED)
-        if instance.disabled:
+        if instance.disabled and not even_disabled:
             raise Refused(403, "The element instance is disabled", instance_id=instance.id)
         return instance
 
     def _is_user(self, given: dict[str, str]) -> bool:
+        if self.records.switches.secrets_revoked:
+            return False
         return given.get("User") == self.user_secret and (
             given.get("Organization", self.organization_secret) == self.organization_secret
         )

@@ -13,6 +13,9 @@ from starlette.responses import Response
 INSTANCE_HEADER = "elements-element-instance-id"
 """On every answer an instance gives, its errors included."""
 
+BODY_LIMIT_BYTES = 1024 * 1024
+"""Longer is 413; the platform's own limit is not documented."""
+
 
 class Refused(Exception):
     """The platform answers with an error.
@@ -61,10 +64,22 @@ def answer_error(error: Refused) -> Response:
     return answer
 
 
+def check_accept(accept: str) -> None:
+    """Let pass who takes JSON; "" takes anything. Raises Refused (406)."""
+    taken = {each.partition(";")[0].strip().lower() for each in accept.split(",")}
+    if not taken & {"", "*/*", "application/*", "application/json"}:
+        raise Refused(406, "The only media type produced is application/json")
+
+
 def read_object(content_type: str, raw: bytes) -> dict[str, Any]:
-    """Read a JSON object. Raises Refused: 415 for another type, 400 for anything else."""
+    """Read a JSON object.
+
+    Raises Refused: 415 for another type, 413 for one too long, 400 for anything else.
+    """
     if not content_type.startswith("application/json"):
         raise Refused(415, "The Content-Type must be application/json")
+    if len(raw) > BODY_LIMIT_BYTES:
+        raise Refused(413, f"The body is longer than {BODY_LIMIT_BYTES} bytes")
     try:
         body = msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -12,6 +12,7 @@ from starlette.routing import Route
 from service.sandbox.answers import Refused, answer_error, answer_json
 from service.sandbox.network import Network
 from service.sandbox.records import Records, new_sid
+from service.sandbox.switches import Switches
 from service.sandbox.trouble import Trouble
 
 HEARTBEAT_S = 15.0
@@ -25,7 +26,7 @@ MESSAGES_SHOWN = 500
 REPLIES_SHOWN = 5_000
 """Most replies in one page of /sandbox/replies: about a megabyte."""
 
-Body = TypeVar("Body", bound=msgspec.Struct)
+Body = TypeVar("Body")
 
 NO_INSTANCE = "no service has provisioned an instance yet"
 
@@ -59,6 +60,7 @@ class Control:
             Route("/sandbox/events", self._events),
             Route("/sandbox/trouble", self._trouble, methods=["POST"]),
             Route("/sandbox/rotate", self._rotate, methods=["POST"]),
+            Route("/sandbox/switches", self._switches, methods=["GET", "POST"]),
         ]
 
     async def _text(self, request: Request) -> Response:
@@ -125,6 +127,19 @@ class Control:
         except Refused as error:
             return answer_error(error)
         return answer_json(self._records.trouble)
+
+    async def _switches(self, request: Request) -> Response:
+        """Read the standing behaviours; POST changes those it names (see `Switches`)."""
+        if request.method == "POST":
+            try:
+                change = await _read(request, dict[str, bool])
+                now = msgspec.structs.asdict(self._records.switches) | change
+                self._records.switches = msgspec.convert(now, Switches)
+            except Refused as error:
+                return answer_error(error)
+            except msgspec.ValidationError as error:
+                return answer_error(Refused(400, str(error)))
+        return answer_json(self._records.switches)
 
 
 async def _read(request: Request, type_: type[Body]) -> Body:

@@ -5,26 +5,25 @@ Source: SAP Open Connectors' documentation of /instances and of the "twilio" con
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.sandbox.access import Access
+from service.sandbox.access import Access, read_credentials
 from service.sandbox.answers import Refused, answer_json, read_object
-from service.sandbox.records import PREFIX, Instance, Records, strip_html
+from service.sandbox.elements import ELEMENTS
+from service.sandbox.records import Instance, Records, strip_html
 
-REQUIRED = tuple(
-    f"{PREFIX}{name}" for name in ("protocol", "account", "sender", "token", "callback.url")
-)
-SECRET_ENTRIES = frozenset({f"{PREFIX}token"})
 MASK = "********"
-ELEMENT = {"id": 7, "name": "Twilio SMS", "key": "twilio", "active": True, "deleted": False}
 
 
 class Instances:
-    """The endpoints of /instances, each for the platform's Authorization."""
+    """The endpoints of /instances, each for the platform's Authorization.
+
+    The twins without an id are for the Authorization of the instance they act on.
+    """
 
     def __init__(self, records: Records, access: Access) -> None:
         self._records = records
@@ -34,30 +33,43 @@ class Instances:
         """POST /instances."""
         self._authorize(request)
         body = await _read(request)
-        key = str(_object(body, "element").get("key") or "")
-        if key != "twilio":
+        key = str(_object(body, "element").get("key") or request.path_params.get("key") or "")
+        if key not in ELEMENTS or request.path_params.get("key", key) != key:
             raise Refused(404, f"No element found with key {key or '(none)'}")
         configuration = _object(body, "configuration")
-        missing = [name for name in REQUIRED if not str(configuration.get(name) or "").strip()]
+        missing = [
+            name
+            for name in ELEMENTS[key].required
+            if not str(configuration.get(name) or "").strip()
+        ]
         if missing:
             raise Refused(400, f"Missing required configuration entries: {', '.join(missing)}")
         name = str(body.get("name") or "").strip()
         if not name:
             raise Refused(400, "Missing required field: name")
         instance = self._records.create_instance(key, name, _texts(configuration), _tags(body))
-        return answer_json(_shown(instance), instance.id)
+        return self._answer(instance)
 
     async def list(self, request: Request) -> Response:
-        """GET /instances, those that carry every `tags[]` asked for."""
+        """GET /instances, those that carry every `tags[]` asked for; with a token, that one."""
+        if _has_token(request):
+            return await self.get(request)
         self._authorize(request)
+        key = request.path_params.get("key")
+        if key is not None and key not in ELEMENTS:
+            raise Refused(404, f"No element found with key {key}")
         wanted = set(request.query_params.getlist("tags[]"))
-        found = self._records.instances.values()
-        return answer_json([_shown(each) for each in found if wanted <= set(each.tags)])
+        found = [
+            each
+            for each in self._records.instances.values()
+            if wanted <= set(each.tags) and key in {None, each.element}
+        ]
+        return answer_json([self._shown(each) for each in found])
 
     async def get(self, request: Request) -> Response:
         """GET /instances/{id}."""
         instance = self._find(request)
-        return answer_json(_shown(instance), instance.id)
+        return self._answer(instance)
 
     async def put(self, request: Request) -> Response:
         """PUT /instances/{id}: name, tags and configuration, each if given."""
@@ -69,13 +81,13 @@ class Instances:
         if "tags" in body:
             instance.tags = [strip_html(tag) for tag in _tags(body)]
         self._records.configure(instance, _texts(configuration))
-        return answer_json(_shown(instance), instance.id)
+        return self._answer(instance)
 
     async def patch(self, request: Request) -> Response:
         """PATCH /instances/{id}: replaces the tags."""
         instance = self._find(request)
         instance.tags = [strip_html(tag) for tag in _tags(await _read(request))]
-        return answer_json(_shown(instance), instance.id)
+        return self._answer(instance)
 
     async def delete(self, request: Request) -> Response:
         """DELETE /instances/{id}."""
@@ -87,43 +99,75 @@ class Instances:
         """PUT /instances/{id}/enabled."""
         instance = self._find(request)
         instance.disabled = False
-        return answer_json(_shown(instance), instance.id)
+        return self._answer(instance)
 
     async def disable(self, request: Request) -> Response:
         """DELETE /instances/{id}/enabled."""
         instance = self._find(request)
         instance.disabled = True
-        return answer_json(_shown(instance), instance.id)
+        return self._answer(instance)
 
     async def configuration(self, request: Request) -> Response:
         """GET /instances/{id}/configuration."""
         instance = self._find(request)
         return answer_json([_entry(instance, key) for key in instance.configuration], instance.id)
 
+    async def entry(self, request: Request) -> Response:
+        """GET /instances/{id}/configuration/{entry}."""
+        instance = self._find(request)
+        return answer_json(_entry(instance, _key(request, instance)), instance.id)
+
     async def patch_entry(self, request: Request) -> Response:
         """PATCH /instances/{id}/configuration/{entry}: changes one entry."""
         instance = self._find(request)
         body = await _read(request)
-        wanted = request.path_params["entry"]
-        keys = [key for key, id_ in instance.entry_ids.items() if id_ == wanted]
-        if not keys:
-            text = f"No configuration entry found with id {wanted}"
-            raise Refused(404, text, instance_id=instance.id)
+        key = _key(request, instance)
         if "propertyValue" not in body:
             raise Refused(400, "Missing required field: propertyValue", instance_id=instance.id)
-        self._records.configure(instance, _texts({keys[0]: body["propertyValue"]}))
-        return answer_json(_entry(instance, keys[0]), instance.id)
+        self._records.configure(instance, _texts({key: body["propertyValue"]}))
+        return answer_json(_entry(instance, key), instance.id)
+
+    async def docs(self, request: Request) -> Response:
+        """GET /instances/{id}/docs: what the instance says of its own API."""
+        instance = self._find(request)
+        return answer_json(instance.kind.docs(), instance.id)
 
     def _authorize(self, request: Request) -> None:
         self._access.authorize(request.headers.get("authorization", ""))
 
     def _find(self, request: Request) -> Instance:
+        header = request.headers.get("authorization", "")
+        if "id" not in request.path_params:
+            return self._access.instance(header, even_disabled=True)
         self._authorize(request)
         id_ = request.path_params["id"]
         instance = self._records.instances.get(id_)
         if instance is None:
             raise Refused(404, f"No element instance found with id {id_}")
         return instance
+
+    def _answer(self, instance: Instance) -> Response:
+        return answer_json(self._shown(instance), instance.id)
+
+    def _shown(self, instance: Instance) -> dict[str, Any]:
+        """Describe an instance as it reads back: secrets masked."""
+        tags: Sequence[Any] = instance.tags
+        if self._records.switches.tag_objects:
+            tags = [{"id": place, "name": tag} for place, tag in enumerate(tags, start=1)]
+        return {
+            "id": instance.id,
+            "name": instance.name,
+            "token": instance.token,
+            "element": instance.kind.described(),
+            "provisionInteractions": [],
+            "valid": True,
+            "disabled": instance.disabled,
+            "maxCacheSize": 0,
+            "cacheTimeToLive": 0,
+            "cachingEnabled": False,
+            "configuration": {key: _masked(instance, key) for key in instance.configuration},
+            "tags": tags,
+        }
 
 
 async def _read(request: Request) -> dict[str, Any]:
@@ -150,30 +194,23 @@ def _tags(body: Mapping[str, Any]) -> list[str]:
     return [str(name) for name in names if name]
 
 
-def _shown(instance: Instance) -> dict[str, Any]:
-    """Describe an instance as it reads back: secrets masked."""
-    return {
-        "id": instance.id,
-        "name": instance.name,
-        "token": instance.token,
-        "element": ELEMENT,
-        "provisionInteractions": [],
-        "valid": True,
-        "disabled": instance.disabled,
-        "maxCacheSize": 0,
-        "cacheTimeToLive": 0,
-        "cachingEnabled": False,
-        "configuration": {
-            key: _masked(key, value) for key, value in instance.configuration.items()
-        },
-        "tags": instance.tags,
-    }
-
-
 def _entry(instance: Instance, key: str) -> dict[str, Any]:
-    value = _masked(key, instance.configuration[key])
+    value = _masked(instance, key)
     return {"id": instance.entry_ids[key], "key": key, "propertyValue": value}
 
 
-def _masked(key: str, value: str) -> str:
-    return MASK if key in SECRET_ENTRIES else value
+def _key(request: Request, instance: Instance) -> str:
+    wanted = request.path_params["entry"]
+    for key, id_ in instance.entry_ids.items():
+        if id_ == wanted:
+            return key
+    text = f"No configuration entry found with id {wanted}"
+    raise Refused(404, text, instance_id=instance.id)
+
+
+def _masked(instance: Instance, key: str) -> str:
+    return MASK if key in instance.kind.secret else instance.configuration[key]
+
+
+def _has_token(request: Request) -> bool:
+    return "Element" in read_credentials(request.headers.get("authorization", ""))

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import mimetypes
 import re
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -20,7 +22,7 @@ from starlette.responses import Response
 
 from service.core.segments import count_segments
 from service.sandbox.access import Access
-from service.sandbox.answers import Refused, answer_error, answer_json, read_object
+from service.sandbox.answers import Refused, answer_error, answer_json, check_accept, read_object
 from service.sandbox.records import Instance, Message, Records, Refusal, now_iso
 from service.sandbox.trouble import Trouble
 
@@ -54,6 +56,7 @@ class Messages:
         ending: Response | Broken
         reason = ""
         try:
+            check_accept(headers.get(b"accept", b"").decode("latin-1"))
             instance = self._access.instance(headers.get(b"authorization", b"").decode("latin-1"))
             if trouble is not None:
                 _get_in_the_way(trouble)
@@ -80,6 +83,9 @@ class Messages:
     async def log(self, request: Request) -> Response:
         """GET /messages: newest first; `page` from 1, `pageSize`, `where`."""
         instance = self._instance(request)
+        if self._records.switches.no_message_log:
+            text = "GET /messages is not supported by this element"
+            raise Refused(405, text, instance_id=instance.id)
         query = request.query_params
         size = min(_number(query.get("pageSize"), PAGE_SIZE), PAGE_LIMIT)
         start = (_number(query.get("page"), 1) - 1) * size
@@ -91,10 +97,20 @@ class Messages:
     async def get(self, request: Request) -> Response:
         """GET /messages/{sid}."""
         instance = self._instance(request)
+        return answer_json(_row(self._find(request, instance), instance), instance.id)
+
+    async def media(self, request: Request) -> Response:
+        """GET /messages/{sid}/media: one row per picture, as Twilio's Media resource."""
+        instance = self._instance(request)
+        message = self._find(request, instance)
+        rows = [_media_row(message, place, instance) for place in range(len(message.media))]
+        return answer_json(rows, instance.id)
+
+    def _find(self, request: Request, instance: Instance) -> Message:
         sid = request.path_params["sid"]
         for message in reversed(self._records.messages):
             if message.sid == sid:
-                return answer_json(_row(message, instance), instance.id)
+                return message
         raise Refused(
             404,
             f"No message found with sid {sid}",
@@ -201,6 +217,21 @@ def _row(message: Message, instance: Instance) -> dict[str, Any]:
         "error_code": None,
         "error_message": None,
         "api_version": "2010-04-01",
+    }
+
+
+def _media_row(message: Message, place: int, instance: Instance) -> dict[str, Any]:
+    """Describe a picture; `uri` is where the phone said it is."""
+    url = message.media[place]
+    sent = format_datetime(datetime.fromisoformat(message.at))
+    return {
+        "sid": f"ME{uuid.uuid5(uuid.NAMESPACE_URL, f'{message.sid}/{place}').hex}",
+        "account_sid": instance.account,
+        "parent_sid": message.sid,
+        "content_type": mimetypes.guess_type(url)[0] or "image/jpeg",
+        "date_created": sent,
+        "date_updated": sent,
+        "uri": url,
     }
 
 

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from service.sandbox.access import Access
-from service.sandbox.answers import Refused, answer_error
+from service.sandbox.answers import Refused, answer_error, check_accept
 from service.sandbox.instances import Instances
 from service.sandbox.messages import Messages
 from service.sandbox.records import Records
@@ -41,28 +41,31 @@ class Platform:
 
     def _resources(self) -> list[tuple[str, Mapping[str, Endpoint]]]:
         instances, messages = self._instances, self.messages
-        one = "/instances/{id:int}"
+        changes = {"PUT": instances.put, "PATCH": instances.patch, "DELETE": instances.delete}
+        several = {"POST": instances.create, "GET": instances.list}
         resources: list[tuple[str, Mapping[str, Endpoint]]] = [
-            ("/instances", {"POST": instances.create, "GET": instances.list}),
-            (
-                one,
-                {
-                    "GET": instances.get,
-                    "PUT": instances.put,
-                    "PATCH": instances.patch,
-                    "DELETE": instances.delete,
-                },
-            ),
-            (f"{one}/enabled", {"PUT": instances.enable, "DELETE": instances.disable}),
-            (f"{one}/configuration", {"GET": instances.configuration}),
-            (f"{one}/configuration/{{entry:int}}", {"PATCH": instances.patch_entry}),
+            ("/elements/{key}/instances", several),
+            ("/instances", several | changes),
+            ("/instances/{id:int}", {"GET": instances.get} | changes),
             ("/ping", {"GET": messages.ping}),
         ]
+        # Without an id they act on the instance of the Element token.
+        for one in ("/instances", "/instances/{id:int}"):
+            resources += [
+                (f"{one}/enabled", {"PUT": instances.enable, "DELETE": instances.disable}),
+                (f"{one}/configuration", {"GET": instances.configuration}),
+                (
+                    f"{one}/configuration/{{entry:int}}",
+                    {"GET": instances.entry, "PATCH": instances.patch_entry},
+                ),
+                (f"{one}/docs", {"GET": instances.docs}),
+            ]
         for hub in ("", "/hubs/{hub}"):
             # POST is in `app`: here it only keeps 405 from claiming that there is none.
             log = {"GET": messages.log, "POST": messages.log}
             resources.append((f"{hub}/messages", log))
             resources.append((f"{hub}/messages/{{sid}}", {"GET": messages.get}))
+            resources.append((f"{hub}/messages/{{sid}}/media", {"GET": messages.media}))
             if hub:
                 resources.append((f"{hub}/ping", {"GET": messages.ping}))
         return resources
@@ -74,6 +77,7 @@ class Platform:
             # Starlette adds HEAD to GET by itself.
             serve = methods["GET" if request.method == "HEAD" else request.method]
             try:
+                check_accept(request.headers.get("accept", ""))
                 answer = await serve(request)
             except Refused as error:
                 reason = error.summary

@@ -17,7 +17,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from service.core import opt_out
+from service.sandbox.elements import ELEMENTS, NUMBER_OF_ACCOUNT, Element
 from service.sandbox.feed import Feed
+from service.sandbox.switches import Switches
 from service.sandbox.trouble import Trouble
 
 KEPT = 200_000
@@ -26,9 +28,6 @@ Measured: 150 MB for 200,000 short messages and 100,000 callbacks."""
 
 REFUSALS_KEPT = 10_000
 """Sends that were refused, the newest."""
-
-PREFIX = "messaging.sms.twilio."
-CALLBACK_URL = f"{PREFIX}callback.url"
 
 
 @dataclass(slots=True)
@@ -48,24 +47,29 @@ class Instance:
     entry_ids: dict[str, int] = field(default_factory=dict)
 
     @property
+    def kind(self) -> Element:
+        """Its connector."""
+        return ELEMENTS[self.element]
+
+    @property
     def our_number(self) -> str:
         """The number that texts go to."""
-        return self.configuration.get(f"{PREFIX}sender", "")
+        return self.configuration.get(self.kind.sender, NUMBER_OF_ACCOUNT)
 
     @property
     def callback_url(self) -> str:
         """Where texts are delivered, a fragment with connection overrides included."""
-        return self.configuration.get(CALLBACK_URL, "")
+        return self.configuration.get(self.kind.callback_url, "")
 
     @property
     def account(self) -> str:
         """The Twilio account."""
-        return self.configuration.get(f"{PREFIX}account", "")
+        return self.configuration.get(self.kind.account, "")
 
     @property
     def auth_token(self) -> str:
         """The token of that account, with which callbacks are signed."""
-        return self.configuration.get(f"{PREFIX}token", "")
+        return self.configuration.get(self.kind.token, "")
 
 
 @dataclass(slots=True)
@@ -133,6 +137,7 @@ class Records:
         self.instances_created = 0
         self.replies_received = 0
         self.trouble = Trouble(count=0)
+        self.switches = Switches()
         self.feed = Feed()
         self._instance_ids = itertools.count(1234)
         self._entry_ids = itertools.count(80_001)
@@ -280,6 +285,7 @@ class Records:
                 {
                     "id": each.id,
                     "name": each.name,
+                    "element": each.element,
                     "tags": each.tags,
                     "disabled": each.disabled,
                     "our_number": each.our_number,

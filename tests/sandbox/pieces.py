@@ -134,6 +134,10 @@ class Sandbox:
         """Make the connector misbehave."""
         assert (await self.ask("POST", "/sandbox/trouble", body=switches)).status == 200
 
+    async def switch(self, **switches: bool) -> Answer:
+        """Make the platform behave otherwise until told again."""
+        return await self.ask("POST", "/sandbox/switches", body=switches)
+
     async def records(self) -> Any:
         """Everything the sandbox noted."""
         return (await self.ask("GET", "/sandbox/records")).json

@@ -216,7 +216,7 @@ async def test_post_instances_is_not_idempotent(sandbox):
     [
         ("GET", "/nothing", 404),
         ("GET", "/instances/none", 404),
-        ("DELETE", "/instances", 405),
+        ("DELETE", "/elements/twilio/instances", 405),
         ("POST", "/instances/1234", 405),
         ("PUT", "/hubs/messaging/messages", 405),
     ],
