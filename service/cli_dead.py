@@ -71,7 +71,7 @@ def list_(
             letter.theirs,
             str(letter.tries),
             letter.route,
-            letter.error,
+            operations.say_error(letter),
         )
     console = Console()
     console.print(table)

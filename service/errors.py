@@ -20,6 +20,9 @@
     │   ├── ConnectorThrottled      429: not processed, repeat after `retry_after_s`
     │   ├── ConnectorFailed         3xx, 408, 5xx: passing, whether it was processed is in doubt
     │   ├── ConnectorForbidden      401, 403, 404 of the instance: provisioning has to look
+    │   │   ├── ConnectorUnauthorized   401: a secret or the instance token is not accepted
+    │   │   ├── ConnectorDisabled       403: the instance is disabled, or not ours to use
+    │   │   └── ConnectorGone           404: the instance is not there
     │   └── ConnectorRefused        any other 4xx: this request will never be accepted
     └── HandlerError                the handler author's
         ├── HandlerFailed           it raised
@@ -125,7 +128,11 @@ class ConnectorError(ParleyError):
     status: HTTP status, None without an answer.
     provider_message: what Twilio said, as relayed. request_id: to quote to the connector's support.
     retry_after_s: seconds the connector asked us to wait, None if it did not.
+    code: Twilio's own, None without one. advice: what the operator can do, a phrase; that of the
+        kind where none is given.
     """
+
+    advice: str = "look at /readyz and the log around it"
 
     def __init__(
         self,
@@ -135,6 +142,8 @@ class ConnectorError(ParleyError):
         provider_message: str | None = None,
         request_id: str | None = None,
         retry_after_s: float | None = None,
+        code: int | None = None,
+        advice: str = "",
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -142,6 +151,9 @@ class ConnectorError(ParleyError):
         self.provider_message = provider_message
         self.request_id = request_id
         self.retry_after_s = retry_after_s
+        self.code = code
+        if advice:
+            self.advice = advice
 
     def __str__(self) -> str:
         parts = [self.message if self.status is None else f"{self.status}: {self.message}"]
@@ -156,34 +168,62 @@ class ConnectorUnreachable(ConnectorError):
     """No connection: the request was not sent."""
 
     retry = True
+    advice = "check OPEN_CONNECTORS_BASE_URL, the network and its firewall"
 
 
 class ConnectorUnanswered(ConnectorError):
     """The request was sent, or may have been, and no answer came back."""
 
     retry = True
+    advice = "nothing if it is rare; else raise SEND_TIMEOUT_S or ask SAP support"
 
 
 class ConnectorThrottled(ConnectorError):
     """429: not processed."""
 
     retry = True
+    advice = "nothing if it is rare; else lower SEND_CONCURRENCY"
 
 
 class ConnectorFailed(ConnectorError):
     """3xx, 408 or 5xx: it is ailing, and may or may not have processed the request."""
 
     retry = True
+    advice = "nothing if it passes; else quote the requestId to SAP support"
 
 
 class ConnectorForbidden(ConnectorError):
     """401, 403 or 404: secrets, token or instance are not what the connector expects."""
 
     retry = True
+    advice = "check the OPEN_CONNECTORS_* settings and the instance"
+
+
+class ConnectorUnauthorized(ConnectorForbidden):
+    """401: a secret or the instance token is not accepted; so is the token of a deleted one."""
+
+    advice = (
+        "check OPEN_CONNECTORS_USER_SECRET and OPEN_CONNECTORS_ORGANIZATION_SECRET, "
+        "and that the instance still exists"
+    )
+
+
+class ConnectorDisabled(ConnectorForbidden):
+    """403: the instance is disabled, or the user may not use it."""
+
+    advice = "enable the instance in Open Connectors, or give its user the right to use it"
+
+
+class ConnectorGone(ConnectorForbidden):
+    """404: what was asked for is not there, most often the instance."""
+
+    advice = "check OPEN_CONNECTORS_BASE_URL, and that the instance still exists"
 
 
 class ConnectorRefused(ConnectorError):
     """Another 4xx: sending the same again is no use."""
+
+    advice = "check config/message.json and config/instance.json against the providerMessage"
 
 
 class HandlerError(ParleyError):

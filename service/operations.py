@@ -88,10 +88,19 @@ def as_json(letter: DeadLetter) -> dict[str, Any]:
         "route": letter.route,
         "error": letter.error,
     }
+    if letter.code is not None:
+        shown |= {"code": letter.code, "means": letter.means, "advice": letter.advice}
     if letter.value is not None:
         ours, theirs = letter.value.conversation
         shown |= {"ours": ours, "theirs": theirs, "sid": _sid(letter), "body": _body(letter)}
     return shown
+
+
+def say_error(letter: DeadLetter) -> str:
+    """A dead letter's error, preceded by Twilio's code and what to do where that is known."""
+    if not letter.means:
+        return letter.error
+    return f"{letter.code}, {letter.means}: {letter.advice} ({letter.error})"
 
 
 def _sid(letter: DeadLetter) -> str:

@@ -18,12 +18,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from service.core.masking import MASK, mask_number
+from service.core.twilio_codes import MEANINGS, find_code
 from service.errors import (
+    ConnectorDisabled,
     ConnectorError,
     ConnectorFailed,
-    ConnectorForbidden,
+    ConnectorGone,
     ConnectorRefused,
     ConnectorThrottled,
+    ConnectorUnauthorized,
 )
 
 PREFIX = "messaging.sms.twilio."
@@ -180,24 +183,17 @@ def read_error(
     if isinstance(provider, dict | list):
         provider = json.dumps(provider, ensure_ascii=False)
     message = answer.get("message")
+    code = find_code(str(provider)) if provider else None
+    meaning = MEANINGS.get(code) if code else None
     return _kind(status)(
         _discreet(str(message), secrets) if message else _unread(status, headers),
         status=status,
         provider_message=_discreet(str(provider), secrets) if provider else None,
         request_id=_optional(answer.get("requestId") or headers.get("elements-request-id")),
         retry_after_s=_retry_after(headers.get("retry-after"), now),
+        code=code,
+        advice=f"{meaning.means}: {meaning.advice}" if meaning else "",
     )
-
-
-def twilio_code(error: ConnectorError) -> int | None:
-    """Find Twilio's own error code (five digits, such as 21610) in what the provider said.
-
-    Five digits may also be a short code: what is called a code, or linked as one, comes first.
-    """
-    said = error.provider_message or ""
-    found = re.search(r"(?:code\W{0,4}|errors/)(\d{5})(?!\d)", said, re.IGNORECASE)
-    found = found or re.search(r"(?<![\d+.-])(\d{5})(?![\d-])", said)
-    return int(found[1]) if found else None
 
 
 def _kind(status: int) -> type[ConnectorError]:
@@ -206,9 +202,8 @@ def _kind(status: int) -> type[ConnectorError]:
     # A redirect is a gateway's page for maintenance or a login: passing, like its own failures.
     if status == 408 or status >= 500 or status < 400:
         return ConnectorFailed
-    if status in {401, 403, 404}:
-        return ConnectorForbidden
-    return ConnectorRefused
+    forbidden = {401: ConnectorUnauthorized, 403: ConnectorDisabled, 404: ConnectorGone}
+    return forbidden.get(status, ConnectorRefused)
 
 
 def _read_row(row: Mapping[str, Any]) -> LoggedMessage:

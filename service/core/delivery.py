@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Protocol
 
-from service.core.connector_wire import twilio_code
+from service.core.twilio_codes import MEANINGS, Fate
 from service.errors import (
     ConnectorError,
     ConnectorFailed,
@@ -16,14 +16,6 @@ from service.errors import (
     ConnectorUnanswered,
 )
 from service.model import Outbound
-
-PASSING_CODES = frozenset({20429, 21611, 30001})
-"""Twilio's codes, said with a 4xx, for what will be taken later: too many requests, a full queue.
-
-Source: Twilio, "Error and warning dictionary"."""
-
-ACCOUNT_CODES = frozenset({20003, 20005, 20006, 20404})
-"""Twilio's codes for what is wrong with the account or its token, and not with the text."""
 
 
 class Verdict(Enum):
@@ -40,14 +32,17 @@ class Verdict(Enum):
 
 
 def judge(error: ConnectorError) -> Verdict:
-    """Tell what a failed POST means for its reply."""
+    """Tell what a failed POST means for its reply.
+
+    A 4xx is judged by Twilio's own code where there is one that we know: it says that Twilio has
+    not sent the text, and whether it ever will.
+    """
     if isinstance(error, ConnectorUnanswered | ConnectorFailed):
         return Verdict.ASK
-    code = twilio_code(error)
+    meaning = MEANINGS.get(error.code) if error.code else None
+    if meaning is not None and isinstance(error, ConnectorRefused | ConnectorForbidden):
+        return Verdict.BURY if meaning.fate is Fate.FINAL else Verdict.REPEAT
     if isinstance(error, ConnectorRefused):
-        return Verdict.REPEAT if code in PASSING_CODES else Verdict.BURY
-    if isinstance(error, ConnectorForbidden) and code is not None and code not in ACCOUNT_CODES:
-        # Twilio's own refusal of this text, such as a country that is not switched on (21408).
         return Verdict.BURY
     return Verdict.REPEAT
 

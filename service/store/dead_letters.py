@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from service.core import entries
+from service.core.twilio_codes import Meaning, explain
 from service.errors import StoreFull
 from service.model import Message, Outbound, Partition
 from service.store.batch import Batch
@@ -42,6 +43,29 @@ class DeadLetter:
     def theirs(self) -> str:
         """The other side's number, "" when the entry can't be read."""
         return self.value.conversation.theirs if self.value else ""
+
+    @property
+    def code(self) -> int | None:
+        """Twilio's own code for it, None without one."""
+        found = explain(self.error)
+        return found[0] if found else None
+
+    @property
+    def means(self) -> str:
+        """What that code means, "" where it is not known."""
+        meaning = self._meaning
+        return meaning.means if meaning else ""
+
+    @property
+    def advice(self) -> str:
+        """What to do about it, "" where that is not known."""
+        meaning = self._meaning
+        return meaning.advice if meaning else ""
+
+    @property
+    def _meaning(self) -> Meaning | None:
+        found = explain(self.error)
+        return found[1] if found else None
 
 
 @dataclass(frozen=True, slots=True)

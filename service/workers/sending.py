@@ -12,7 +12,6 @@ from typing import Literal, Protocol
 import structlog
 
 from service.core.breaker import Breaker
-from service.core.connector_wire import twilio_code
 from service.core.delivery import (
     CLOCK_SLACK,
     Logged,
@@ -25,6 +24,7 @@ from service.core.entries import EntryUnreadable
 from service.core.masking import mask_number
 from service.core.retry import Schedule
 from service.core.segments import count_segments
+from service.core.twilio_codes import OPTED_OUT
 from service.errors import (
     ConnectorError,
     ConnectorFailed,
@@ -43,9 +43,6 @@ log = structlog.get_logger()
 
 THROTTLED_S = 1.0
 """Pause after a 429 that does not say how long."""
-
-OPTED_OUT = 21610
-"""Twilio's code for a recipient who has opted out."""
 
 OUTBOX_LIMIT = 1_000
 """Replies of one partition that may wait before its handlers pause."""
@@ -302,9 +299,9 @@ class Sender:
     async def _failed_post(self, item: _Waiting, error: ConnectorError, begun_ms: int) -> bool:
         verdict = judge(error)
         if verdict is Verdict.BURY:
-            if twilio_code(error) == OPTED_OUT:
+            if error.code == OPTED_OUT:
                 await self._store.note_opt_out(item.outbound.conversation, now_ms())
-            await self._bury(item, str(error))
+            await self._bury(item, str(error), error)
             return True
         if verdict is Verdict.ASK:
             item.marked_ms = begun_ms
@@ -334,13 +331,16 @@ class Sender:
         if error.retry_after_s is not None:
             wait_ms = max(wait_ms, int(error.retry_after_s * 1000))
         item.next_ms = now_ms() + wait_ms
-        log.warning("a reply waits", **_facts(item), wait_ms=wait_ms, error=str(error))
+        log.warning(
+            "a reply waits", **_facts(item), wait_ms=wait_ms, error=str(error), **_advice(error)
+        )
         await self._store.put_off_reply(
             item.entry, Later(item.next_ms, str(error)), in_doubt=in_doubt
         )
 
-    async def _bury(self, item: _Waiting, error: str) -> None:
-        log.error("a reply becomes a dead letter", **_facts(item), error=error)
+    async def _bury(self, item: _Waiting, error: str, cause: ConnectorError | None = None) -> None:
+        advice = _advice(cause) if cause else {}
+        log.error("a reply becomes a dead letter", **_facts(item), error=error, **advice)
         await self._store.bury_reply(item.entry, error, now_ms())
 
 
@@ -351,3 +351,9 @@ def _facts(item: _Waiting) -> dict[str, str | int]:
         "index": item.outbound.index,
         "recipient": mask_number(item.outbound.conversation.theirs),
     }
+
+
+def _advice(error: ConnectorError) -> dict[str, str | int]:
+    """What a log line says of an error beside its text: Twilio's code, and what can be done."""
+    code: dict[str, str | int] = {"code": error.code} if error.code else {}
+    return {**code, "advice": error.advice}

@@ -11,12 +11,15 @@ from aiohttp import web
 
 from service.connector.client import Connector
 from service.errors import (
+    ConnectorDisabled,
     ConnectorError,
     ConnectorFailed,
     ConnectorForbidden,
+    ConnectorGone,
     ConnectorRefused,
     ConnectorThrottled,
     ConnectorUnanswered,
+    ConnectorUnauthorized,
     ConnectorUnreachable,
 )
 from service.model import Conversation, Outbound
@@ -181,9 +184,9 @@ async def test_the_last_word_before_a_reply_leaves_can_keep_it_back(platform):
     [
         pytest.param(301, ConnectorFailed, True, id="redirect"),
         pytest.param(400, ConnectorRefused, False, id="bad request"),
-        pytest.param(401, ConnectorForbidden, True, id="wrong secrets"),
-        pytest.param(403, ConnectorForbidden, True, id="disabled"),
-        pytest.param(404, ConnectorForbidden, True, id="unknown"),
+        pytest.param(401, ConnectorUnauthorized, True, id="wrong secrets"),
+        pytest.param(403, ConnectorDisabled, True, id="disabled"),
+        pytest.param(404, ConnectorGone, True, id="unknown"),
         pytest.param(408, ConnectorFailed, True, id="request time-out"),
         pytest.param(413, ConnectorRefused, False, id="too large"),
         pytest.param(429, ConnectorThrottled, True, id="throttled"),

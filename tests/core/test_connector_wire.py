@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 from service.core import connector_wire as wire
 from service.core.connector_wire import InstanceAnswer, LoggedMessage
 from service.errors import (
+    ConnectorDisabled,
     ConnectorError,
     ConnectorFailed,
-    ConnectorForbidden,
+    ConnectorGone,
     ConnectorRefused,
     ConnectorThrottled,
+    ConnectorUnauthorized,
 )
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -372,9 +374,9 @@ def error(
     [
         (302, ConnectorFailed),
         (400, ConnectorRefused),
-        (401, ConnectorForbidden),
-        (403, ConnectorForbidden),
-        (404, ConnectorForbidden),
+        (401, ConnectorUnauthorized),
+        (403, ConnectorDisabled),
+        (404, ConnectorGone),
         (405, ConnectorRefused),
         (406, ConnectorRefused),
         (408, ConnectorFailed),
@@ -514,6 +516,8 @@ def test_secrets_and_numbers_quoted_by_the_connector_are_masked() -> None:
         pytest.param("Attempt to send to unsubscribed recipient 21610", 21610, id="at the end"),
         pytest.param('{"code": 21610, "status": 400}', 21610, id="JSON"),
         pytest.param("https://www.twilio.com/docs/errors/21610", 21610, id="a link"),
+        pytest.param("[HTTP 400] Unable to create record 21211", 21211, id="beside a status"),
+        pytest.param("To 72975: 21211", 21211, id="a short code, and a code we know"),
         pytest.param("To 72975 failed, code: 21211", 21211, id="a short code before it"),
         pytest.param("+14155521610 is no number", None, id="a phone number"),
         pytest.param("ticket 1234567", None, id="a longer number"),
@@ -524,7 +528,7 @@ def test_secrets_and_numbers_quoted_by_the_connector_are_masked() -> None:
 )
 def test_the_code_of_twilio_is_found_in_what_it_said(said: str | None, code: int | None) -> None:
     """An opt-out (21610) is not recognised."""
-    assert wire.twilio_code(ConnectorRefused("no", provider_message=said)) == code
+    assert error(400, {"message": "no", "providerMessage": said}).code == code
 
 
 @given(JSON, st.integers(100, 599), st.text(max_size=40))
@@ -539,7 +543,8 @@ def test_no_answer_of_the_connector_ends_in_another_error(
         assert row.date_sent is None or row.date_sent.tzinfo is not None
     found = error(status, answer, retry_after=header)
     assert found.status == status
-    assert wire.twilio_code(found) is None or found.provider_message
+    assert found.code is None or found.provider_message
+    assert found.advice
 
 
 @given(st.text(max_size=60) | st.text("MonTueJanFeb 0123456789:,+-GMTZ", max_size=60))

@@ -58,18 +58,24 @@ def test_every_error_has_its_verdict(error: type[ConnectorError], verdict: Verdi
 
 
 @pytest.mark.parametrize(
-    ("error", "said", "verdict"),
+    ("kind", "code", "verdict"),
     [
-        pytest.param(ConnectorRefused, "21610: unsubscribed", Verdict.BURY, id="opted out"),
-        pytest.param(ConnectorRefused, "21611: queue is full", Verdict.REPEAT, id="a full queue"),
-        pytest.param(ConnectorRefused, "20429", Verdict.REPEAT, id="too many requests"),
-        pytest.param(ConnectorForbidden, "21408: no permission", Verdict.BURY, id="a country"),
-        pytest.param(ConnectorForbidden, "20003: authenticate", Verdict.REPEAT, id="the account"),
+        pytest.param(ConnectorRefused, 21611, Verdict.REPEAT, id="queue full"),
+        pytest.param(ConnectorRefused, 20429, Verdict.REPEAT, id="throttled, as a 400"),
+        pytest.param(ConnectorRefused, 30001, Verdict.REPEAT, id="queue overflow"),
+        pytest.param(ConnectorRefused, 20003, Verdict.REPEAT, id="the account's token"),
+        pytest.param(ConnectorRefused, 21610, Verdict.BURY, id="opted out"),
+        pytest.param(ConnectorForbidden, 21408, Verdict.BURY, id="country not allowed, as a 403"),
+        pytest.param(ConnectorForbidden, 20003, Verdict.REPEAT, id="the account's token, as a 401"),
+        pytest.param(ConnectorRefused, 29999, Verdict.BURY, id="unknown code"),
+        pytest.param(ConnectorFailed, 21611, Verdict.ASK, id="a 500 stays in doubt"),
     ],
 )
-def test_twilios_own_code_decides_where_it_says_more_than_the_status(error, said, verdict) -> None:
-    """A full queue would lose the reply; a country switched off would hold it up for ever."""
-    assert judge(error("no", status=400, provider_message=said)) is verdict
+def test_a_code_of_twilio_decides_over_a_refusal(
+    kind: type[ConnectorError], code: int, verdict: Verdict
+) -> None:
+    """A full queue loses texts to the dead letters, or an opted-out number blocks for ever."""
+    assert judge(kind("said", status=400, code=code)) is verdict
 
 
 def test_no_kind_of_connector_error_is_forgotten_above() -> None:

@@ -9,6 +9,7 @@ import pytest
 from service.core.retry import Schedule
 from service.errors import LeaseLost
 from service.handlers.router import Router
+from service.operations import say_error
 from service.store.keys import PartitionKeys
 from service.store.opt_outs import list_opt_outs
 from service.workers.sending import Sender
@@ -240,3 +241,27 @@ async def test_a_recipient_found_opted_out_is_noted_and_not_tried_again(desk, ph
     assert (letter.tries, "21610" in letter.error, len(phone.posts)) == (1, True, 1)
     (out,) = await list_opt_outs(desk.client, 1)
     assert out.conversation == text("SM1").conversation
+
+
+async def test_a_full_queue_at_twilio_is_waited_for(desk, phone):
+    """A busy hour would leave dead letters, although nothing is wrong with the texts."""
+    phone.plan = [(400, {})] * 5  # More often than a reply has attempts.
+    phone.refusal = {"message": "Request failed", "providerMessage": "[HTTP 400] queue full 21611"}
+    await desk.take_in(text("SM1", "kept"))
+    async with ways(echo(), phone.url) as how, at_work(desk, how):
+        await until(desk.empty)
+    assert (phone.texts, len(phone.posts)) == (["kept"], 6)
+    assert await desk.dead() == []
+
+
+async def test_a_dead_letter_says_what_the_code_of_twilio_means_and_what_to_do(desk, phone):
+    """The operator would have to look five digits up."""
+    phone.plan = [(400, {})]
+    phone.refusal = {"message": "no", "providerMessage": '{"code": 21211, "status": 400}'}
+    await desk.take_in(text("SM1"))
+    async with ways(echo(), phone.url) as how, at_work(desk, how):
+        await until(desk.empty)
+    (letter,) = await desk.dead()
+    assert (letter.code, letter.means) == (21211, "the recipient's number is none")
+    assert "check the number" in letter.advice
+    assert letter.means in say_error(letter)
