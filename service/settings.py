@@ -168,6 +168,17 @@ def _words(words: str) -> str:
     return " ".join(words.replace(",", " ").upper().split())
 
 
+RETRY_POLICIES = ("4xx", "5xx", "ct", "rt")
+"""What Twilio can be asked to repeat a callback for; `all` is every one of them."""
+
+
+def _retry_policy(text: str) -> str:
+    words = text.replace(",", " ").lower().split()
+    if not words or not {"all", *RETRY_POLICIES}.issuperset(words):
+        raise ValueError(f"must be all, or some of {','.join(RETRY_POLICIES)} with commas")
+    return "all" if "all" in words else ",".join(p for p in RETRY_POLICIES if p in words)
+
+
 def _sealing_keys(secret: SecretStr) -> SecretStr:
     for key in secret.get_secret_value().split(","):
         if len(key.strip()) < SECRET_KEY_LENGTH:
@@ -343,6 +354,15 @@ class Settings(BaseSettings):
         default="repair",
         description="What is done when somebody has changed the instance.",
         examples=["report"],
+    callback_retries: Annotated[int, Field(ge=0, le=5)] = Field(
+        default=5,
+        description="Times Twilio repeats a callback that failed; 0 leaves it to Twilio's default.",
+        examples=["5"],
+    )
+    callback_retry_policy: Annotated[Text, AfterValidator(_retry_policy)] = Field(
+        default="all",
+        description="What it repeats: all, or some of 4xx, 5xx, ct (connection), rt (time-out).",
+        examples=["5xx,ct,rt"],
     )
 
     partitions: Annotated[int, Field(ge=1, le=1024)] = Field(

@@ -26,6 +26,7 @@ import uvloop
 from service.connector.client import MESSAGE_NAMES, Connector
 from service.connector.provisioning import INSTANCE_NAMES, Provisioner, Wanted
 from service.core.breaker import Breaker
+from service.core.overrides import with_overrides
 from service.core.retry import Schedule
 from service.core.sealing import Sealer
 from service.core.signature import Verifier
@@ -530,7 +531,11 @@ def _wanted_instance(settings: Settings) -> Wanted:
         "TWILIO_ACCOUNT_SID": settings.twilio_account_sid,
         "TWILIO_AUTH_TOKEN": settings.twilio_auth_token.get_secret_value(),
         "TWILIO_SENDER": settings.twilio_sender,
-        "CALLBACK_URL": settings.public_url + CALLBACK_PATH,
+        "CALLBACK_URL": with_overrides(
+            settings.public_url + CALLBACK_PATH,
+            settings.callback_retries,
+            settings.callback_retry_policy,
+        ),
         "INSTANCE_NAME": settings.instance_name,
         "INSTANCE_TAG": settings.instance_tag,
     }
