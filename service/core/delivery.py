@@ -42,7 +42,9 @@ def judge(error: ConnectorError) -> Verdict:
     meaning = MEANINGS.get(error.code) if error.code else None
     if meaning is not None and isinstance(error, ConnectorRefused | ConnectorForbidden):
         return Verdict.BURY if meaning.fate is Fate.FINAL else Verdict.REPEAT
-    if isinstance(error, ConnectorRefused):
+    # A code that nobody has described yet is Twilio's word on this text all the same.
+    coded = error.code is not None and isinstance(error, ConnectorForbidden)
+    if coded or isinstance(error, ConnectorRefused):
         return Verdict.BURY
     return Verdict.REPEAT
 

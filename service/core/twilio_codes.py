@@ -50,9 +50,19 @@ MEANINGS: Mapping[int, Meaning] = {
         Fate.ACCOUNT,
         "check TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN, and that the account is active",
     ),
+    20005: Meaning(
+        "the account is not active",
+        Fate.ACCOUNT,
+        "look at the account's state in the Twilio console",
+    ),
+    20006: Meaning(
+        "the account may not do this",
+        Fate.ACCOUNT,
+        "check TWILIO_ACCOUNT_SID and what its auth token is allowed",
+    ),
     20404: Meaning(
-        "Twilio does not know what was addressed",
-        Fate.FINAL,
+        "Twilio does not know the account, or what was addressed in it",
+        Fate.ACCOUNT,
         "check TWILIO_ACCOUNT_SID, and that the sender belongs to that account",
     ),
     20429: Meaning(

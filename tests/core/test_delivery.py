@@ -68,6 +68,7 @@ def test_every_error_has_its_verdict(error: type[ConnectorError], verdict: Verdi
         pytest.param(ConnectorForbidden, 21408, Verdict.BURY, id="country not allowed, as a 403"),
         pytest.param(ConnectorForbidden, 20003, Verdict.REPEAT, id="the account's token, as a 401"),
         pytest.param(ConnectorRefused, 29999, Verdict.BURY, id="unknown code"),
+        pytest.param(ConnectorForbidden, 29999, Verdict.BURY, id="unknown code, as a 403"),
         pytest.param(ConnectorFailed, 21611, Verdict.ASK, id="a 500 stays in doubt"),
     ],
 )
