@@ -354,6 +354,7 @@ class Settings(BaseSettings):
         default="repair",
         description="What is done when somebody has changed the instance.",
         examples=["report"],
+    )
     callback_retries: Annotated[int, Field(ge=0, le=5)] = Field(
         default=5,
         description="Times Twilio repeats a callback that failed; 0 leaves it to Twilio's default.",
