@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from service import cli_connector, cli_dead
+from service import cli_backfill, cli_connector, cli_dead
 from service.errors import HandlersError, ParleyError, SettingsError, StoreMismatch
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ OPERATOR_MUST_MEND = 2
 
 app.add_typer(cli_dead.app, name="dead")
 app.add_typer(cli_connector.app, name="connector")
+app.command(epilog="Example:  parley backfill --since 2h")(cli_backfill.backfill)
 
 
 class Role(StrEnum):

@@ -48,6 +48,7 @@ class Message:
     account: the AccountSid that received it.
     received_at: when our door (or the connector's log) saw it; timezone-aware, UTC.
     raw: every parameter of the callback by name, the last value of a repeated name.
+    recovered: no callback announced it; it was read back from the connector's message log.
     """
 
     sid: MessageSid
@@ -58,6 +59,7 @@ class Message:
     account: str
     received_at: datetime
     raw: Mapping[str, str] = field(repr=False)
+    recovered: bool = False
 
     @property
     def conversation(self) -> Conversation:

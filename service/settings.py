@@ -355,6 +355,16 @@ class Settings(BaseSettings):
         description="What is done when somebody has changed the instance.",
         examples=["report"],
     )
+    backfill_every_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        default=300.0,
+        description="Pause between two looks for texts no callback brought; 0 turns them off.",
+        examples=["300"],
+    )
+    backfill_overlap_s: Annotated[float, Field(ge=0, le=86400)] = Field(
+        default=600.0,
+        description="How far before the last look each begins, for texts logged late.",
+        examples=["600"],
+    )
     callback_retries: Annotated[int, Field(ge=0, le=5)] = Field(
         default=5,
         description="Times Twilio repeats a callback that failed; 0 leaves it to Twilio's default.",
@@ -371,6 +381,12 @@ class Settings(BaseSettings):
     )
     dedupe_window_s: Annotated[int, Field(ge=60)] = Field(
         default=604800, description="How long a MessageSid is remembered.", examples=["604800"]
+    )
+    backfill_max_s: Annotated[float, Field(ge=60)] = Field(
+        default=259200.0,
+        validate_default=True,
+        description="How far back a look goes by itself after an outage.",
+        examples=["259200"],
     )
     inbox_limit: Count = Field(
         default=10000,
@@ -463,6 +479,15 @@ class Settings(BaseSettings):
         if port and port == info.data.get("port"):
             raise ValueError("must differ from PORT: the internet must not reach this listener")
         return port
+
+    @field_validator("backfill_max_s")
+    @classmethod
+    def _keep_backfill_known(cls, longest: float, info: ValidationInfo) -> float:
+        if longest > info.data.get("dedupe_window_s", longest):
+            raise ValueError(
+                "must not be more than DEDUPE_WINDOW_S: what is forgotten would be answered again"
+            )
+        return longest
 
     @field_validator("retry_max_s")
     @classmethod

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequenc
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,6 +24,7 @@ from urllib.parse import urlsplit
 import structlog
 import uvloop
 
+from service.connector.backfill import Backfill
 from service.connector.client import MESSAGE_NAMES, Connector
 from service.connector.provisioning import INSTANCE_NAMES, Provisioner, Wanted
 from service.core.breaker import Breaker
@@ -52,6 +54,7 @@ from service.store.leases import Leases
 from service.store.pace import Pace
 from service.store.partition import PartitionStore
 from service.store.watch import Watch
+from service.store.watermark import Watermark
 from service.web.callbacks import Door
 from service.web.connections import connections
 from service.web.internal import Check, internal_app
@@ -187,6 +190,42 @@ async def open_provisioner(settings: Settings) -> AsyncIterator[Provisioner]:
             await connector.aclose()
 
 
+@asynccontextmanager
+async def open_backfill(settings: Settings) -> AsyncIterator[Backfill]:
+    """Open what reads missed texts back, for a command.
+
+    Raises SettingsError without an instance in Redis, StoreUnavailable, StoreMismatch.
+    """
+    message, sealer = _message_template(settings), Sealer(settings.secret_keys)
+    async with open_store(settings) as (client, batch):
+        instance = await Instances(client, sealer).load()
+        if instance is None:
+            raise SettingsError(["there is no instance in this Redis; see `parley connector plan`"])
+        connector = _connector(settings, message)
+        connector.use_token(instance.token)
+        try:
+            yield _backfill(settings, client, batch, connector)
+        finally:
+            await connector.aclose()
+
+
+def _backfill(settings: Settings, client: Redis, batch: Batch, connector: Connector) -> Backfill:
+    inbox = Inbox(
+        batch,
+        partitions=settings.partitions,
+        window_s=settings.dedupe_window_s,
+        limit=settings.inbox_limit,
+    )
+    return Backfill(
+        connector.log_between,
+        inbox.accept,
+        Watermark(client),
+        account=settings.twilio_account_sid,
+        overlap=timedelta(seconds=settings.backfill_overlap_s),
+        longest=timedelta(seconds=settings.backfill_max_s),
+    )
+
+
 def _connector(settings: Settings, message: Template) -> Connector:
     return Connector(
         settings.open_connectors_base_url,
@@ -253,6 +292,7 @@ class Service:
         self._failure: Exception | None = None
         self._watch: Watch | None = None
         self._door: Door | None = None
+        self._backfill: Backfill | None = None
 
     async def run(
         self, public: socket.socket | None, internal: socket.socket, *, stop_with_stdin: bool
@@ -280,6 +320,7 @@ class Service:
         background = [asyncio.create_task(internal_server.run_until(closing))]
         try:
             provisioning = asyncio.create_task(provisioner.run())
+            filling = asyncio.create_task(self._fill_gaps(client, batch, connector, provisioner))
             opening = asyncio.create_task(self._claim_layout(client, batch, stop))
             parts = []
             if public is not None:
@@ -291,9 +332,9 @@ class Service:
             gc.freeze()
             log.info("Parley is up", role=self._role, **_addresses(public, internal))
             await asyncio.gather(*parts)
-            for task in (provisioning, opening):
+            for task in (filling, provisioning, opening):
                 task.cancel()
-            await asyncio.gather(provisioning, opening, return_exceptions=True)
+            await asyncio.gather(filling, provisioning, opening, return_exceptions=True)
             if self._failure is not None:
                 raise self._failure
         finally:
@@ -337,6 +378,22 @@ class Service:
         )
         self._open.set()
         await self._watch.run()
+
+    async def _fill_gaps(
+        self, client: Redis, batch: Batch, connector: Connector, provisioner: Provisioner
+    ) -> None:
+        """Read back what no callback brought, until cancelled."""
+        settings = self._settings
+        if not settings.backfill_every_s:
+            return
+        await self._open.wait()
+        self._backfill = _backfill(settings, client, batch, connector)
+
+        def refused() -> int:
+            counted = self._door.counters if self._door is not None else None
+            return 0 if counted is None else counted.unavailable + counted.busy + counted.failed
+
+        await self._backfill.keep_filling(provisioner.ready, settings.backfill_every_s, refused)
 
     async def _serve_public(
         self, batch: Batch, listener: socket.socket, stop: asyncio.Event
@@ -458,6 +515,8 @@ class Service:
             return {
                 "redis": redis,
                 "instance": Check(ok=provisioner.ready.is_set(), detail=provisioner.state),
+                # Texts arrive and replies leave without it: no reason to take no traffic.
+                "backfill": Check(ok=True, detail=self._backfill.state if self._backfill else ""),
                 "handlers": Check(ok=True, detail=f"{len(self._router)} routes"),
             }
 

@@ -56,6 +56,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # What operators do to a deployment's data; the commands only read arguments and print.
     "operations": {"wiring", "store", "settings", "errors"},
     "cli": {
+        "cli_backfill",
         "cli_connector",
         "cli_dead",
         "operations",
@@ -67,6 +68,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "errors",
     },
     "cli_dead": {"operations", "settings", "errors"},
+    "cli_backfill": {"logs", "wiring", "settings", "errors"},
     "cli_connector": {"logs", "wiring", "settings", "errors"},
     "__main__": {"cli"},
     # What handler authors import, and nothing else.
@@ -85,8 +87,8 @@ ONLY_IN: dict[str, set[str]] = {
     "uvicorn": {"serving", "web", "sandbox"},
     "pydantic": {"settings"},
     "pydantic_settings": {"settings"},
-    "typer": {"cli", "cli_connector", "cli_dead"},
-    "rich": {"cli", "cli_dead", "demo", "bench"},
+    "typer": {"cli", "cli_backfill", "cli_connector", "cli_dead"},
+    "rich": {"cli", "cli_backfill", "cli_dead", "demo", "bench"},
 }
 """Library -> the parts that may import it; a library that is not named may be imported anywhere
 but in `PURE`."""

@@ -43,6 +43,7 @@ class _StoredMessage(msgspec.Struct, frozen=True, omit_defaults=True):
     raw: dict[str, str]
     body: str = ""
     media: tuple[_StoredMedia, ...] = ()
+    recovered: bool = False
 
 
 class _StoredReply(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -72,6 +73,7 @@ def encode(value: Message | Outbound) -> bytes:
                 raw=value.raw if isinstance(value.raw, dict) else dict(value.raw),
                 body=value.body,
                 media=tuple(_StoredMedia(m.url, m.content_type) for m in value.media),
+                recovered=value.recovered,
             )
         )
     return _encode(
@@ -119,6 +121,7 @@ def _message(stored: _StoredMessage) -> Message:
         account=stored.account,
         received_at=stored.at,
         raw=stored.raw,
+        recovered=stored.recovered,
     )
 
 

@@ -32,7 +32,10 @@ NO_INSTANCE = "no service has provisioned an instance yet"
 
 
 class Text(msgspec.Struct, forbid_unknown_fields=True):
-    """A text from a phone. to: our number, the instance's unless said; sid: made up unless said."""
+    """A text from a phone. to: our number, the instance's unless said; sid: made up unless said.
+
+    at: when it was sent (ISO 8601, UTC), now unless said. lost: no callback reached anybody.
+    """
 
     body: str = ""
     from_: Annotated[str, msgspec.Meta(min_length=1)] = msgspec.field(
@@ -41,6 +44,8 @@ class Text(msgspec.Struct, forbid_unknown_fields=True):
     to: str = ""
     media: list[str] = []
     sid: str = ""
+    at: str = ""
+    lost: bool = False
 
 
 class Control:
@@ -74,7 +79,12 @@ class Control:
         sid = text.sid or new_sid("MM" if text.media else "SM")
         message = self._records.add_text(sid, text.from_, ours, text.body, text.media)
         status = 0
-        if instance is None:
+        if text.at:
+            message.at = text.at
+        if text.lost:
+            message.state, message.detail = "failed", "no callback reached the service"
+            self._records.changed(message)
+        elif instance is None:
             message.state, message.detail = "failed", NO_INSTANCE
             self._records.changed(message)
         else:

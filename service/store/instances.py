@@ -2,36 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from secrets import token_hex
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
 from service.core.sealing import Sealer
-from service.errors import StoreUnavailable
 from service.model import Instance
 from service.store.connection import translated
 from service.store.keys import INSTANCE, INSTANCE_LOCK
+from service.store.locks import locked
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
-
-LOCK_TTL_MS = 30_000
-"""Renewed by its holder; one that was killed blocks others no longer."""
-
-LOCK_POLL_S = 0.2
-
-_RELEASE = """
-if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
-return 0
-"""
-
-
-_EXTEND = """
-if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
-return 0
-"""
 
 
 class Instances:
@@ -78,25 +59,6 @@ class Instances:
         with translated():
             await self._client.delete(INSTANCE)
 
-    @asynccontextmanager
-    async def lock(self) -> AsyncIterator[None]:
+    def lock(self) -> AbstractAsyncContextManager[None]:
         """Hold the provisioning lock of this Redis; waits for it. Raises StoreUnavailable."""
-        holder = token_hex(8)
-        with translated():
-            # Polled: its holder may be another machine, and may have died.
-            while not await self._client.set(INSTANCE_LOCK, holder, nx=True, px=LOCK_TTL_MS):
-                await asyncio.sleep(LOCK_POLL_S)
-        renewing = asyncio.create_task(self._renew(holder))
-        try:
-            yield
-        finally:
-            renewing.cancel()
-            with translated():
-                await self._client.eval(_RELEASE, 1, INSTANCE_LOCK, holder)
-
-    async def _renew(self, holder: str) -> None:
-        """Keep the lock while its holder lives: a slow connector makes provisioning take long."""
-        while True:
-            await asyncio.sleep(LOCK_TTL_MS / 3000)
-            with suppress(StoreUnavailable), translated():
-                await self._client.eval(_EXTEND, 1, INSTANCE_LOCK, holder, LOCK_TTL_MS)
+        return locked(self._client, INSTANCE_LOCK)

@@ -19,6 +19,8 @@
     parley:{<our number>}:pace   string   end of the last turn to send given out, us since the epoch
     parley:{instance}:record     hash     our connector instance, token sealed
     parley:{instance}:lock       string   one provisioner at a time, expires
+    parley:{backfill}:covered    string   ms up to which nothing is missing from the inboxes
+    parley:{backfill}:lock       string   one backfill at a time, expires
     parley:{layout}:partitions   string   partition count this Redis was laid out with
 
 Everything of one partition carries one tag, so that a script's keys always share a slot.
@@ -33,6 +35,8 @@ from service.model import MessageSid, Partition
 WORKERS = "parley:{workers}:alive"
 INSTANCE = "parley:{instance}:record"
 INSTANCE_LOCK = "parley:{instance}:lock"
+COVERED = "parley:{backfill}:covered"
+BACKFILL_LOCK = "parley:{backfill}:lock"
 PARTITION_COUNT = "parley:{layout}:partitions"
 
 

@@ -1,0 +1,89 @@
+"""`parley backfill`: read texts back that no callback brought."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import typer
+
+from service.errors import ParleyError
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class Usage(ParleyError):
+    """The command's words are off."""
+
+
+def backfill(
+    since: Annotated[
+        str, typer.Option(help="How far back: 30m, 2h, 1d, or a time such as 2026-11-23T08:00Z.")
+    ],
+    dry_run: Annotated[bool, typer.Option(help="Only count; accept nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
+) -> None:
+    """Read texts back from the connector's message log that no callback brought, and accept them.
+
+    A running service does so by itself (BACKFILL_EVERY_S). What was accepted before is left alone.
+    """
+    from service.logs import set_up_logs
+    from service.settings import load_settings
+    from service.wiring import open_backfill
+
+    settings = load_settings()
+    set_up_logs("auto", "warning")
+    began = datetime.now(UTC)
+    start = read_since(since, began)
+    if began - start > timedelta(seconds=settings.dedupe_window_s):
+        raise Usage(
+            f"--since {since}: MessageSids are remembered for {settings.dedupe_window_s} s "
+            "(DEDUPE_WINDOW_S); older texts could be answered a second time"
+        )
+
+    async def run() -> None:
+        from rich.console import Console
+        from rich.progress import Progress
+
+        async with open_backfill(settings) as backfill_:
+            console = Console(stderr=True)
+            with Progress(console=console, disable=not sys.stderr.isatty()) as bar:
+                task = bar.add_task("reading the log", total=None)
+
+                def show(done: int, of: int) -> None:
+                    bar.update(task, description="accepting", completed=done, total=of)
+
+                found = await backfill_.run(start, dry=dry_run, progress=show)
+        facts = {"since": start.isoformat(), "read": found.read, "dry_run": dry_run}
+        if dry_run:
+            told = f"{found.read} texts came since {start:%F %T} UTC; nothing was accepted."
+        else:
+            facts |= {"recovered": found.recovered, "known": found.known}
+            told = (
+                f"{found.read} texts came since {start:%F %T} UTC: "
+                f"{found.recovered} recovered, {found.known} accepted before."
+            )
+        print(json.dumps(facts, indent=2) if as_json else told)
+
+    asyncio.run(run())
+
+
+def read_since(text: str, now: datetime) -> datetime:
+    """Read how far back: "2h", or a time in ISO 8601, taken for UTC if it does not say.
+
+    Raises Usage.
+    """
+    if found := re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd])", text.strip()):
+        return now - timedelta(seconds=float(found[1]) * UNITS[found[2]])
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise Usage(f"--since {text}: write 30m, 2h, 1d or 2026-11-23T08:00Z") from None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    if moment > now:
+        raise Usage(f"--since {text}: that is still to come")
+    return moment

@@ -1,0 +1,36 @@
+"""Up to when every text is known to be in an inbox, whether a callback brought it or a backfill."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from service.store.connection import translated
+from service.store.keys import BACKFILL_LOCK, COVERED
+from service.store.locks import locked
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+
+class Watermark:
+    """Keeps the moment. Every method raises StoreUnavailable."""
+
+    def __init__(self, client: Redis) -> None:
+        self._client = client
+
+    async def load(self) -> datetime | None:
+        """Return it; None in a deployment that has not begun yet."""
+        with translated():
+            covered_ms = await self._client.get(COVERED)
+        return None if covered_ms is None else datetime.fromtimestamp(int(covered_ms) / 1000, UTC)
+
+    async def save(self, covered: datetime) -> None:
+        """Keep it. covered: aware."""
+        with translated():
+            await self._client.set(COVERED, int(covered.timestamp() * 1000))
+
+    def lock(self) -> AbstractAsyncContextManager[None]:
+        """Let one process at a time read the log; waits for it."""
+        return locked(self._client, BACKFILL_LOCK)

@@ -1,0 +1,197 @@
+"""Texts that no callback brought, read back from the log of a real sandbox into a real Redis."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import pytest
+import structlog
+
+from service.connector.backfill import Backfill
+from service.core.connector_wire import LoggedMessage
+from service.errors import ConnectorRefused, StoreFull, StoreUnavailable
+from service.model import Message
+from service.store.connection import connect
+from service.store.watermark import Watermark
+from tests.connector.pieces import OURS, THEIRS, connected
+
+pytestmark = pytest.mark.anyio
+
+ACCOUNT = "AC" + "1f" * 16
+NOW = datetime.now(UTC).replace(microsecond=0)
+
+
+@dataclass
+class Inbox:
+    """Takes messages as the real one does, and remembers their order. full: refusals to come."""
+
+    taken: list[Message] = field(default_factory=list)
+    full: int = 0
+    down: bool = False
+
+    async def accept(self, message: Message) -> bool:
+        if self.down:
+            raise StoreUnavailable("Redis is away")
+        if self.full:
+            self.full -= 1
+            raise StoreFull("full")
+        if message.sid in {each.sid for each in self.taken}:
+            return False
+        self.taken.append(message)
+        return True
+
+    @property
+    def bodies(self) -> list[str]:
+        return [message.body for message in self.taken]
+
+
+@pytest.fixture
+async def watermark(redis_server: str) -> AsyncIterator[Watermark]:
+    """The real one, empty."""
+    client = connect(redis_server)
+    yield Watermark(client)
+    await client.aclose()
+
+
+def text(body: str, minutes_ago: float, **more: Any) -> dict[str, Any]:
+    """Make a row of the log as Twilio's resource."""
+    sent = NOW - timedelta(minutes=minutes_ago)
+    row = {"sid": f"SM{body}", "from": THEIRS, "to": OURS, "body": body, "direction": "inbound"}
+    return row | {"status": "received", "date_sent": format_datetime(sent), "num_media": "0"} | more
+
+
+def filler(connector: Any, inbox: Inbox, watermark: Watermark, **changes: Any) -> Backfill:
+    """Make a backfill that looks ten minutes before the watermark, and a day at most."""
+    times = {"overlap": timedelta(minutes=10), "longest": timedelta(days=1)} | changes
+    return Backfill(connector.log_between, inbox.accept, watermark, account=ACCOUNT, **times)
+
+
+async def run(platform: Any, inbox: Inbox, watermark: Watermark, **options: Any) -> Any:
+    """Run once against the platform's log."""
+    platform.instances["1"] = {"token": "token", "disabled": False}
+    async with connected(platform.url, token="token") as connector:
+        return await filler(connector, inbox, watermark).run(**options)
+
+
+async def test_a_deployments_first_run_answers_nothing_old(platform, watermark):
+    """Somebody who switches Parley on would have a year of texts answered at once."""
+    inbox = Inbox()
+    platform.messages = [text("old", 1)]
+    assert (await run(platform, inbox, watermark)).since is None
+    covered = await watermark.load()
+    assert covered is not None
+    assert abs(covered - datetime.now(UTC)) < timedelta(seconds=30)
+    assert inbox.taken == []
+
+
+async def test_what_was_missed_is_accepted_oldest_first_and_marked(platform, watermark):
+    """A day's texts would be answered backwards, or not at all."""
+    inbox = Inbox()
+    await watermark.save(NOW - timedelta(minutes=60))
+    newest_first = [text(str(n), 60 - n) for n in range(59, 0, -1)]
+    reply = text("reply", 30, direction="outbound-api", **{"from": OURS, "to": THEIRS})
+    platform.messages = [*newest_first[:20], reply, *newest_first[20:], text("long ago", 71)]
+    summary = await run(platform, inbox, watermark)
+    assert (summary.read, summary.recovered, summary.known) == (59, 59, 0)
+    assert inbox.bodies == [str(n) for n in range(1, 60)]
+    first = inbox.taken[0]
+    assert first.recovered
+    assert (first.from_, first.to, first.account) == (THEIRS, OURS, ACCOUNT)
+    assert first.raw["MessageSid"] == first.sid
+    again = await run(platform, inbox, watermark)
+    assert (again.recovered, len(inbox.taken)) == (0, 59)
+
+
+async def test_texts_of_one_second_keep_the_order_of_the_log(platform, watermark):
+    """Two texts sent in haste would be answered in the wrong order."""
+    inbox = Inbox()
+    await watermark.save(NOW)
+    platform.messages = [text(str(n), 5) for n in range(9, 0, -1)]
+    await run(platform, inbox, watermark)
+    assert inbox.bodies == [str(n) for n in range(1, 10)]
+
+
+async def test_the_overlap_is_read_again(platform, watermark):
+    """A text that reached the log late would be passed over for ever."""
+    inbox = Inbox()
+    await watermark.save(NOW)
+    platform.messages = [text("late", 9), text("too late", 11)]
+    await run(platform, inbox, watermark)
+    assert inbox.bodies == ["late"]
+
+
+async def test_an_outage_longer_than_is_remembered_is_said_and_not_answered_twice(
+    platform, watermark
+):
+    """Beyond the de-duplication window everything would look missing."""
+    inbox = Inbox()
+    await watermark.save(NOW - timedelta(days=3))
+    platform.messages = [text("today", 60), text("before", 60 * 25)]
+    with structlog.testing.capture_logs() as logs:
+        await run(platform, inbox, watermark)
+    assert inbox.bodies == ["today"]
+    assert "the outage was longer" in logs[0]["event"]
+
+
+async def test_a_run_that_fails_is_no_run(platform, watermark):
+    """The gap would be taken for filled."""
+    inbox = Inbox(down=True)
+    await watermark.save(NOW - timedelta(minutes=60))
+    before = await watermark.load()
+    platform.messages = [text("1", 5)]
+    with pytest.raises(StoreUnavailable):
+        await run(platform, inbox, watermark)
+    assert await watermark.load() == before
+    inbox.down = False
+    await run(platform, inbox, watermark)
+    assert inbox.bodies == ["1"]
+
+
+async def test_a_full_inbox_is_waited_for(platform, watermark):
+    """A text would lose its place to those behind it."""
+    inbox = Inbox(full=1)
+    platform.messages = [text("2", 4), text("1", 5)]
+    await run(platform, inbox, watermark, since=NOW - timedelta(minutes=60))
+    assert inbox.bodies == ["1", "2"]
+
+
+async def test_a_dry_run_accepts_nothing(platform, watermark):
+    """An operator who only looks would set things in motion."""
+    inbox = Inbox()
+    platform.messages = [text("1", 5)]
+    summary = await run(platform, inbox, watermark, since=NOW - timedelta(hours=1), dry=True)
+    assert (summary.read, inbox.taken, await watermark.load()) == (1, [], None)
+
+
+async def test_a_connector_that_cannot_list_is_said_once(watermark):
+    """Every five minutes the same line, or none at all."""
+
+    async def no_log(since: datetime) -> Any:
+        raise ConnectorRefused("Method GET is not supported here", status=405)
+        yield [LoggedMessage]
+
+    backfill = Backfill(
+        no_log,
+        Inbox().accept,
+        watermark,
+        account=ACCOUNT,
+        overlap=timedelta(0),
+        longest=timedelta(days=1),
+    )
+    await watermark.save(NOW)
+    ready = asyncio.Event()
+    ready.set()
+    with structlog.testing.capture_logs() as logs:
+        filling = asyncio.create_task(backfill.keep_filling(ready, 0.05, lambda: 0))
+        async with asyncio.timeout(5):
+            while not logs:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.3)
+        filling.cancel()
+    assert len(logs) == 1
+    assert "405" in backfill.state

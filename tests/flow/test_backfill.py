@@ -1,0 +1,111 @@
+"""The gap an outage leaves is filled from the connector's log."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import redis
+
+from service.store.keys import COVERED
+from tests.flow.conftest import until
+from tests.flow.fleet import Fleet
+from tests.flow.load import Published, Publisher, judge
+from tests.flow.test_dead_letters import parley
+
+PHONES, TEXTS = 25, 20
+
+
+@pytest.fixture
+def fleet(tmp_path):
+    """A fleet with a Redis and a sandbox of its own."""
+    fleet = Fleet(tmp_path)
+    yield fleet
+    fleet.close()
+
+
+def sid_of(theirs: str, number: int) -> str:
+    """The sid `Publisher` gives a text, so that its callback and its row are the same text."""
+    return f"SM{theirs[1:]}{number:0{32 - len(theirs) + 1}d}"
+
+
+def test_five_hundred_texts_of_two_hours_without_us_are_answered_once_in_order(fleet):
+    """Twilio repeats a callback for seconds: whatever came in an outage would be lost."""
+    fleet.start_sandbox()
+    service = fleet.serve()
+    assert fleet.text("+1 0 0")["status"] == 200
+    until(lambda: fleet.bodies() == ["re +1 0 0"])
+    with redis.Redis.from_url(fleet.settings["REDIS_URL"]) as client:
+        until(lambda: client.get(COVERED))
+        service.terminate()
+        assert service.wait(15) == 0
+        two_hours_ago = datetime.now(UTC) - timedelta(hours=2)
+        client.set(COVERED, int(two_hours_ago.timestamp() * 1000))
+
+    phones = [f"+1500{555_0000 + phone}" for phone in range(PHONES)]
+    published = Published()
+    with ThreadPoolExecutor(8) as pool:
+        for number in range(TEXTS):
+            at = two_hours_ago + timedelta(minutes=1 + number * 118 / TEXTS)
+            told = [
+                pool.submit(
+                    fleet.text,
+                    f"{theirs} {number}",
+                    theirs,
+                    sid=sid_of(theirs, number),
+                    at=at.isoformat(timespec="milliseconds"),
+                    lost=True,
+                )
+                for theirs in phones
+            ]
+            assert all(each.result()["state"] == "failed" for each in told)
+            for theirs in phones:
+                published.texts[theirs].append(number)
+
+    fleet.serve()
+
+    async def repeat() -> None:
+        """The network's own retries of the oldest texts, while they are read back."""
+        publisher = Publisher(fleet, 1, pause_s=0.01)
+        await publisher.publish(PHONES, 1)
+
+    asyncio.run(repeat())
+    until(lambda: not judge(published, fleet.bodies()[1:]).lost, within_s=40)
+    verdict = judge(published, fleet.bodies()[1:])
+    assert verdict.good, str(verdict)
+    assert len(fleet.bodies()) == 1 + PHONES * TEXTS
+    assert "texts that no callback brought were recovered" in fleet.log()
+
+
+def test_what_redis_refused_is_recovered_once_it_is_back(fleet):
+    """The texts of ten minutes without Redis would wait for somebody to notice."""
+    fleet.settings |= {"BACKFILL_EVERY_S": "3600"}
+    fleet.start_sandbox()
+    fleet.serve()
+    assert fleet.text("+1 0 0")["status"] == 200
+    with redis.Redis.from_url(fleet.settings["REDIS_URL"]) as client:
+        until(lambda: client.get(COVERED))
+    fleet.redis.freeze()
+    try:
+        assert fleet.text("+1 0 1")["status"] != 200
+    finally:
+        fleet.redis.thaw()
+    until(lambda: sorted(fleet.bodies()) == ["re +1 0 0", "re +1 0 1"], within_s=40)
+
+
+def test_the_command_reads_back_and_refuses_what_is_forgotten(fleet):
+    """An operator would recover nothing, or have people answered twice."""
+    fleet.start_sandbox()
+    fleet.settings |= {"BACKFILL_EVERY_S": "0", "DEDUPE_WINDOW_S": "259200"}
+    fleet.serve()
+    fleet.text("+1 0 1", lost=True)
+    assert "1 texts came" in parley(fleet, "backfill", "--since", "1h", "--dry-run")
+    facts = json.loads(parley(fleet, "backfill", "--since", "1h", "--json"))
+    assert (facts["read"], facts["recovered"]) == (1, 1)
+    until(lambda: fleet.bodies() == ["re +1 0 1"])
+    assert "0 recovered, 1 accepted before" in parley(fleet, "backfill", "--since", "1h")
+    assert "DEDUPE_WINDOW_S" in parley(fleet, "backfill", "--since", "4d", status=1)
+    assert "write 30m" in parley(fleet, "backfill", "--since", "yesterday", status=1)
