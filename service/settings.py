@@ -345,6 +345,11 @@ class Settings(BaseSettings):
         examples=["parley-production"],
     )
 
+    connector_element: Annotated[Literal["twilio", "twiliov2"], BeforeValidator(_lower)] = Field(
+        default="twilio",
+        description="The connector of Open Connectors that the instance is made of.",
+        examples=["twiliov2"],
+    )
     connector_watch_s: Seconds = Field(
         default=180.0,
         description="Pause between two looks at the connector's instance.",
@@ -594,6 +599,11 @@ def config_dir(environ: Mapping[str, str] | None = None) -> Path:
     here = Path("config").absolute()
     if (here / SETTINGS_FILE).is_file():
         return here
+    return packaged_config()
+
+
+def packaged_config() -> Path:
+    """Return the folder of configuration files that came with the package, as they came."""
     carried = PACKAGE / "_config"
     return carried if carried.is_dir() else PACKAGE.parent / "config"
 

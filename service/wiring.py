@@ -28,6 +28,7 @@ from service.connector.backfill import Backfill
 from service.connector.client import MESSAGE_NAMES, Connector
 from service.connector.provisioning import INSTANCE_NAMES, Provisioner, Wanted
 from service.core.breaker import Breaker
+from service.core.elements import ELEMENTS
 from service.core.overrides import with_overrides
 from service.core.retry import Schedule
 from service.core.sealing import Sealer
@@ -40,7 +41,7 @@ from service.logs import set_up_logs
 from service.model import Partition
 from service.processes import Supervisor
 from service.serving import AppServer, listen
-from service.settings import CALLBACK_PATH, Settings, load_settings
+from service.settings import CALLBACK_PATH, Settings, load_settings, packaged_config
 from service.store.arrivals import Arrivals
 from service.store.batch import Batch
 from service.store.connection import Redis, connect, ping
@@ -584,25 +585,56 @@ def _addresses(public: socket.socket | None, internal: socket.socket) -> dict[st
 
 
 def _wanted_instance(settings: Settings) -> Wanted:
-    path = settings.config_dir / "instance.json"
+    path = _chosen_file(settings, "instance")
     template = _template(path, INSTANCE_NAMES)
+    key = settings.connector_element
+    callback_url = settings.public_url + CALLBACK_PATH
+    if ELEMENTS[key].calls_directly:
+        callback_url = with_overrides(
+            callback_url, settings.callback_retries, settings.callback_retry_policy
+        )
     values = {
         "TWILIO_ACCOUNT_SID": settings.twilio_account_sid,
         "TWILIO_AUTH_TOKEN": settings.twilio_auth_token.get_secret_value(),
         "TWILIO_SENDER": settings.twilio_sender,
-        "CALLBACK_URL": with_overrides(
-            settings.public_url + CALLBACK_PATH,
-            settings.callback_retries,
-            settings.callback_retry_policy,
-        ),
+        "CALLBACK_URL": callback_url,
+        "EVENT_SIGNATURE_KEY": settings.event_key,
         "INSTANCE_NAME": settings.instance_name,
         "INSTANCE_TAG": settings.instance_tag,
     }
-    return Wanted.build(template, values, str(path))
+    wanted = Wanted.build(template, values, str(path))
+    written = wanted.body["element"]["key"]
+    if written in ELEMENTS and written != key:
+        raise SettingsError(
+            [f"{path}: element.key is {written}, but CONNECTOR_ELEMENT is {key}; make them agree"]
+        )
+    return wanted
 
 
 def _message_template(settings: Settings) -> Template:
-    return _template(settings.config_dir / "message.json", MESSAGE_NAMES)
+    return _template(_chosen_file(settings, "message"), MESSAGE_NAMES)
+
+
+def _chosen_file(settings: Settings, stem: str) -> Path:
+    """Choose the JSON file for the connector set: "twilio" has `<stem>.json`.
+
+    Any other has `<stem>.<element>.json`, in CONFIG_DIR or as packaged; a `<stem>.json` that
+    somebody has edited wins over the packaged one.
+    """
+    general = settings.config_dir / f"{stem}.json"
+    if settings.connector_element == "twilio":
+        return general
+    own = settings.config_dir / f"{stem}.{settings.connector_element}.json"
+    packaged = packaged_config()
+    if own.is_file() and not _same(own, packaged / own.name):
+        return own
+    if general.is_file() and not _same(general, packaged / general.name):
+        return general
+    return packaged / own.name
+
+
+def _same(one: Path, other: Path) -> bool:
+    return other.is_file() and one.read_bytes() == other.read_bytes()
 
 
 def _template(path: Path, names: frozenset[str]) -> Template:

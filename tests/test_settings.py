@@ -246,6 +246,7 @@ def test_every_setting_has_an_example_and_a_description(name: str) -> None:
         ("HANDLER_TIMEOUT_S", "inf", "is not a number"),
         ("IN_DOUBT", "maybe", "'hold' or 'resend'"),
         ("INSTANCE_TAG", "<b>parley</b>", '"<"'),
+        ("CONNECTOR_ELEMENT", "twilio3", "'twilio' or 'twiliov2'"),
         ("CALLBACK_RETRIES", "6", "at most 5"),
         ("CALLBACK_RETRY_POLICY", "5xx,never", "must be all, or some of 4xx,5xx,ct,rt"),
         ("CALLBACK_RETRY_POLICY", ",", "must be all, or some of 4xx,5xx,ct,rt"),

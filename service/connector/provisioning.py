@@ -17,6 +17,7 @@ import structlog
 from service.connector.client import Connector
 from service.core import connector_wire as wire
 from service.core.connector_wire import InstanceAnswer
+from service.core.elements import element_of
 from service.core.plan import Plan, fits, make_plan, wanted_tags
 from service.core.retry import Schedule
 from service.core.sealing import Sealer
@@ -40,6 +41,7 @@ INSTANCE_NAMES = frozenset(
         "TWILIO_AUTH_TOKEN",
         "TWILIO_SENDER",
         "CALLBACK_URL",
+        "EVENT_SIGNATURE_KEY",
         "INSTANCE_NAME",
         "INSTANCE_TAG",
     }
@@ -82,13 +84,12 @@ class Wanted:
             raise SettingsError(
                 [f"{place}: the required entry {each} is missing" for each in missing]
             )
+        entry = element_of(body).callback_url
         try:
-            url = wire.clean_callback_url(str(body["configuration"][wire.CALLBACK_URL]))
+            url = wire.clean_callback_url(str(body["configuration"][entry]))
         except ValueError as error:
-            raise SettingsError(
-                [f"{place}: {wire.CALLBACK_URL} (setting PUBLIC_URL) {error}"]
-            ) from error
-        return cls({**body, "configuration": {**body["configuration"], wire.CALLBACK_URL: url}})
+            raise SettingsError([f"{place}: {entry} (setting PUBLIC_URL) {error}"]) from error
+        return cls({**body, "configuration": {**body["configuration"], entry: url}})
 
     def __repr__(self) -> str:
         return f"Wanted(name={self.body['name']!r})"
@@ -96,7 +97,7 @@ class Wanted:
     @property
     def callback_url(self) -> str:
         """The URL registered for inbound texts."""
-        return str(self.body["configuration"][wire.CALLBACK_URL])
+        return str(self.body["configuration"][element_of(self.body).callback_url])
 
 
 class Provisioner:
@@ -213,6 +214,10 @@ class Provisioner:
             return instance.id
 
     @property
+    def _element(self) -> str:
+        return str(self._wanted.body["element"]["key"])
+
+    @property
     def _fingerprint(self) -> str:
         return self._fingerprints[0]
 
@@ -234,6 +239,13 @@ class Provisioner:
         found = None if stored is None else await self._connector.get_instance(stored.id)
         if stored is not None and found is None:
             log.warning("the connector does not know our instance any more", instance=stored.id)
+        if found is not None and found.element not in {self._element, ""}:
+            log.warning(
+                "our instance is of another connector; another takes its place",
+                instance=found.id,
+                element=found.element,
+            )
+            found = None
         adopted = found is None
         if found is None:
             found = await self._adoptable()

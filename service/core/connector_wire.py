@@ -17,6 +17,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
+from service.core.elements import SECRET_ENTRIES, element_of
 from service.core.masking import MASK, mask_number
 from service.core.twilio_codes import MEANINGS, find_code
 from service.errors import (
@@ -28,22 +29,6 @@ from service.errors import (
     ConnectorThrottled,
     ConnectorUnauthorized,
 )
-
-PREFIX = "messaging.sms.twilio."
-
-REQUIRED: Mapping[str, str] = {
-    f"{PREFIX}protocol": "",
-    f"{PREFIX}account": "TWILIO_ACCOUNT_SID",
-    f"{PREFIX}sender": "TWILIO_SENDER",
-    f"{PREFIX}token": "TWILIO_AUTH_TOKEN",
-    f"{PREFIX}callback.url": "PUBLIC_URL",
-}
-"""Configuration entries of the "twilio" connector, and the setting that fills each."""
-
-CALLBACK_URL = f"{PREFIX}callback.url"
-
-SECRET_ENTRIES = frozenset({f"{PREFIX}token"})
-"""Configuration entries whose values are never shown."""
 
 LONGEST_PAUSE_S = 3_600.0
 """A Retry-After beyond it counts as this: a date gone wrong must not hold a reply for years."""
@@ -98,16 +83,19 @@ def missing_entries(body: Mapping[str, Any]) -> list[str]:
     if not _object(body.get("element")).get("key"):
         problems.append("element.key, such as twilio")
     configuration = _object(body.get("configuration"))
-    for entry, setting in REQUIRED.items():
+    samples = {"messaging.sms.twilio.protocol": "sms", "event.notification.enabled": "true"}
+    for entry, setting in element_of(body).required.items():
         if not str(configuration.get(entry) or "").strip():
-            problems.append(entry + (f" (setting {setting})" if setting else ', "sms"'))
+            problems.append(
+                f"{entry} (setting {setting})" if setting else f'{entry}, "{samples[entry]}"'
+            )
     return problems
 
 
 def secrets_of(body: Mapping[str, Any]) -> list[str]:
     """Return the secrets in a POST or PUT /instances body, to keep them out of errors."""
     configuration = _object(body.get("configuration"))
-    return [str(configuration[entry]) for entry in SECRET_ENTRIES & configuration.keys()]
+    return [str(configuration[entry]) for entry in sorted(SECRET_ENTRIES & configuration.keys())]
 
 
 def clean_callback_url(url: str) -> str:

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from service.core.connector_wire import SECRET_ENTRIES, InstanceAnswer
+from service.core.connector_wire import InstanceAnswer
+from service.core.elements import SECRET_ENTRIES
 from service.core.masking import MASK
 
 Kind = Literal["create", "adopt", "enable", "update", "token"]
