@@ -91,6 +91,37 @@ def show(as_json: AsJson = False) -> None:
         print("The connector does not know it any more; see `parley connector plan`.")
 
 
+@app.command(epilog="Example:  parley connector check")
+def check(as_json: AsJson = False) -> None:
+    """Compare message.json with the instance's own API description. Sends and changes nothing.
+
+    Status 1 when something has to be changed in the file.
+    """
+    from service.logs import set_up_logs
+    from service.settings import load_settings
+    from service.wiring import check_message
+
+    settings = load_settings()
+    set_up_logs("auto", "warning")
+    file, found = asyncio.run(check_message(settings))
+    if as_json:
+        findings = [
+            {"kind": each.kind, "field": each.field, "instead": each.instead, "text": str(each)}
+            for each in found.findings
+        ]
+        described = list(found.described)
+        print(json.dumps({"file": file, "findings": findings, "described": described}, indent=2))
+    elif found.findings:
+        print(f"{file} differs from what the instance describes:")
+        for each in found.findings:
+            print(f"  {each}")
+        print(f"It describes: {', '.join(found.described)}.")
+    else:
+        print(f"{file} fits what the instance describes.")
+    if found.findings:
+        raise typer.Exit(1)
+
+
 @app.command(epilog="Example:  parley connector rotate --yes")
 def rotate(yes: Yes = False, as_json: AsJson = False) -> None:
     """Take a new instance, with a new token, for the one there is.

@@ -34,8 +34,9 @@ from service.core.retry import Schedule
 from service.core.sealing import Sealer
 from service.core.signature import Verifier
 from service.core.signature_hints import Explanation, explain
+from service.core.template_check import Comparison, compare
 from service.core.templates import Template
-from service.errors import SettingsError, StoreUnavailable
+from service.errors import ConnectorFailed, SettingsError, StoreUnavailable
 from service.handlers.loading import load_router
 from service.logs import set_up_logs
 from service.model import Partition
@@ -225,6 +226,20 @@ def _backfill(settings: Settings, client: Redis, batch: Batch, connector: Connec
         overlap=timedelta(seconds=settings.backfill_overlap_s),
         longest=timedelta(seconds=settings.backfill_max_s),
     )
+
+
+async def check_message(settings: Settings) -> tuple[str, Comparison]:
+    """Compare the reply's template with what our instance says of its own API; sends nothing.
+
+    Returns the template's file, and what was found. Raises ConnectorError, and as
+        `open_provisioner`.
+    """
+    template = _message_template(settings)
+    async with open_provisioner(settings) as provisioner:
+        found = compare(template.fields, await provisioner.describe())
+    if found is None:
+        raise ConnectorFailed("the instance's API description has no fields for POST /messages")
+    return template.place, found
 
 
 def _connector(settings: Settings, message: Template) -> Connector:

@@ -94,6 +94,10 @@ class Connector:
         path = f"/instances/{quote(id_, safe='')}/enabled"
         await self._platform("PUT" if on else "DELETE", path)
 
+    async def describe_instance(self, id_: str) -> Any:
+        """GET /instances/{id}/docs: the instance's own API description, as JSON."""
+        return await self._platform("GET", f"/instances/{quote(id_, safe='')}/docs")
+
     async def find_instances(self, tag: str) -> list[InstanceAnswer]:
         """GET /instances?tags[]=...: the instances that carry a tag."""
         query = urlencode({"tags[]": tag})

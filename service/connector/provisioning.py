@@ -186,6 +186,10 @@ class Provisioner:
         stored = await self._store.load()
         return stored, None if stored is None else await self._connector.get_instance(stored.id)
 
+    async def describe(self) -> Any:
+        """Return our instance's own API description. Raises SettingsError without an instance."""
+        return await self._connector.describe_instance((await self._kept()).id)
+
     async def switch(self, *, on: bool) -> str:
         """Enable or disable our instance; returns its id. Raises SettingsError without one."""
         instance = await self._kept()

@@ -58,6 +58,12 @@ class Template:
         if problems:
             raise SettingsError(problems)
         self._body = body
+        self.place = place
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        """The object as written, its placeholders unfilled."""
+        return dict(self._body)
 
     def fill(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the object with every placeholder filled from `values`."""

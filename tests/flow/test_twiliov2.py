@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -73,3 +74,24 @@ def test_an_edited_file_wins_over_the_packaged_one(
     (folder / file).write_text(text)
     deployment.settings |= {"CONNECTOR_ELEMENT": "twiliov2", "CONFIG_DIR": str(folder)}
     assert says in parley(deployment, "connector", "plan", status=2)
+
+
+def test_connector_check_says_what_to_change_in_the_message_and_sends_nothing(
+    deployment, tmp_path: Path
+):
+    """Every reply would have to be refused before anybody learns that a field has another name."""
+    folder = tmp_path / "edited"
+    shutil.copytree(ROOT / "config", folder)
+    deployment.settings |= {"CONNECTOR_ELEMENT": "twiliov2", "CONFIG_DIR": str(folder)}
+    assert "there is no instance" in parley(deployment, "connector", "check", status=2)
+    parley(deployment, "connector", "apply")
+    assert "fits what the instance describes" in parley(deployment, "connector", "check")
+    (folder / "message.twiliov2.json").write_text('{"to": "${to}", "Bodi": "${body}"}')
+    said = parley(deployment, "connector", "check", status=1)
+    assert '"to" is written "To"' in said
+    assert '"Bodi" is not described; is "Body" meant?' in said
+    assert '"From" is required and missing: add it' in said
+    found = json.loads(parley(deployment, "connector", "check", "--json", status=1))
+    assert [each["kind"] for each in found["findings"]] == ["casing", "unknown", "missing"]
+    assert found["file"].endswith("message.twiliov2.json")
+    assert deployment.replies() == []
