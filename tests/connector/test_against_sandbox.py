@@ -114,7 +114,7 @@ async def test_what_twilio_refuses_is_refused_with_its_words(sandbox, store):
     assert caught.value.request_id
 
 
-async def test_ping_answers_for_a_working_instance(sandbox, store):
+async def test_open_connectors_fact_10_ping_answers_for_a_working_instance(sandbox, store):
     """A check of the instance would always say it is broken."""
     async with connected(sandbox) as connector:
         await provisioned(connector, store)

@@ -76,7 +76,9 @@ def row(number: int, *, minutes_ago: int = 0, to: str = THEIRS) -> dict[str, str
     }
 
 
-async def test_the_instance_is_created_with_the_documented_request(platform):
+async def test_open_connectors_fact_03_the_instance_is_created_with_the_documented_request(
+    platform,
+):
     """Open Connectors would refuse the request, and Parley could never send."""
     async with connected(platform.url) as connector:
         created = await connector.create_instance(wanted().body)
@@ -101,7 +103,9 @@ async def test_the_instance_is_created_with_the_documented_request(platform):
     assert (created.name, created.tags, created.disabled) == ("parley", ("parley",), False)
 
 
-async def test_a_reply_carries_the_instance_token_and_the_text_as_it_is(platform):
+async def test_open_connectors_fact_02_a_reply_carries_the_instance_token_and_the_text_as_it_is(
+    platform,
+):
     """Replies would be refused, or their text damaged."""
     token = await provisioned(platform)
     async with connected(platform.url, token=token) as connector:
@@ -194,7 +198,9 @@ async def test_the_last_word_before_a_reply_leaves_can_keep_it_back(platform):
         pytest.param(503, ConnectorFailed, True, id="unavailable"),
     ],
 )
-async def test_an_error_status_becomes_the_error_of_its_kind(platform, status, kind, retry):
+async def test_open_connectors_fact_08_an_error_status_becomes_the_error_of_its_kind(
+    platform, status, kind, retry
+):
     """A reply would be repeated that never can be sent, or given up that could."""
     error = await failing_send(platform, failure(status, "no", "Twilio says no", Location="/x"))
 
@@ -244,7 +250,7 @@ async def test_the_client_never_shows_its_secrets(platform):
     assert not any(secret in shown for secret in (USER, ORGANIZATION, "element-token"))
 
 
-async def test_a_page_instead_of_json_leaves_the_reply_in_doubt(platform):
+async def test_open_connectors_fact_01_a_page_instead_of_json_leaves_the_reply_in_doubt(platform):
     """A sign-in page answered 200 would pass for a reply sent: it would vanish."""
     page = web.Response(text="<html>Sign in</html>", content_type="text/html")
     error = await failing_send(platform, page)

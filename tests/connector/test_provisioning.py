@@ -191,7 +191,9 @@ async def test_of_several_with_our_tag_the_newest_is_adopted_and_the_others_name
     assert warning["instances"] == [each.id for each in made[:-1]]
 
 
-async def test_the_plan_names_every_difference_and_changes_nothing(platform, store):
+async def test_open_connectors_fact_05_the_plan_names_every_difference_and_changes_nothing(
+    platform, store
+):
     """An operator has to know what a start will do to the instance that answers customers."""
     async with connected(platform.url) as connector:
         new = (await provisioner(connector, store).plan()).lines()
@@ -372,7 +374,7 @@ def test_every_missing_entry_is_named_before_anything_is_asked():
     )
 
 
-def test_the_documentations_own_sample_works_with_its_broken_line():
+def test_open_connectors_fact_03_the_documentations_own_sample_works_with_its_broken_line():
     """The page to copy from breaks a line inside the callback URL."""
     text = """{"element": {"key": "twilio"}, "name": "n", "tags": [""], "configuration": {
       "messaging.sms.twilio.protocol": "sms",

@@ -20,7 +20,7 @@ def sample(name: str) -> dict[str, str]:
     return dict(parse((SAMPLES / f"{name}.form").read_bytes().rstrip(b"\n")))
 
 
-def test_an_inbound_text_becomes_a_message_with_everything_in_it() -> None:
+def test_twilio_fact_09_an_inbound_text_becomes_a_message_with_everything_in_it() -> None:
     """A handler sees the text exactly as typed, the two numbers, and whatever else Twilio said."""
     fields = sample("inbound_sms")
     message = parse_inbound(fields, NOW)
@@ -41,7 +41,7 @@ def test_pictures_are_kept_in_order_with_their_types() -> None:
     assert [m.url[-32:] for m in media] == ["0a" * 16, "0b" * 16]
 
 
-def test_a_picture_alone_has_an_empty_body() -> None:
+def test_twilio_fact_09_a_picture_alone_has_an_empty_body() -> None:
     """Twilio leaves Body out then; refusing the callback would lose the picture."""
     message = parse_inbound(sample("inbound_picture_alone"), NOW)
     assert message.body == ""

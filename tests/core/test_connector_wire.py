@@ -200,7 +200,7 @@ def instance(**changes: Any) -> InstanceAnswer:
         ),
     ],
 )
-def test_an_instance_is_read_in_every_documented_shape(
+def test_open_connectors_fact_06_an_instance_is_read_in_every_documented_shape(
     changes: dict[str, Any], read: InstanceAnswer
 ) -> None:
     """Our instance is not recognised and created anew, or its masked token is used."""

@@ -72,7 +72,7 @@ def test_every_error_has_its_verdict(error: type[ConnectorError], verdict: Verdi
         pytest.param(ConnectorFailed, 21611, Verdict.ASK, id="a 500 stays in doubt"),
     ],
 )
-def test_a_code_of_twilio_decides_over_a_refusal(
+def test_twilio_fact_12_a_code_of_twilio_decides_over_a_refusal(
     kind: type[ConnectorError], code: int, verdict: Verdict
 ) -> None:
     """A full queue loses texts to the dead letters, or an opted-out number blocks for ever."""

@@ -30,7 +30,7 @@ POOLED = {"MessagingServiceSid": "MG" + "2e" * 16}
         pytest.param(text("hi", OptOutType="help"), "HELP", id="it says so"),
     ],
 )
-def test_what_twilio_answers_is_known(message, kind):
+def test_twilio_fact_11_what_twilio_answers_is_known(message, kind):
     """A second answer after STOP is forbidden; silence after "yes please" is a lost text."""
     assert kind_of(message) == kind
 

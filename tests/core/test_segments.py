@@ -25,7 +25,7 @@ from service.core.segments import Segments, count_segments
         pytest.param("it’s", Segments("UCS-2", 4, 1), id="a typographic apostrophe"),
     ],
 )
-def test_a_text_takes_as_many_parts_as_the_network_makes_of_it(body, expected):
+def test_twilio_fact_12_a_text_takes_as_many_parts_as_the_network_makes_of_it(body, expected):
     """A number limited to one part a second would be throttled at the wrong rate."""
     assert count_segments(body) == expected
 

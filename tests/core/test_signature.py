@@ -42,7 +42,7 @@ def judge(url: str, pairs: Pairs, signature: bytes, token: str = TOKEN) -> bool:
     return bool(RequestValidator(token).validate(url, Multi.of(pairs), signature.decode("latin-1")))
 
 
-def test_the_published_vector_is_accepted() -> None:
+def test_twilio_fact_01_the_published_vector_is_accepted() -> None:
     """Twilio's own example; if it fails, no callback of anybody is let in."""
     params = [
         ("CallSid", "CA1234567890ABCDE"),
@@ -123,7 +123,7 @@ ORIGIN = "https://sms.example.com"
         pytest.param("https://a.example", b"", "https://a.example", id="no path"),
     ],
 )
-def test_a_genuine_callback_is_let_in_however_its_url_was_written(
+def test_twilio_fact_02_a_genuine_callback_is_let_in_however_its_url_was_written(
     registered: str, query: bytes, signed_url: str
 ) -> None:
     """Each is a way in which deployments reject every genuine callback."""
@@ -150,7 +150,9 @@ def test_a_genuine_callback_is_let_in_however_its_url_was_written(
         pytest.param(b"a=\xff", "https://sms.example.com/callbacks/twilio?a=1", id="no UTF-8"),
     ],
 )
-def test_a_signature_over_another_url_is_refused(query: bytes, signed_url: str) -> None:
+def test_twilio_fact_02_a_signature_over_another_url_is_refused(
+    query: bytes, signed_url: str
+) -> None:
     """A request signed for another endpoint, or altered, would be taken for a text to us."""
     assert not Verifier(URL, [TOKEN]).verify(query, FORM, official(signed_url, FORM))
 
@@ -168,7 +170,7 @@ def test_a_signature_over_another_url_is_refused(query: bytes, signed_url: str) 
         pytest.param([("a", "1")], [], id="form dropped"),
     ],
 )
-def test_an_altered_form_is_refused(signed: Pairs, received: Pairs) -> None:
+def test_twilio_fact_03_an_altered_form_is_refused(signed: Pairs, received: Pairs) -> None:
     """Somebody between Twilio and us could put words into people's mouths."""
     signature = official(URL, signed)
     assert Verifier(URL, [TOKEN]).verify(b"", signed, signature)
@@ -186,7 +188,9 @@ def test_an_altered_form_is_refused(signed: Pairs, received: Pairs) -> None:
         pytest.param([("a", "é😊")], "aé😊".encode(), id="UTF-8"),
     ],
 )
-def test_the_signed_text_of_a_form_is_as_documented(pairs: Pairs, text: bytes) -> None:
+def test_twilio_fact_01_the_signed_text_of_a_form_is_as_documented(
+    pairs: Pairs, text: bytes
+) -> None:
     """The documentation's rules, one by one."""
     assert signed_text(pairs) == text
 
@@ -206,7 +210,9 @@ def test_the_signed_text_of_a_form_is_as_documented(pairs: Pairs, text: bytes) -
     ],
     ids=["missing", "empty", "blank", "high bytes", "cyrillic", "padding", "long", "other", "nul"],
 )
-def test_a_junk_signature_is_refused_and_nothing_worse(signature: bytes | None) -> None:
+def test_twilio_fact_04_a_junk_signature_is_refused_and_nothing_worse(
+    signature: bytes | None,
+) -> None:
     """Twilio's library raises on some of these; for us that would be a 500 to any stranger."""
     assert Verifier(URL, [TOKEN]).verify(b"", FORM, signature) is False
     assert Verifier(URL, [TOKEN]).verify_json(b"", b"{}", signature) is False
@@ -274,7 +280,7 @@ def test_a_junk_header_beside_the_signature_is_refused_or_ignored(header: bytes)
     assert not Verifier(URL, [TOKEN], SHARED).verify(b"", FORM, b"x" * 44, header)
 
 
-def test_a_get_is_signed_by_its_url_alone() -> None:
+def test_twilio_fact_03_a_get_is_signed_by_its_url_alone() -> None:
     """A GET callback carries its parameters in the query, once."""
     query = b"From=%2B14158675309&Body=hi"
     signature = official(f"{URL}?{query.decode()}")
@@ -366,7 +372,7 @@ def without_slips(url: str) -> bool:
 
 
 @given(schemes, hosts, ports, paths, queries, forms, st.data())
-def test_the_verdict_is_the_official_validators(  # noqa: PLR0917
+def test_twilio_fact_04_the_verdict_is_the_official_validators(  # noqa: PLR0917
     scheme: str, host: str, port: str, path: str, query: str, form: Pairs, data: st.DataObject
 ) -> None:
     """Stricter than the library loses texts; more lenient lets strangers in."""

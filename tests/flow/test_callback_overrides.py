@@ -11,7 +11,9 @@ def registered(deployment) -> list[tuple[int, str]]:
     return [(each["id"], each["callback_url"].partition("#")[2]) for each in instances]
 
 
-def test_the_registered_url_asks_twilio_to_repeat_and_callbacks_still_verify(deployment):
+def test_twilio_fact_07_the_registered_url_asks_twilio_to_repeat_and_callbacks_still_verify(
+    deployment,
+):
     """A short outage of ours would lose callbacks, or the fragment would break every signature."""
     process = deployment.serve()
     assert deployment.text("hello")["status"] == 200

@@ -174,7 +174,9 @@ async def echo(message):
 """
 
 
-def test_who_opts_out_is_left_alone_and_listed_until_they_are_in_again(deployment, tmp_path):
+def test_twilio_fact_11_who_opts_out_is_left_alone_and_listed_until_they_are_in_again(
+    deployment, tmp_path
+):
     """A text after STOP is forbidden; one that is tried again and again gets a number blocked."""
     path = tmp_path / "stop_by_name.py"
     path.write_text(STOP_BY_NAME)

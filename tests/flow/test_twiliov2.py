@@ -18,7 +18,7 @@ def instances(deployment: Deployment) -> list[str]:
     return [each["element"]["key"] for each in platform(deployment, "GET", "/instances")]
 
 
-def test_a_text_is_answered_through_twiliov2(deployment):
+def test_open_connectors_fact_12_a_text_is_answered_through_twiliov2(deployment):
     """Who has the newer connector can't use Parley."""
     deployment.settings |= {"CONNECTOR_ELEMENT": "twiliov2"}
     process = deployment.serve()
@@ -76,7 +76,7 @@ def test_an_edited_file_wins_over_the_packaged_one(
     assert says in parley(deployment, "connector", "plan", status=2)
 
 
-def test_connector_check_says_what_to_change_in_the_message_and_sends_nothing(
+def test_open_connectors_fact_09_connector_check_says_what_to_change_in_the_message_and_sends_nothing(
     deployment, tmp_path: Path
 ):
     """Every reply would have to be refused before anybody learns that a field has another name."""

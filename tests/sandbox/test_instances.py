@@ -37,7 +37,7 @@ async def test_an_instance_is_created_and_described_with_its_token(sandbox):
 
 @pytest.mark.parametrize("entry", ["protocol", "account", "sender", "token", "callback.url"])
 @pytest.mark.parametrize("value", [None, "", "  "], ids=["absent", "empty", "blank"])
-async def test_a_missing_required_entry_is_named(sandbox, entry, value):
+async def test_open_connectors_fact_03_a_missing_required_entry_is_named(sandbox, entry, value):
     """A typing error in instance.json would go through here and fail in production."""
     body = wanted("http://127.0.0.1:9/")
     del body["configuration"][PREFIX + entry]
@@ -88,7 +88,9 @@ async def test_a_malformed_body_is_refused_as_the_platform_does(sandbox, change,
 @pytest.mark.parametrize(
     ("method", "path"), [("POST", ""), ("GET", ""), ("GET", "/1234"), ("DELETE", "/1234")]
 )
-async def test_wrong_secrets_are_401_everywhere(sandbox, authorization, method, path):
+async def test_open_connectors_fact_02_wrong_secrets_are_401_everywhere(
+    sandbox, authorization, method, path
+):
     """A wrong secret would only be noticed in production."""
     await sandbox.provision()
 
@@ -99,7 +101,7 @@ async def test_wrong_secrets_are_401_everywhere(sandbox, authorization, method, 
     assert len((await sandbox.records())["instances"]) == 1
 
 
-async def test_secrets_read_back_masked_and_the_token_as_it_is(sandbox):
+async def test_open_connectors_fact_05_secrets_read_back_masked_and_the_token_as_it_is(sandbox):
     """Who writes what it read destroys a secret; with an empty Redis the token is found again."""
     created = await sandbox.provision()
 
@@ -129,7 +131,7 @@ async def test_instances_are_listed_by_tag(sandbox):
     assert len(await ids("")) == 2
 
 
-async def test_html_is_stripped_from_names_and_tags(sandbox):
+async def test_open_connectors_fact_06_html_is_stripped_from_names_and_tags(sandbox):
     """Looking for an instance by the tag we sent would never find it."""
     created = await sandbox.provision(name="my <b>parley</b>", tags=["<i>parley</i>"])
     path = f"/instances/{created['id']}"
@@ -139,7 +141,7 @@ async def test_html_is_stripped_from_names_and_tags(sandbox):
     assert (changed.json["name"], changed.json["tags"]) == ("x", ["y"])
 
 
-async def test_put_changes_what_it_names_and_nothing_else(sandbox):
+async def test_open_connectors_fact_04_put_changes_what_it_names_and_nothing_else(sandbox):
     """A repair of the callback URL would wipe the rest of the configuration."""
     created = await sandbox.provision()
     change = {"configuration": {f"{PREFIX}callback.url": "http://127.0.0.1:8/"}}
@@ -151,7 +153,7 @@ async def test_put_changes_what_it_names_and_nothing_else(sandbox):
     assert (answer.json["name"], answer.json["tags"]) == ("parley", ["parley"])
 
 
-async def test_patch_replaces_the_tags(sandbox):
+async def test_open_connectors_fact_04_patch_replaces_the_tags(sandbox):
     """A documented way to tag an instance would be missing."""
     created = await sandbox.provision()
 
@@ -160,7 +162,9 @@ async def test_patch_replaces_the_tags(sandbox):
     assert answer.json["tags"] == ["a", "b"]
 
 
-async def test_one_configuration_entry_is_read_and_changed_by_its_id(sandbox):
+async def test_open_connectors_fact_04_one_configuration_entry_is_read_and_changed_by_its_id(
+    sandbox,
+):
     """Repairing one entry would be untestable."""
     created = await sandbox.provision()
     path = f"/instances/{created['id']}/configuration"
@@ -176,7 +180,7 @@ async def test_one_configuration_entry_is_read_and_changed_by_its_id(sandbox):
     assert unknown.status == 404
 
 
-async def test_a_deleted_instance_is_404_and_its_token_401(sandbox):
+async def test_open_connectors_fact_07_a_deleted_instance_is_404_and_its_token_401(sandbox):
     """Healing would be tested against the wrong signs of a deletion."""
     created = await sandbox.provision()
     path = f"/instances/{created['id']}"
@@ -187,7 +191,7 @@ async def test_a_deleted_instance_is_404_and_its_token_401(sandbox):
     assert (await sandbox.send(created["token"])).status == 401
 
 
-async def test_a_disabled_instance_is_403_until_it_is_enabled(sandbox):
+async def test_open_connectors_fact_07_a_disabled_instance_is_403_until_it_is_enabled(sandbox):
     """Healing would be tested against the wrong signs of a disabled instance."""
     created = await sandbox.provision()
     path = f"/instances/{created['id']}/enabled"
@@ -202,7 +206,7 @@ async def test_a_disabled_instance_is_403_until_it_is_enabled(sandbox):
     assert refused.headers[HEADER] == str(created["id"])
 
 
-async def test_post_instances_is_not_idempotent(sandbox):
+async def test_open_connectors_fact_03_post_instances_is_not_idempotent(sandbox):
     """Ten replicas that create ten instances would pass for one."""
     first, second = await sandbox.provision(), await sandbox.provision()
 
@@ -229,7 +233,7 @@ async def test_errors_of_the_path_are_json_with_a_request_id(sandbox, method, pa
     assert answer.json.keys() == {"requestId", "message"}
 
 
-async def test_a_body_that_is_no_json_is_told_apart_by_its_status(sandbox):
+async def test_open_connectors_fact_01_a_body_that_is_no_json_is_told_apart_by_its_status(sandbox):
     """A wrong header would go unnoticed until production."""
     path = f"{BASE}/instances"
     headers = {"Authorization": instance("x"), "Content-Type": "text/plain"}

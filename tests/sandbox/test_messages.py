@@ -28,7 +28,9 @@ HUB = {"to": THEIRS, "from": OURS, "subject": "s", "message": "hi"}
 
 
 @pytest.mark.parametrize("body", [TWILIO, HUB], ids=["twiliov2", "hub model"])
-async def test_both_documented_bodies_are_accepted_and_answered_for_either(sandbox, body):
+async def test_open_connectors_fact_09_both_documented_bodies_are_accepted_and_answered_for_either(
+    sandbox, body
+):
     """A template for one of the two would fail only with the real connector."""
     created = await sandbox.provision()
 
@@ -44,7 +46,7 @@ async def test_both_documented_bodies_are_accepted_and_answered_for_either(sandb
 
 
 @pytest.mark.parametrize("path", ["", "/hubs/messaging", "/hubs/anything"])
-async def test_the_hub_name_in_the_path_is_ignored(sandbox, path):
+async def test_open_connectors_fact_08_the_hub_name_in_the_path_is_ignored(sandbox, path):
     """A base URL written another documented way would not work here."""
     created = await sandbox.provision()
 
@@ -53,7 +55,7 @@ async def test_the_hub_name_in_the_path_is_ignored(sandbox, path):
     assert len(listed.json) == 1
 
 
-async def test_the_organization_may_be_left_out_for_an_instance(sandbox):
+async def test_open_connectors_fact_02_the_organization_may_be_left_out_for_an_instance(sandbox):
     """A documented header would be refused."""
     created = await sandbox.provision()
     header = f"User {USER}, Element {created['token']}"
@@ -158,7 +160,9 @@ async def log(sandbox, token: str, query: str = "") -> list[dict]:
     return answer.json
 
 
-async def test_the_log_has_both_directions_newest_first_as_twilio_describes_them(sandbox, door):
+async def test_open_connectors_fact_10_the_log_has_both_directions_newest_first_as_twilio_describes_them(
+    sandbox, door
+):
     """Backfill and the look-up of replies in doubt would read another log than the real one."""
     created = await sandbox.provision(door.url)
     text = await sandbox.text("in")
@@ -175,7 +179,9 @@ async def test_the_log_has_both_directions_newest_first_as_twilio_describes_them
     assert timedelta(seconds=-1) < age < timedelta(minutes=1)
 
 
-async def test_the_log_is_paged_from_one_with_fifty_rows_and_two_hundred_at_most(sandbox):
+async def test_open_connectors_fact_10_the_log_is_paged_from_one_with_fifty_rows_and_two_hundred_at_most(
+    sandbox,
+):
     """A reader that stops after one page would look complete."""
     created = await sandbox.provision()
     for number in range(205):

@@ -91,7 +91,9 @@ async def test_bytes_that_are_no_object_are_400(sandbox, path, raw):
     assert answer.json["requestId"]
 
 
-async def test_every_answer_of_an_instance_names_it_its_errors_included(sandbox):
+async def test_open_connectors_fact_08_every_answer_of_an_instance_names_it_its_errors_included(
+    sandbox,
+):
     """Which instance refused a reply could not be told."""
     created = await sandbox.provision()
     token = instance(created["token"])

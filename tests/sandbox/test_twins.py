@@ -20,7 +20,7 @@ V2 = {
 }
 
 
-async def test_without_an_id_the_instance_of_the_token_is_meant(sandbox):
+async def test_open_connectors_fact_04_without_an_id_the_instance_of_the_token_is_meant(sandbox):
     """A service that knows only its token could not look at its own instance."""
     created = await sandbox.provision()
     await sandbox.provision(tags=["other"])
@@ -70,7 +70,9 @@ async def test_instances_are_made_and_listed_under_their_element(sandbox):
     assert (await sandbox.platform("POST", "/elements/twilio/instances", V2)).status == 404
 
 
-async def test_a_twiliov2_instance_hides_its_password_and_its_signature_key(sandbox):
+async def test_open_connectors_fact_12_a_twiliov2_instance_hides_its_password_and_its_signature_key(
+    sandbox,
+):
     """Secrets of the other connector would be read back, and written to a log."""
     created = await sandbox.provision(**V2)
 
@@ -100,7 +102,7 @@ async def test_an_instance_describes_the_body_of_its_sends(sandbox, body, fields
     assert set(described["required"]) <= fields
 
 
-async def test_tags_read_back_as_objects_by_a_switch(sandbox):
+async def test_open_connectors_fact_06_tags_read_back_as_objects_by_a_switch(sandbox):
     """The other documented shape of tags would be met in production only."""
     await sandbox.provision()
     assert (await sandbox.switch(tag_objects=True)).json["tag_objects"] is True
@@ -127,7 +129,7 @@ async def test_revoked_secrets_and_a_missing_log_are_switches(sandbox):
 
 
 @pytest.mark.parametrize("path", ["/instances", "/messages"])
-async def test_who_takes_no_json_is_told_so(sandbox, path):
+async def test_open_connectors_fact_08_who_takes_no_json_is_told_so(sandbox, path):
     """A wrong Accept header would go unnoticed until production."""
     created = await sandbox.provision()
     for method in ("GET", "POST"):
@@ -137,7 +139,7 @@ async def test_who_takes_no_json_is_told_so(sandbox, path):
         assert (answer.status, answer.json.keys()) == (406, {"requestId", "message"})
 
 
-async def test_the_pictures_of_a_message_are_listed(sandbox, door):
+async def test_open_connectors_fact_10_the_pictures_of_a_message_are_listed(sandbox, door):
     """A missed picture could not be read back."""
     created = await sandbox.provision(door.url)
     url = "https://example.com/a.png"

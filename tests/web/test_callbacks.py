@@ -26,7 +26,9 @@ def assert_refused(response: httpx.Response, status: int) -> None:
     assert 0 < len(response.content) < 100
 
 
-async def test_a_text_is_stored_whole_and_answered_with_empty_twiml(front: Any) -> None:
+async def test_twilio_fact_08_a_text_is_stored_whole_and_answered_with_empty_twiml(
+    front: Any,
+) -> None:
     """The whole point: a text comes in, is safe in Redis, and Twilio sends nothing by itself."""
     fields = front.fields(MediaUrl0="https://media.example/1", MediaContentType0="image/png")
     response = await front.post(fields)
@@ -77,7 +79,9 @@ async def test_a_query_beside_the_form_is_signed_and_not_part_of_the_message(fro
     assert "b" not in message.raw
 
 
-async def test_a_repeated_callback_is_answered_the_same_and_changes_nothing(front: Any) -> None:
+async def test_twilio_fact_06_a_repeated_callback_is_answered_the_same_and_changes_nothing(
+    front: Any,
+) -> None:
     """Twilio repeats what it is unsure of; a second reply would go to a person."""
     fields = front.fields()
     await front.post(fields)
@@ -214,7 +218,7 @@ async def test_a_report_that_redis_has_not_confirmed_is_asked_for_again(open_fro
     assert_refused(response, 503)
 
 
-async def test_the_host_header_decides_nothing(front: Any) -> None:
+async def test_twilio_fact_02_the_host_header_decides_nothing(front: Any) -> None:
     """Behind a proxy Host is anything; and an attacker writes it at will."""
     lies = {"host": "evil.example", "x_forwarded_host": "evil.example", "x_forwarded_proto": "http"}
     assert (await front.post(front.fields(), **lies)).status_code == 200
