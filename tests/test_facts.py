@@ -47,7 +47,9 @@ def named() -> set[tuple[str, int]]:
     found = set()
     for path in TESTS.rglob("test_*.py"):
         for who, number in re.findall(
-            r"^(?:async )?def test_(twilio|open_connectors)_fact_(\d\d)_", path.read_text(), re.M
+            r"^(?:async )?def test_(twilio|open_connectors)_fact_(\d\d)_",
+            path.read_text(),
+            re.MULTILINE,
         ):
             found.add((who, int(number)))
     return found

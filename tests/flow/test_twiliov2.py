@@ -76,9 +76,7 @@ def test_an_edited_file_wins_over_the_packaged_one(
     assert says in parley(deployment, "connector", "plan", status=2)
 
 
-def test_open_connectors_fact_09_connector_check_says_what_to_change_in_the_message_and_sends_nothing(
-    deployment, tmp_path: Path
-):
+def test_open_connectors_fact_09_connector_check_says_what_to_change(deployment, tmp_path: Path):
     """Every reply would have to be refused before anybody learns that a field has another name."""
     folder = tmp_path / "edited"
     shutil.copytree(ROOT / "config", folder)

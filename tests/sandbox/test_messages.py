@@ -160,9 +160,7 @@ async def log(sandbox, token: str, query: str = "") -> list[dict]:
     return answer.json
 
 
-async def test_open_connectors_fact_10_the_log_has_both_directions_newest_first_as_twilio_describes_them(
-    sandbox, door
-):
+async def test_open_connectors_fact_10_the_log_has_both_directions_newest_first(sandbox, door):
     """Backfill and the look-up of replies in doubt would read another log than the real one."""
     created = await sandbox.provision(door.url)
     text = await sandbox.text("in")
@@ -179,7 +177,7 @@ async def test_open_connectors_fact_10_the_log_has_both_directions_newest_first_
     assert timedelta(seconds=-1) < age < timedelta(minutes=1)
 
 
-async def test_open_connectors_fact_10_the_log_is_paged_from_one_with_fifty_rows_and_two_hundred_at_most(
+async def test_open_connectors_fact_10_the_log_is_paged_two_hundred_rows_at_most(
     sandbox,
 ):
     """A reader that stops after one page would look complete."""
