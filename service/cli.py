@@ -235,10 +235,8 @@ def settings(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
 ) -> None:
     """Show every setting: its value (secrets masked), where it came from, what is wrong."""
-    from rich.console import Console
-    from rich.table import Table
-
     from service.settings import explain_settings
+    from service.tables import print_table
 
     rows = explain_settings()
     wrong = [row for row in rows if row.problem]
@@ -253,11 +251,10 @@ def settings(
             )
         )
     else:
-        table = Table("setting", "value", "from", box=None, pad_edge=False)
-        for row in rows:
-            style = "red" if row.problem else None
-            table.add_row(row.name, row.shown, row.source, style=style)
-        Console().print(table)
+        print_table(
+            ("setting", "value", "from"),
+            [((r.name, r.shown, r.source), "red" if r.problem else None) for r in rows],
+        )
         for row in wrong:
             print(row.problem, file=sys.stderr)
     if wrong:
@@ -330,17 +327,25 @@ def explain_signature(
     except OSError as error:
         raise typer.BadParameter(f"--body {body}: can't be read: {error.strerror}") from error
     try:
-        explanation = wiring.explain_signature(
-            url, raw, signature, token, signed_with=signed_with, shared_keys=keys
-        )
+
+        def explained(form: bytes) -> tuple[bool, tuple[str, ...]]:
+            found = wiring.explain_signature(
+                url, form, signature, token, signed_with=signed_with, shared_keys=keys
+            )
+            return found.matched, found.lines
+
+        matched, lines = explained(raw)
+        bare = raw.rstrip(b"\r\n")
+        if not matched and bare != raw and explained(bare)[0]:
+            lines = ("It would match without the newline at the end, which editors add.",)
     except ValueError as error:
         raise typer.BadParameter(f"--url or --token: {error}") from error
     if as_json:
-        print(json.dumps({"matched": explanation.matched, "lines": list(explanation.lines)}))
+        print(json.dumps({"matched": matched, "lines": list(lines)}))
     else:
-        for line in explanation.lines:
+        for line in lines:
             print(line)
-    if not explanation.matched:
+    if not matched:
         raise typer.Exit(1)
 
 

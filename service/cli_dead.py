@@ -50,10 +50,8 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """List dead letters, each conversation in order."""
-    from rich.console import Console
-    from rich.table import Table
-
     from service import operations
+    from service.tables import print_table
 
     found = operations.find(_settings(), **_filters(number, route, error, older_than))
     if as_json:
@@ -62,20 +60,25 @@ def list_(
     if not found:
         print("There are no dead letters" + (" like that." if number or route or error else "."))
         return
-    table = Table("id", "kind", "given up", "number", "tries", "route", "error", box=None)
-    for letter in found:
-        table.add_row(
-            letter.id,
-            letter.kind,
-            f"{letter.at:%Y-%m-%d %H:%M:%S}",
-            letter.theirs,
-            str(letter.tries),
-            letter.route,
-            operations.say_error(letter),
-        )
-    console = Console()
-    console.print(table)
-    console.print(f"{len(found)} in all. Next: parley dead show ID, replay ID, drop ID")
+    print_table(
+        ("id", "kind", "given up", "number", "tries", "route", "error"),
+        [
+            (
+                (
+                    letter.id,
+                    letter.kind,
+                    f"{letter.at:%Y-%m-%d %H:%M:%S}",
+                    letter.theirs,
+                    str(letter.tries),
+                    letter.route,
+                    operations.say_error(letter),
+                ),
+                None,
+            )
+            for letter in found
+        ],
+    )
+    print(f"{len(found)} in all. Next: parley dead show ID, replay ID, drop ID")
 
 
 @app.command(epilog="Example:  parley dead show 7-1700000000000-0")

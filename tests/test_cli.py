@@ -96,6 +96,15 @@ def test_a_shared_key_is_tried_where_the_request_names_one():
     assert "was lost on its way" in ran.stdout
 
 
+def test_a_newline_that_an_editor_added_is_named(tmp_path):
+    """The body looks right in every viewer, and never matches."""
+    body = tmp_path / "body.txt"
+    body.write_text(urlencode(PARAMS) + "\n")
+    ran = explain(URL, f"@{body}")
+    assert ran.returncode == 1
+    assert "without the newline at the end" in ran.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -119,6 +128,14 @@ def test_a_missing_token_is_named():
     ran = parley("explain-signature", "--url", URL, "--signature", "x")
     assert ran.returncode == 2
     assert "TWILIO_AUTH_TOKEN is missing" in ran.stderr
+
+
+def test_a_table_in_a_pipe_loses_nothing():
+    """`grep` would miss what a terminal of eighty columns has no room for."""
+    long = "https://" + "x" * 150 + ".example.com"
+    ran = parley("settings", PUBLIC_URL=long, COLUMNS="80")
+    assert "PUBLIC_URL" in ran.stdout
+    assert long in ran.stdout
 
 
 def test_settings_lists_all_of_them_and_what_is_wrong():
