@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from enum import StrEnum
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -259,6 +261,49 @@ def settings(
             print(row.problem, file=sys.stderr)
     if wrong:
         raise typer.Exit(OPERATOR_MUST_MEND)
+
+
+@app.command(epilog="Examples:  parley ready   |   parley ready --wait 30")
+def ready(
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for it.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
+) -> None:
+    """Ask the service that runs on this machine whether every part of it is ready; 0 if so.
+
+    It is found by INTERNAL_HOST and INTERNAL_PORT, as /readyz is.
+    """
+    from service.settings import load_settings
+
+    settings = load_settings()
+    end = time.monotonic() + wait
+    while True:
+        found = _ask_readiness(settings.internal_host, settings.internal_port)
+        if found.get("ready") or time.monotonic() >= end:
+            break
+        time.sleep(0.5)
+    if as_json:
+        print(json.dumps(found, indent=2))
+    else:
+        for name, check in found["checks"].items():
+            detail = f": {check['detail']}" if check["detail"] else ""
+            print(f"{name} {'ok' if check['ok'] else 'NOT READY'}{detail}")
+    if not found["ready"]:
+        raise typer.Exit(1)
+
+
+def _ask_readiness(host: str, port: int) -> dict[str, Any]:
+    """GET /readyz. Not through a proxy of the environment: it is on this machine."""
+    everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  (listened on, not called)
+    connection = HTTPConnection(everywhere.get(host, host), port, timeout=10)
+    try:
+        connection.request("GET", "/readyz")
+        found: dict[str, Any] = json.loads(connection.getresponse().read())
+    except (OSError, HTTPException, ValueError) as error:
+        said = f"nobody answers at {host}:{port} (INTERNAL_HOST, INTERNAL_PORT): {error}"
+        return {"ready": False, "checks": {"service": {"ok": False, "detail": said}}}
+    finally:
+        connection.close()
+    return found
 
 
 @app.command(epilog="Example:  parley optouts --json")

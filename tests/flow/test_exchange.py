@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import re
 import signal
@@ -15,7 +16,8 @@ from urllib.parse import urlencode, urlsplit
 import pytest
 import redis
 
-from tests.flow.conftest import ROOT, fetch, until
+from tests.flow.conftest import ROOT, fetch, listener, until
+from tests.flow.test_dead_letters import parley
 
 HANDLERS = """
 import asyncio, os
@@ -243,3 +245,22 @@ def post(deployment, callback: tuple[dict[str, str], str]) -> int:
         answer.read()
     connection.close()
     return answer.status
+
+
+def test_ready_says_which_part_is_not_and_why(deployment):
+    """In a container there is no curl, and an operator has to know what is missing."""
+    gone = listener()
+    nowhere = gone.getsockname()[1]
+    gone.close()
+    deployment.settings["INTERNAL_PORT"] = str(nowhere)
+    assert "nobody answers" in parley(deployment, "ready", status=1)
+    deployment.settings["INTERNAL_PORT"] = deployment.internal.rpartition(":")[2]
+    connector = f"http://127.0.0.1:{nowhere}/elements/api-v2"
+    service = deployment.serve(ready=False, OPEN_CONNECTORS_BASE_URL=connector)
+    until(lambda: "the instance is not provisioned yet" in deployment.log())
+    assert "instance NOT READY: the instance" in parley(deployment, "ready", status=1)
+    service.terminate()
+    service.wait(15)
+    deployment.serve(ready=False)
+    assert "instance ok" in parley(deployment, "ready", "--wait", "20")
+    assert json.loads(parley(deployment, "ready", "--json"))["ready"] is True
