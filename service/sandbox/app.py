@@ -57,6 +57,7 @@ def sandbox_app(config: SandboxConfig) -> AsgiApp:
     """
     records = Records()
     network = Network(records)
+    records.after_reply = network.report
     platform = Platform(records, Access(config.user_secret, config.organization_secret, records))
     pages = [Route("/", _page), Route("/page/{name}", _page)]
     routes = [*platform.routes(), *Control(records, network).routes(), *pages]

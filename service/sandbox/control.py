@@ -142,7 +142,7 @@ class Control:
         """Read the standing behaviours; POST changes those it names (see `Switches`)."""
         if request.method == "POST":
             try:
-                change = await _read(request, dict[str, bool])
+                change = await _read(request, dict[str, bool | str])
                 now = msgspec.structs.asdict(self._records.switches) | change
                 self._records.switches = msgspec.convert(now, Switches)
             except Refused as error:

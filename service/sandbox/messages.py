@@ -91,13 +91,13 @@ class Messages:
         start = (_number(query.get("page"), 1) - 1) * size
         matches = read_where(query.get("where", ""))
         found = filter(matches, reversed(self._records.messages))
-        rows = [_row(each, instance) for each in itertools.islice(found, start, start + size)]
+        rows = [describe(each, instance) for each in itertools.islice(found, start, start + size)]
         return answer_json(rows, instance.id)
 
     async def get(self, request: Request) -> Response:
         """GET /messages/{sid}."""
         instance = self._instance(request)
-        return answer_json(_row(self._find(request, instance), instance), instance.id)
+        return answer_json(describe(self._find(request, instance), instance), instance.id)
 
     async def media(self, request: Request) -> Response:
         """GET /messages/{sid}/media: one row per picture, as Twilio's Media resource."""
@@ -148,7 +148,7 @@ class Messages:
             raise _refused_by_twilio("21610: Attempt to send to unsubscribed recipient")
         reply = self._records.add_reply(instance, to, ours, body, media)
         older = {"id": reply.sid, "subject": sent.get("subject"), "message": body}
-        row = _row(reply, instance) | older | {"status": "queued", "sentTime": reply.at}
+        row = describe(reply, instance) | older | {"status": "queued", "sentTime": reply.at}
         return answer_json(row, instance.id)
 
 
@@ -197,7 +197,7 @@ def _ends(message: Message) -> tuple[str, str]:
     return message.ours, message.theirs
 
 
-def _row(message: Message, instance: Instance) -> dict[str, Any]:
+def describe(message: Message, instance: Instance) -> dict[str, Any]:
     """Describe a message as Twilio's Message resource does."""
     inbound = message.direction == "text"
     from_, to = _ends(message)

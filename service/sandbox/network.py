@@ -6,9 +6,14 @@ overrides. The signature comes from Twilio's own library.
 
 from __future__ import annotations
 
+import asyncio
+import base64
+import hmac
+import json
 import mimetypes
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlencode, urlsplit
 
@@ -17,6 +22,8 @@ from twilio.request_validator import RequestValidator  # type: ignore[import-unt
 from service.core.segments import count_segments
 from service.http1 import Answer, Client, NoAnswer, NotSent
 from service.sandbox import webhook
+from service.sandbox.elements import SIGNATURE_KEY
+from service.sandbox.messages import describe
 from service.sandbox.records import Callback, Instance, Message, Records, now_iso
 
 CONNECT_TIMEOUT_S = 5.0
@@ -35,13 +42,52 @@ class Network:
     def __init__(self, records: Records) -> None:
         self._records = records
         self._clients: dict[str, Client] = {}
+        self._reports: set[asyncio.Task[None]] = set()
 
     async def deliver(self, instance: Instance, text: Message) -> int:
-        """POST a text's callback, again where Twilio would.
+        """POST a text's callback, again where Twilio would; or the platform's event for it.
 
         Returns the last attempt's HTTP status, 0 when nobody answered; the text says the rest.
         """
-        callback = _build(instance, text)
+        status = 0
+        relay = self._records.switches.relay
+        if relay != "off":
+            status = await self._deliver(instance, text, _build_event(instance, text))
+        if relay != "instead":
+            status = await self._deliver(instance, text, _build(instance, text))
+        return status
+
+    def report(self, instance: Instance, reply: Message) -> None:
+        """Tell the service what became of its reply, where that is switched on."""
+        if self._records.switches.status_callbacks != "off":
+            last = self._records.switches.status_callbacks
+            task = asyncio.get_running_loop().create_task(self._report(instance, reply, last))
+            self._reports.add(task)
+            task.add_done_callback(self._reports.discard)
+
+    async def _report(self, instance: Instance, reply: Message, last: str) -> None:
+        for state in ("sent", last):
+            form = {
+                "MessageSid": reply.sid,
+                "SmsSid": reply.sid,
+                "SmsStatus": state,
+                "MessageStatus": state,
+                "To": reply.theirs,
+                "From": reply.ours,
+                "AccountSid": instance.account,
+                "ApiVersion": "2010-04-01",
+            }
+            if state == "undelivered":
+                form["ErrorCode"] = "30003"
+            callback = _sign(instance, form, reply.sid)
+            status = 0
+            began = time.monotonic()
+            with suppress(NotSent, NoAnswer, ValueError):
+                status = (await self._post(callback, TOTAL_TIMEOUT_S)).status
+            took_ms = (time.monotonic() - began) * 1000
+            self._records.wire("callback", f"{state}: POST {_path(callback.url)}", status, took_ms)
+
+    async def _deliver(self, instance: Instance, text: Message, callback: _Request) -> int:
         overrides = webhook.read_overrides(instance.callback_url.partition("#")[2])
         began = time.monotonic()
         status, failure = 0, ""
@@ -61,6 +107,9 @@ class Network:
 
     async def aclose(self) -> None:
         """Close every connection."""
+        for report in self._reports:
+            report.cancel()
+        await asyncio.gather(*self._reports, return_exceptions=True)
         for client in self._clients.values():
             await client.aclose()
 
@@ -130,13 +179,45 @@ class _Request:
 
 
 def _build(instance: Instance, text: Message) -> _Request:
+    return _sign(instance, _form(instance, text), text.sid)
+
+
+def _build_event(instance: Instance, text: Message) -> _Request:
+    """Wrap a text as the platform does: what Twilio sent, and an event for it."""
+    event = {
+        "elementKey": instance.element,
+        "eventType": "CREATED",
+        "objectType": "messages",
+        "objectId": text.sid,
+        "newObject": describe(text, instance),
+    }
+    message = {
+        "elementKey": instance.element,
+        "instanceId": instance.id,
+        "instanceName": instance.name,
+        "instanceTags": instance.tags,
+        "eventId": str(uuid.uuid4()),
+        "raw": _form(instance, text),
+        "events": [event],
+    }
+    body = json.dumps({"severity": "low", "message": message}).encode()
+    key = instance.configuration.get(SIGNATURE_KEY, "").encode()
+    signature = base64.b64encode(hmac.digest(key, body, "sha256")).decode()
+    headers = {
+        "Content-Type": "application/json",
+        "Elements-Webhook-Signature": f"sha256={signature}",
+    }
+    return _Request(instance.callback_url.partition("#")[0], headers, body)
+
+
+def _sign(instance: Instance, form: dict[str, str], sid: str) -> _Request:
+    """Sign a form as Twilio does."""
     url = instance.callback_url.partition("#")[0]
-    form = _form(instance, text)
     signature = RequestValidator(instance.auth_token).compute_signature(url, form)
     headers = {
         "Content-Type": "application/x-www-form-urlencoded; charset=utf-8",
         "X-Twilio-Signature": signature,
-        "I-Twilio-Idempotency-Token": str(uuid.uuid5(uuid.NAMESPACE_URL, text.sid)),
+        "I-Twilio-Idempotency-Token": str(uuid.uuid5(uuid.NAMESPACE_URL, sid)),
         "User-Agent": "TwilioProxy/1.1",
         "Accept": "*/*",
     }

@@ -11,7 +11,7 @@ import re
 import secrets
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -139,6 +139,7 @@ class Records:
         self.trouble = Trouble(count=0)
         self.switches = Switches()
         self.feed = Feed()
+        self.after_reply: Callable[[Instance, Message], None] | None = None
         self._instance_ids = itertools.count(1234)
         self._entry_ids = itertools.count(80_001)
         self._last_text: dict[tuple[str, str], float] = {}
@@ -231,6 +232,8 @@ class Records:
         if since is not None:
             reply.after_ms = round((reply.moment_s - since) * 1000, 1)
         self._add(reply)
+        if self.after_reply is not None:
+            self.after_reply(instance, reply)
         return reply
 
     def changed(self, message: Message) -> None:
