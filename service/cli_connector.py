@@ -12,6 +12,9 @@ import typer
 Provisioner = Any
 """What `wiring.open_provisioner` yields; the commands know no part of the service itself."""
 
+SOMETHING_TO_DO = 3
+"""Exit status of `plan --exit-code`; 1 and 2 are errors, as everywhere."""
+
 app = typer.Typer(
     help="The instance at Open Connectors: what it is, what it should be, and putting it right.",
     no_args_is_help=True,
@@ -23,10 +26,16 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Result = TypeVar("Result")
 
 
-@app.command(epilog="Example:  parley connector plan")
-def plan(as_json: AsJson = False) -> None:
+@app.command(epilog="Examples:  parley connector plan   |   parley connector plan --exit-code")
+def plan(
+    as_json: AsJson = False,
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help="End with status 3 if there is something to do.")
+    ] = False,
+) -> None:
     """Show what `apply`, and the next start, would change. Changes nothing."""
     found = _run(lambda provisioner: provisioner.plan())
+    status = SOMETHING_TO_DO if found and exit_code else 0
     if as_json:
         steps = [
             {
@@ -39,9 +48,10 @@ def plan(as_json: AsJson = False) -> None:
             for step in found.steps
         ]
         print(json.dumps({"changes": bool(found), "steps": steps}, indent=2))
-        return
+        raise typer.Exit(status)
     for line in found.lines() or ["The connector has what is wanted; nothing to do."]:
         print(line)
+    raise typer.Exit(status)
 
 
 @app.command(epilog="Example:  parley connector apply")

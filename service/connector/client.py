@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -108,11 +109,17 @@ class Connector:
         await self._instance("GET", "/ping")
 
     async def get_instance(self, id_: str) -> InstanceAnswer | None:
-        """GET /instances/{id}; None when the connector does not know it."""
+        """GET /instances/{id}; None when the connector does not know it.
+
+        Its configuration is asked for by itself where that answer leaves it out.
+        """
+        path = f"/instances/{quote(id_, safe='')}"
         try:
-            return wire.read_instance(
-                await self._platform("GET", f"/instances/{quote(id_, safe='')}")
-            )
+            found = wire.read_instance(await self._platform("GET", path))
+            if found is None or found.configuration:
+                return found
+            rows = await self._platform("GET", f"{path}/configuration")
+            return replace(found, configuration=wire.read_configuration(rows))
         except ConnectorError as error:
             if error.status == 404:
                 return None

@@ -35,6 +35,9 @@ LASTING = Schedule(first_ms=30_000, longest_ms=300_000, attempts=1)
 
 UNAUTHORIZED, NOT_FOUND = 401, 404
 
+DRIFT = "the instance is not as it should be"
+UNSEEN = "the instance can't be looked at"
+
 INSTANCE_NAMES = frozenset(
     {
         "TWILIO_ACCOUNT_SID",
@@ -126,6 +129,9 @@ class Provisioner:
         self._repair = repair
         self._suspected = asyncio.Event()
         self._unfounded = 0
+        self._in_vain: set[str] = set()
+        self._known = False
+        self._drift = ""
         self.ready = asyncio.Event()
         self.state = "provisioning"
 
@@ -268,7 +274,8 @@ class Provisioner:
     async def _adoptable(self) -> InstanceAnswer | None:
         """Look for ours before creating: Redis may be new, or the answer to a POST was lost."""
         for tag in self._wanted.body.get("tags") or ():
-            tagged = await self._connector.find_instances(str(tag))
+            listed = await self._connector.find_instances(str(tag))
+            tagged = [await self._whole(each) for each in listed]
             fitting = [each for each in tagged if fits(self._wanted.body, each)]
             # The newest: its token is the likeliest to be in use.
             chosen = max(fitting, key=lambda each: (len(each.id), each.id), default=None)
@@ -282,6 +289,12 @@ class Provisioner:
             if chosen is not None:
                 return chosen
         return None
+
+    async def _whole(self, listed: InstanceAnswer) -> InstanceAnswer:
+        """Ask for what the list left out: the token, or what tells whose it is."""
+        if listed.token and listed.configuration:
+            return listed
+        return await self._connector.get_instance(listed.id) or listed
 
     async def _apply(
         self, plan: Plan, stored: Instance | None, found: InstanceAnswer | None
@@ -338,10 +351,14 @@ class Provisioner:
         if self._repair:
             return await self.ensure()
         instance = await self._kept()
+        self._drift = ""
         plan = await self.plan()
+        self._drift = plan.summary()
+        if plan.stops_replies:
+            self.ready.clear()
+            raise ConnectorForbidden(self._drift, advice="`parley connector apply` puts it right")
         if plan:
-            log.error("the instance is not as it should be", plan=plan.summary())
-            self.state = f"instance {instance.id} is not as it should be: {plan.summary()}"
+            log.error(DRIFT, plan=self._drift)
         return instance
 
     async def _suspicion(self) -> Instance:
@@ -352,7 +369,11 @@ class Provisioner:
         try:
             await self._connector.ping()
         except ConnectorForbidden as error:
-            if not self._repair or error.status != UNAUTHORIZED:
+            # Said by Twilio, it is about the account; said of the instance that a refused one was
+            # replaced by, it is about neither: another one would be refused as well.
+            provider = error.provider_message is not None
+            in_vain = instance.id in self._in_vain
+            if not self._repair or error.status != UNAUTHORIZED or provider or in_vain:
                 raise
             log.warning("the instance's token is refused: it is replaced", instance=instance.id)
             async with self._store.lock():
@@ -360,6 +381,9 @@ class Provisioner:
                 if stored != instance:
                     return stored or instance  # Another process was quicker.
                 instance = await self._replace(stored)
+                self._in_vain.add(instance.id)
+        else:
+            self._in_vain.discard(instance.id)
         unfounded = before is not None and before.token == instance.token
         self._unfounded = min(self._unfounded + 1, 6) if unfounded else 0
         return instance
@@ -373,8 +397,18 @@ class Provisioner:
                 instance = await task()
             except ParleyError as error:
                 wait_ms = _wait_ms(error, attempt)
+                if self._drift:
+                    # Somebody else puts it right, perhaps soon.
+                    wait_ms = min(wait_ms, int(self._watch_s * 1000))
                 self.state = f"{self._trouble}: {error}"
-                log.warning(self._trouble, error=str(error), again_in_ms=wait_ms)
+                if isinstance(error, ConnectorForbidden):
+                    # Nothing here can mend that: whoever reads the log has to.
+                    self.state += f" ({error.advice})"
+                    log.error(
+                        self._trouble, error=str(error), advice=error.advice, again_in_ms=wait_ms
+                    )
+                else:
+                    log.warning(self._trouble, error=str(error), again_in_ms=wait_ms)
             except Exception as error:  # noqa: BLE001  (named below)
                 # A defect, or an answer nobody thought of: replies wait, but nothing ends unheard.
                 wait_ms = LASTING.wait_ms(attempt, random.random())  # noqa: S311  (jitter)
@@ -383,16 +417,19 @@ class Provisioner:
                 log.error("provisioning failed unexpectedly", error=what, again_in_ms=wait_ms)
             else:
                 self._connector.use_token(instance.token)
-                if self.state.partition(" is not ")[0] != f"instance {instance.id}":
-                    self.state = f"instance {instance.id}"
+                self._known = True
+                self.state = f"instance {instance.id}"
+                if self._drift:
+                    self.state += f": {DRIFT}: {self._drift}"
                 self.ready.set()
                 return
             await asyncio.sleep(wait_ms / 1000)
 
     @property
     def _trouble(self) -> str:
-        ready = self.ready.is_set()
-        return "the instance can't be looked at" if ready else "the instance is not provisioned yet"
+        if self._drift:
+            return DRIFT
+        return UNSEEN if self._known else "the instance is not provisioned yet"
 
     def _describe(self, id_: str, token: str) -> Instance:
         return Instance(

@@ -129,6 +129,16 @@ def read_instance(answer: Any) -> InstanceAnswer | None:
     )
 
 
+def read_configuration(answer: Any) -> dict[str, str]:
+    """Read GET /instances/{id}/configuration; what is no entry is passed over."""
+    rows = answer if isinstance(answer, list) else ()
+    return {
+        str(row["key"]): "" if row.get("propertyValue") is None else str(row["propertyValue"])
+        for row in rows
+        if isinstance(row, dict) and row.get("key")
+    }
+
+
 def read_sid(answer: Any) -> str | None:
     """Read a sent message's sid (`sid`, or `id` of the older hub model); None without one."""
     if not isinstance(answer, dict):

@@ -66,6 +66,11 @@ class Plan:
     def __bool__(self) -> bool:
         return bool(self.steps)
 
+    @property
+    def stops_replies(self) -> bool:
+        """Whether no reply can leave before: the instance is gone, off, or has another token."""
+        return any(step.kind != "update" for step in self.steps)
+
     def lines(self) -> list[str]:
         """Say it for people, a line each."""
         return [line for step in self.steps for line in step.lines()]
@@ -161,12 +166,18 @@ def _changes(
         changes.append(Change("tags", repr(list(found.tags)), repr([*found.tags, *missing])))
     for key, value in wanted["configuration"].items():
         new, old = str(value), found.configuration.get(key)
+        # The platform may hide more than we know to be secret: entries of an operator's own.
+        hidden = bool(old) and set(old or "") == {"*"}
         # A value that reads as stars, or is not told at all, is known by its fingerprint alone.
-        if key in SECRET_ENTRIES or (old is not None and set(old) == {"*"}):
+        if key in SECRET_ENTRIES:
             same = secrets_known
+        elif hidden or old is None:
+            same = rest_known
         else:
-            same = rest_known if old is None else old == new
-        if not same:
+            same = old == new
+        if not same and hidden:
+            changes.append(Change(key, MASK, MASK))
+        elif not same:
             changes.append(Change(key, _shown(key, old or "(not told)"), _shown(key, new)))
     return changes
 

@@ -47,6 +47,8 @@ class Platform:
     overrides: answers given to the next requests instead, first come first served.
     headers: sent with every answer. page_limit: most rows of a page, whatever pageSize asks for.
     refused_size: a pageSize from which on it answers 400. where: what it makes of `where`.
+    left_out: fields that the list of instances and GET /instances/{id} don't tell.
+    refusal: status, message and providerMessage of every answer to an instance token.
     """
 
     url: str = ""
@@ -57,6 +59,8 @@ class Platform:
     page_limit: int = 1_000
     refused_size: int = 10_000
     where: Literal["honoured", "ignored", "matches nothing", "refused"] = "honoured"
+    left_out: frozenset[str] = frozenset()
+    refusal: tuple[int, str, str | None] | None = None
     seen: list[Seen] = field(default_factory=list)
     connections: set[Any] = field(default_factory=set)
 
@@ -86,6 +90,8 @@ class Platform:
         instance = next((i for i in self.instances.values() if i["token"] == token), None)
         if instance is None:
             return failure(401, "Invalid Element token")
+        if self.refusal is not None:
+            return failure(*self.refusal)
         if instance["disabled"]:
             return failure(403, "Element instance is disabled")
         if parts == ["ping"]:
@@ -127,10 +133,15 @@ class Platform:
         if not rest:
             tag = request.query.get("tags[]")
             found = [i for i in self.instances.values() if tag is None or tag in i["tags"]]
-            return web.json_response([masked(each) for each in found])
+            return web.json_response([self._told(each) for each in found])
         instance = self.instances.get(rest[0])
         if instance is None:
             return failure(404, f"No element instance found with id {rest[0]}")
+        if rest[1:] == ["configuration"]:
+            entries = enumerate(masked(instance)["configuration"].items(), start=1)
+            return web.json_response(
+                [{"id": id_, "key": key, "propertyValue": value} for id_, (key, value) in entries]
+            )
         if rest[1:] == ["enabled"]:
             instance["disabled"] = request.method == "DELETE"
             return web.json_response(masked(instance))
@@ -139,7 +150,10 @@ class Platform:
         if request.method == "DELETE":
             del self.instances[rest[0]]
             return web.Response()
-        return web.json_response(masked(instance))
+        return web.json_response(self._told(instance))
+
+    def _told(self, instance: dict[str, Any]) -> dict[str, Any]:
+        return {key: each for key, each in masked(instance).items() if key not in self.left_out}
 
 
 def day_of(row: dict[str, Any]) -> str | None:

@@ -42,9 +42,11 @@ async def store(redis_server: str) -> AsyncIterator[Instances]:
     await client.aclose()
 
 
-def provisioner(connector: Connector, store: Instances, what: Wanted | None = None) -> Provisioner:
-    """One process's provisioner."""
-    return Provisioner(connector, store, Sealer([KEY]), what or wanted())
+def provisioner(
+    connector: Connector, store: Instances, what: Wanted | None = None, **options: Any
+) -> Provisioner:
+    """One process's provisioner; options: watch_s, repair."""
+    return Provisioner(connector, store, Sealer([KEY]), what or wanted(), **options)
 
 
 async def ensured(platform: Platform, store: Instances, what: Wanted | None = None) -> Instance:
@@ -399,3 +401,125 @@ async def test_the_order_of_entries_in_the_file_is_no_change(platform, store):
     await ensured(platform, store, Wanted(dict(reversed(wanted().body.items()))))
 
     assert platform.said("PUT", "/instances") == []
+
+
+async def test_drift_is_seen_where_an_instance_does_not_tell_its_configuration(platform, store):
+    """Texts would go elsewhere for ever: only the list of entries says so."""
+    platform.left_out = frozenset({"configuration"})
+    first = await ensured(platform, store)
+    configuration = platform.instances[first.id]["configuration"]
+    configuration["messaging.sms.twilio.callback.url"] = "https://evil.example"
+    await ensured(platform, store)
+
+    assert platform.instances[first.id]["configuration"] == wanted().body["configuration"]
+    assert len(platform.said("PUT", f"/instances/{first.id}")) == 1
+    await ensured(platform, store)
+    assert len(platform.said("PUT", f"/instances/{first.id}")) == 1
+
+
+async def test_an_instance_whose_token_nobody_tells_is_not_adopted(platform, store):
+    """No reply could leave through it."""
+    async with connected(platform.url) as connector:
+        orphan = await connector.create_instance(wanted().body)
+    platform.left_out = frozenset({"token"})
+    with structlog.testing.capture_logs() as logs:
+        instance = await ensured(platform, store)
+
+    assert instance.id != orphan.id
+    assert instance.token == platform.instances[instance.id]["token"]
+    [warning] = [line for line in logs if line["log_level"] == "warning"]
+    assert warning["instances"] == [orphan.id]
+
+
+@pytest.mark.parametrize("what", ["deleted", "disabled", "token"])
+async def test_an_instance_that_is_only_watched_is_reported_and_left(platform, store, what):
+    """/readyz would call it fit, or CONNECTOR_REPAIR=report would undo what somebody did."""
+    first = await ensured(platform, store)
+    async with connected(platform.url) as connector:
+        service = provisioner(connector, store, watch_s=0.1, repair=False)
+        running = asyncio.create_task(service.run())
+        await until(service.ready.is_set)
+        record = dict(platform.instances[first.id])
+        changed = {"disabled": True} if what == "disabled" else {"token": "rotated"}
+        sent = len(platform.seen)
+        with structlog.testing.capture_logs() as logs:
+            if what == "deleted":
+                del platform.instances[first.id]
+            else:
+                platform.instances[first.id] |= changed
+            await until(lambda: not service.ready.is_set() and logs)
+        assert service.state.startswith("the instance is not as it should be: ")
+        assert "parley connector apply" in service.state
+        assert {line["log_level"] for line in logs if "advice" in line} == {"error"}
+        assert {each.method for each in platform.seen[sent:]} == {"GET"}
+
+        platform.instances[first.id] = record
+        await until(service.ready.is_set)
+        assert service.state == f"instance {first.id}"
+        await stopped(running)
+
+
+async def test_a_changed_entry_that_is_only_reported_keeps_replies_going(platform, store):
+    """Replies would stop for a name, and /readyz would name what is mended long since."""
+    first = await ensured(platform, store)
+    async with connected(platform.url) as connector:
+        service = provisioner(connector, store, watch_s=0.1, repair=False)
+        running = asyncio.create_task(service.run())
+        await until(service.ready.is_set)
+        platform.instances[first.id]["name"] = "theirs"
+        await until(lambda: "name: 'theirs' -> 'parley'" in service.state)
+        assert service.ready.is_set()
+        platform.instances[first.id]["name"] = "parley"
+        await until(lambda: service.state == f"instance {first.id}")
+        await stopped(running)
+
+
+async def test_a_revoked_secret_is_an_alarm_and_makes_no_instance(platform, store):
+    """Nobody would hear of it, or instances would be made in a loop."""
+    first = await ensured(platform, store)
+    async with connected(platform.url) as connector:
+        service = provisioner(connector, store)
+        running = asyncio.create_task(service.run())
+        await until(service.ready.is_set)
+        platform.overrides = [failure(401, "Invalid User secret") for _ in range(9)]
+        with structlog.testing.capture_logs() as logs:
+            service.suspect()
+            await until(lambda: logs)
+        await asyncio.sleep(0.5)
+        assert not service.ready.is_set()
+        await stopped(running)
+
+    [alarm] = logs
+    assert (alarm["log_level"], alarm["again_in_ms"] >= 3_000) == ("error", True)
+    assert "OPEN_CONNECTORS_USER_SECRET" in alarm["advice"]
+    assert alarm["error"] in service.state
+    assert len(platform.overrides) == 8, "asked once, and not again at once"
+    assert list(platform.instances) == [first.id]
+
+
+@pytest.mark.parametrize(
+    ("provider", "made"),
+    [
+        pytest.param("Twilio: 20003 Authenticate", 1, id="Twilio refuses the account"),
+        pytest.param(None, 2, id="the connector refuses every token"),
+    ],
+)
+async def test_a_refusal_that_no_new_instance_mends_makes_no_loop_of_them(
+    platform, store, provider, made
+):
+    """Every refused reply would make another instance, and move the number's callback to it."""
+    await ensured(platform, store)
+    platform.refusal = (401, "Unauthorized", provider)
+    async with connected(platform.url) as connector:
+        service = provisioner(connector, store)
+        running = asyncio.create_task(service.run())
+        await until(service.ready.is_set)
+        # As long as replies go on being refused.
+        while "401" not in service.state:
+            service.suspect()
+            await until(lambda: service.ready.is_set() or "401" in service.state)
+        assert not service.ready.is_set()
+        await stopped(running)
+
+    assert len(platform.said("POST", "/instances")) == made
+    assert len(platform.instances) == 1

@@ -96,10 +96,11 @@ def test_every_command_of_the_connector_does_what_it_says(fleet):
     """An operator would act on what is not so."""
     fleet.start_sandbox()
     assert "create an instance" in parley(fleet, "connector", "plan")
+    assert "create an instance" in parley(fleet, "connector", "plan", "--exit-code", status=3)
     assert instances(fleet) == []
     parley(fleet, "connector", "show", status=1)
     assert "is as it should be" in parley(fleet, "connector", "apply")
-    assert "nothing to do" in parley(fleet, "connector", "plan")
+    assert "nothing to do" in parley(fleet, "connector", "plan", "--exit-code")
     [made] = instances(fleet)
     url = f"/instances/{made['id']}"
     platform(fleet, "PUT", url, {"configuration": {"messaging.sms.twilio.sender": "+1999"}})
