@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 from starlette.requests import Request
@@ -28,6 +28,9 @@ REPLIES_SHOWN = 5_000
 
 Body = TypeVar("Body")
 
+NOWHERE = "http://127.0.0.1:9/"
+"""An address at which nobody listens."""
+
 NO_INSTANCE = "no service has provisioned an instance yet"
 
 
@@ -48,6 +51,12 @@ class Text(msgspec.Struct, forbid_unknown_fields=True):
     lost: bool = False
 
 
+class Meddling(msgspec.Struct, forbid_unknown_fields=True):
+    """A change behind the service's back."""
+
+    what: Literal["disable", "delete", "rotate", "callback"]
+
+
 class Control:
     """The endpoints of /sandbox/."""
 
@@ -65,6 +74,7 @@ class Control:
             Route("/sandbox/events", self._events),
             Route("/sandbox/trouble", self._trouble, methods=["POST"]),
             Route("/sandbox/rotate", self._rotate, methods=["POST"]),
+            Route("/sandbox/meddle", self._meddle, methods=["POST"]),
             Route("/sandbox/switches", self._switches, methods=["GET", "POST"]),
         ]
 
@@ -129,6 +139,26 @@ class Control:
         for instance in self._records.instances.values():
             self._records.rotate(instance)
         return answer_json({"rotated": len(self._records.instances)})
+
+    async def _meddle(self, request: Request) -> Response:
+        """Change the newest instance as somebody in the connector's console would."""
+        try:
+            what = (await _read(request, Meddling)).what
+        except Refused as error:
+            return answer_error(error)
+        instance = self._records.phone_instance
+        if instance is None:
+            return answer_error(Refused(409, NO_INSTANCE))
+        match what:
+            case "disable":
+                instance.disabled = True
+            case "delete":
+                self._records.delete_instance(instance)
+            case "rotate":
+                self._records.rotate(instance)
+            case "callback":
+                self._records.configure(instance, {instance.kind.callback_url: NOWHERE})
+        return answer_json({"instance": instance.id, "done": what})
 
     async def _trouble(self, request: Request) -> Response:
         """Make the next sends fail: POST the fields of `Trouble`; `{"count": 0}` ends it."""

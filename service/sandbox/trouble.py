@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
 
 class Trouble(msgspec.Struct, forbid_unknown_fields=True):
-    """How the connector treats the next `count` sends; without a switch, as ever.
+    """How the connector treats the next `count` sends, or other calls; without a switch, as ever.
 
     count: sends it lasts for; -1 until something else is set.
     status: answered instead of 200; the message is not accepted. 0: no error.
@@ -17,6 +17,7 @@ class Trouble(msgspec.Struct, forbid_unknown_fields=True):
     latency_ms: waited before the answer, after the message is accepted.
     hang: nothing is accepted and nothing answered, for as long as the sender cares to wait.
     reset: the message is accepted, and the connection closed in the middle of the answer.
+    where: which calls it is for: sends, those of /instances, reading the message log, or all.
     """
 
     count: Annotated[int, msgspec.Meta(ge=-1)] = 1
@@ -26,15 +27,16 @@ class Trouble(msgspec.Struct, forbid_unknown_fields=True):
     latency_ms: Annotated[float, msgspec.Meta(ge=0)] = 0
     hang: bool = False
     reset: bool = False
+    where: Literal["send", "instances", "log", "all"] = "send"
 
     def __post_init__(self) -> None:
         """Refuse what is no error status. Raises ValueError."""
         if self.status and not 400 <= self.status <= 599:
             raise ValueError("status must be an error, 400 to 599, or 0 for none")
 
-    def take(self) -> Trouble | None:
-        """Use it up for one send; None when there is none left."""
-        if self.count == 0:
+    def take(self, what: Literal["send", "instances", "log"] = "send") -> Trouble | None:
+        """Use it up for one call; None when there is none left, or it is for others."""
+        if self.count == 0 or self.where not in {what, "all"}:
             return None
         if self.count > 0:
             self.count -= 1

@@ -93,3 +93,26 @@ def test_nothing_hangs_over_the_edge(deployment, page, width):
     expect(page.locator("#thread [data-direction=reply]")).to_have_count(1)
     overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert page.evaluate(overflow) <= 0
+
+
+def test_trouble_is_made_from_the_page_and_gone_through(deployment, page):
+    """Who wants to see Parley survive would have to write requests by hand."""
+    deployment.settings |= {"CONNECTOR_WATCH_S": "1"}
+    deployment.serve()
+    page.goto(deployment.sandbox)
+    expect(page.locator("#connection")).to_have_attribute("data-state", "live")
+    page.locator("#wire-button").click()
+    page.get_by_text("Make trouble").click()
+    page.get_by_role("button", name="Fail 3").click()
+    expect(page.locator("#trouble-said")).to_have_text("Fail 3: done.")
+    page.get_by_role("button", name="New token").click()
+    expect(page.locator("#trouble-said")).to_have_text("New token: done.")
+    box = page.locator(".trouble").bounding_box()
+    assert box is not None
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= 390
+    page.get_by_role("button", name="Close the wire").click()
+    page.locator("#composer").fill("echo still here")
+    page.locator("#composer").press("Enter")
+    reply = page.locator("#thread [data-direction=reply] .body")
+    expect(reply).to_have_text("still here", timeout=20_000)

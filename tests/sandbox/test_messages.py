@@ -286,6 +286,21 @@ async def test_trouble_can_be_slow_after_it_has_accepted(sandbox):
     assert not answered_too_early
 
 
+@pytest.mark.parametrize("where", ["instances", "log"])
+async def test_trouble_can_be_meant_for_other_calls_than_sends(sandbox, where):
+    """What happens when the log or the platform fails could not be tried."""
+    created = await sandbox.provision()
+    await sandbox.trouble(status=503, count=1, where=where)
+
+    assert (await sandbox.send(created["token"])).status == 200
+    if where == "log":
+        path, secrets = f"{BASE}/hubs/messaging/messages", instance(created["token"])
+    else:
+        path, secrets = f"{BASE}/instances", PLATFORM
+    statuses = [(await sandbox.ask("GET", path, secrets)).status for _ in range(2)]
+    assert statuses == [503, 200]
+
+
 async def test_trouble_can_accept_and_then_cut_the_connection(sandbox):
     """A reply in doubt could not be produced."""
     created = await sandbox.provision()

@@ -758,3 +758,28 @@ drawPanels();
 drawPhones();
 drawComposer();
 follow();
+
+// ---------------------------------------------------------------- trouble
+
+/** Make the connector misbehave, or change the instance behind the service's back. */
+async function makeTrouble(button) {
+  const meddle = button.dataset.meddle;
+  const path = meddle ? "/sandbox/meddle" : "/sandbox/trouble";
+  const body = meddle ? JSON.stringify({ what: meddle }) : button.dataset.trouble;
+  const said = $("trouble-said");
+  try {
+    const answer = await fetch(path, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body,
+    });
+    const failure = answer.ok ? "" : (await answer.json()).message;
+    said.textContent = failure || `${button.textContent}: done.`;
+  } catch {
+    said.textContent = "The sandbox does not answer.";
+  }
+}
+
+for (const button of document.querySelectorAll("[data-trouble], [data-meddle]")) {
+  button.addEventListener("click", () => makeTrouble(button));
+}
