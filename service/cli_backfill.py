@@ -24,6 +24,10 @@ def backfill(
     since: Annotated[
         str, typer.Option(help="How far back: 30m, 2h, 1d, or a time such as 2026-11-23T08:00Z.")
     ],
+    to: Annotated[
+        list[str] | None,
+        typer.Option(help="A number of ours besides TWILIO_SENDER that had no text yet."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option(help="Only count; accept nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
 ) -> None:
@@ -57,16 +61,20 @@ def backfill(
                 def show(done: int, of: int) -> None:
                     bar.update(task, description="accepting", completed=done, total=of)
 
-                found = await backfill_.run(start, dry=dry_run, progress=show)
-        facts = {"since": start.isoformat(), "read": found.read, "dry_run": dry_run}
-        if dry_run:
-            told = f"{found.read} texts came since {start:%F %T} UTC; nothing was accepted."
-        else:
-            facts |= {"recovered": found.recovered, "known": found.known}
-            told = (
-                f"{found.read} texts came since {start:%F %T} UTC: "
-                f"{found.recovered} recovered, {found.known} accepted before."
-            )
+                found = await backfill_.run(start, numbers=to or (), dry=dry_run, progress=show)
+        facts = {
+            "since": start.isoformat(),
+            "dry_run": dry_run,
+            "read": found.read,
+            "known": found.known,
+            "missing" if dry_run else "recovered": found.recovered,
+            "other_numbers": found.foreign,
+        }
+        told = f"{found.read} texts came since {start:%F %T} UTC: "
+        done = "missing; nothing was accepted" if dry_run else "recovered"
+        told += f"{found.recovered} {done}, {found.known} accepted before."
+        if found.foreign:
+            told += f"\n{found.foreign} to numbers not known as ours; --to names one that is."
         print(json.dumps(facts, indent=2) if as_json else told)
 
     asyncio.run(run())

@@ -216,13 +216,15 @@ def _backfill(settings: Settings, client: Redis, batch: Batch, connector: Connec
         batch,
         partitions=settings.partitions,
         window_s=settings.dedupe_window_s,
-        limit=settings.inbox_limit,
+        # The rest is for callbacks: thousands of missed texts must not have new ones turned away.
+        limit=max(1, settings.inbox_limit // 2),
     )
     return Backfill(
-        connector.log_between,
-        inbox.accept,
+        connector,
+        inbox,
         Watermark(client),
         account=settings.twilio_account_sid,
+        sender=settings.twilio_sender,
         overlap=timedelta(seconds=settings.backfill_overlap_s),
         longest=timedelta(seconds=settings.backfill_max_s),
     )

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from typing import Protocol
@@ -20,8 +20,8 @@ from typing import Protocol
 import structlog
 
 from service.core.connector_wire import LoggedMessage
-from service.errors import ConnectorError, ParleyError, StoreFull
-from service.model import Message, MessageSid
+from service.errors import ConnectorError, ConnectorGone, ConnectorRefused, ParleyError, StoreFull
+from service.model import Conversation, Media, Message, MessageSid
 
 log = structlog.get_logger()
 
@@ -33,11 +33,29 @@ UNLISTABLE = frozenset({400, 404, 405, 406, 501})
 
 FULL_PAUSE_S = 1.0
 
-LogBetween = Callable[[datetime], AsyncGenerator[Sequence[LoggedMessage]]]
-"""Yields pages of the log, newest first, back to a moment."""
+SETTLING = timedelta(seconds=20)
+"""By itself, no text younger than this is accepted: its callback may be on its way, and says more
+of it than the log does. Twilio's attempts end within 15 s."""
 
-Accept = Callable[[Message], Awaitable[bool]]
-"""Takes a message; True when it is new. Raises StoreUnavailable, of which StoreFull is one."""
+
+class Log(Protocol):
+    """The connector: `service.connector.client.Connector`."""
+
+    def log_between(self, since: datetime) -> AsyncGenerator[Sequence[LoggedMessage]]:
+        """Yield pages of the log, newest first, back to a moment."""
+
+    async def media_of(self, sid: str) -> tuple[Media, ...]:
+        """Return the attachments of a message."""
+
+
+class Inbox(Protocol):
+    """Where texts go: `service.store.inbox.Inbox`. Both raise StoreUnavailable."""
+
+    async def accept(self, arrival: Message) -> bool:
+        """Take a message; True when it is new. Raises StoreFull, too."""
+
+    async def had(self, texts: Sequence[tuple[Conversation, MessageSid]]) -> list[bool]:
+        """Tell of each text whether it was accepted."""
 
 
 class WatermarkStore(Protocol):
@@ -49,6 +67,15 @@ class WatermarkStore(Protocol):
     async def save(self, covered: datetime) -> None:
         """Keep it."""
 
+    async def first(self, now: datetime) -> datetime:
+        """Return when this deployment first began; `now`, if it does so now."""
+
+    async def numbers(self) -> frozenset[str]:
+        """Return the numbers that are known as ours."""
+
+    async def learn(self, numbers: Collection[str]) -> None:
+        """Keep numbers as ours."""
+
     def lock(self) -> AbstractAsyncContextManager[None]:
         """Let one process at a time read the log."""
 
@@ -57,24 +84,24 @@ class WatermarkStore(Protocol):
 class Summary:
     """What a run found. since: from when on it read; None when there was nothing to begin with.
 
-    read: inbound texts in the log. recovered: those that were missing, accepted now (or, in a dry
-    run, all that were read). known: those accepted before.
+    read: inbound texts in the log. known: those accepted before. recovered: those that were
+    missing, accepted now (or, in a dry run, missing). young: left to their callbacks. foreign:
+    missing, but to numbers that are not known as ours.
     """
 
     since: datetime | None
     read: int = 0
+    known: int = 0
     recovered: int = 0
-
-    @property
-    def known(self) -> int:
-        """Texts that were there already."""
-        return self.read - self.recovered
+    young: int = 0
+    foreign: int = 0
 
 
 class Backfill:
     """Fills the gap an outage left.
 
-    account: our AccountSid. overlap: read again before the moment known to be covered, for texts
+    account: our AccountSid. sender: our number. overlap: read again before the moment known to be
+    covered, for texts
     that reach the log late. longest: furthest it looks back by itself; below the de-duplication
     window, or texts would be answered twice.
     state: how it stands, a sentence; "" when there is nothing to say.
@@ -82,26 +109,30 @@ class Backfill:
 
     def __init__(
         self,
-        log_between: LogBetween,
-        accept: Accept,
+        log_: Log,
+        inbox: Inbox,
         watermark: WatermarkStore,
         *,
         account: str,
+        sender: str,
         overlap: timedelta,
         longest: timedelta,
     ) -> None:
-        self._log_between = log_between
-        self._accept = accept
+        self._log = log_
+        self._inbox = inbox
         self._watermark = watermark
         self._account = account
+        self._sender = sender
         self._overlap = overlap
         self._longest = longest
+        self._told_of_foreign = False
         self.state = ""
 
     async def run(
         self,
         since: datetime | None = None,
         *,
+        numbers: Collection[str] = (),
         dry: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> Summary:
@@ -109,6 +140,7 @@ class Backfill:
 
         since: aware; from the watermark on if None. The first run of a deployment only sets the
             watermark: what came before was not sent to us.
+        numbers: of ours, besides the sender and those that texts were accepted for.
         dry: accept nothing. progress: told how many of how many are done.
         Raises ConnectorError, StoreUnavailable; the watermark then stays.
         """
@@ -118,16 +150,30 @@ class Backfill:
             if start is None:
                 await self._watermark.save(began)
                 return Summary(None)
-            texts = await self._missing(start)
+            # Whoever asks by hand wants all there is.
+            settled = began if since else began - SETTLING
+            found = await self._missing(start, settled)
+            # The log is the whole account's: others may answer its other numbers.
+            ours = {self._sender, *numbers, *await self._watermark.numbers(), *found.numbers}
+            texts = [row for row in found.texts if row.to in ours]
             recovered = 0
             for place, row in enumerate(texts, start=1):
-                if dry or await self._take(self._message(row)):
+                if dry or await self._take(await self._message(row)):
                     recovered += 1
                 if progress is not None:
                     progress(place, len(texts))
-            if not dry and since is None:
-                await self._watermark.save(began)
-            return Summary(start, len(texts), recovered)
+            if not dry:
+                await self._watermark.learn(found.numbers)
+                if since is None:
+                    await self._watermark.save(settled)
+            return Summary(
+                since=start,
+                read=found.read,
+                known=found.known + len(texts) - recovered,
+                recovered=recovered,
+                young=found.young,
+                foreign=len(found.texts) - len(texts),
+            )
 
     async def keep_filling(
         self, ready: asyncio.Event, every_s: float, refused: Callable[[], int]
@@ -138,7 +184,7 @@ class Backfill:
             for our own or Redis's sake so far.
         """
         loop = asyncio.get_running_loop()
-        attempt = 0
+        attempt, followed = 0, False
         while True:
             await ready.wait()
             before = refused()
@@ -151,6 +197,11 @@ class Backfill:
                 pause_s = 3600.0 if unlistable else min(300.0, 2.0**attempt)
             else:
                 attempt, self.state, pause_s = 0, "", every_s
+                # Once more, when the callbacks that may have been on their way have come.
+                followed = summary.young > 0 and not followed
+                if followed:
+                    pause_s = min(every_s, SETTLING.total_seconds() * 1.2)
+                self._tell_of_foreign(summary.foreign)
                 if summary.recovered:
                     log.warning(
                         "texts that no callback brought were recovered",
@@ -167,6 +218,14 @@ class Backfill:
                     break
                 seen = now
 
+    def _tell_of_foreign(self, count: int) -> None:
+        if count and not self._told_of_foreign:
+            log.info(
+                "texts to numbers not known as ours were left alone; see `parley backfill --to`",
+                count=count,
+            )
+        self._told_of_foreign = self._told_of_foreign or count > 0
+
     def _report(self, error: ParleyError) -> None:
         said = f"missed texts can't be read back: {error}"
         if said != self.state:
@@ -175,9 +234,11 @@ class Backfill:
 
     async def _start(self, now: datetime) -> datetime | None:
         covered = await self._watermark.load()
+        first = await self._watermark.first(now)
         if covered is None:
             return None
-        start = covered - self._overlap
+        # The overlap must not reach back to before anybody asked us to answer.
+        start = max(covered - self._overlap, first)
         if start < now - self._longest:
             log.error(
                 "the outage was longer than is read back; older texts: parley backfill --since",
@@ -187,44 +248,90 @@ class Backfill:
             start = now - self._longest
         return start
 
-    async def _missing(self, since: datetime) -> list[LoggedMessage]:
-        """Return the inbound rows since then, oldest first, each once."""
-        found: dict[str, tuple[datetime, LoggedMessage]] = {}
-        async with aclosing(self._log_between(since)) as pages:
-            async for rows in pages:
-                for row in rows:
-                    inbound = row.direction == "inbound" and row.sid and row.from_ and row.to
-                    if inbound and row.date_sent is not None and row.date_sent >= since:
-                        found.setdefault(row.sid, (row.date_sent, row))
-        # Dates have whole seconds: within one, the log's own order stands, turned around.
-        newest_last = list(found.values())[::-1]
-        return [row for _, row in sorted(newest_last, key=itemgetter(0))]
+    async def _missing(self, since: datetime, settled: datetime) -> _Found:
+        """Read the log; keep of it what was never accepted."""
+        found = _Found()
+        before: frozenset[str] = frozenset()
+        async with aclosing(self._log.log_between(since)) as pages:
+            async for page in pages:
+                # A row that new ones moved on comes again with the next page.
+                dated = [
+                    (row.date_sent, row)
+                    for row in page
+                    if row.direction == "inbound" and row.sid and row.from_ and row.to
+                    if row.date_sent is not None and row.date_sent >= since
+                    if row.sid not in before
+                ]
+                before = frozenset(row.sid for row in page)
+                had = await self._inbox.had(
+                    [(Conversation(row.to, row.from_), MessageSid(row.sid)) for _, row in dated]
+                )
+                found.read += len(dated)
+                found.known += sum(had)
+                for (sent, row), known in zip(dated, had, strict=True):
+                    if known:
+                        found.numbers.add(row.to)
+                    elif sent > settled:
+                        found.young += 1
+                    else:
+                        found.missing.append((sent, row))
+        return found
 
     async def _take(self, message: Message) -> bool:
         while True:
             try:
-                return await self._accept(message)
+                return await self._inbox.accept(message)
             except StoreFull:
                 # The workers are behind; there is no hurry here that may cost a text its place.
                 await asyncio.sleep(FULL_PAUSE_S)
 
-    def _message(self, row: LoggedMessage) -> Message:
+    async def _message(self, row: LoggedMessage) -> Message:
+        media = await self._media(row.sid) if row.num_media else ()
+        raw = {
+            "MessageSid": row.sid,
+            "AccountSid": self._account,
+            "From": row.from_,
+            "To": row.to,
+            "Body": row.body,
+            "NumMedia": str(row.num_media),
+            "SmsStatus": "received",
+        }
+        for place, each in enumerate(media):
+            raw[f"MediaUrl{place}"] = each.url
+            raw[f"MediaContentType{place}"] = each.content_type
         return Message(
             sid=MessageSid(row.sid),
             from_=row.from_,
             to=row.to,
             body=row.body,
-            media=(),
+            media=media,
             account=self._account,
             received_at=datetime.now(UTC),
-            raw={
-                "MessageSid": row.sid,
-                "AccountSid": self._account,
-                "From": row.from_,
-                "To": row.to,
-                "Body": row.body,
-                "NumMedia": str(row.num_media),
-                "SmsStatus": "received",
-            },
+            raw=raw,
             recovered=True,
         )
+
+    async def _media(self, sid: str) -> tuple[Media, ...]:
+        try:
+            return await self._log.media_of(sid)
+        except (ConnectorGone, ConnectorRefused) as error:
+            log.warning("a recovered text comes without its pictures", sid=sid, error=str(error))
+            return ()
+
+
+@dataclass(slots=True)
+class _Found:
+    """What the log told. missing: with dates, newest first. numbers: of ours, by what is known."""
+
+    read: int = 0
+    known: int = 0
+    young: int = 0
+    missing: list[tuple[datetime, LoggedMessage]] = field(default_factory=list)
+    numbers: set[str] = field(default_factory=set)
+
+    @property
+    def texts(self) -> list[LoggedMessage]:
+        """What is missing, oldest first."""
+        # Dates have whole seconds: within one, the log's own order stands, turned around.
+        oldest_first = self.missing[::-1]
+        return [row for _, row in sorted(oldest_first, key=itemgetter(0))]

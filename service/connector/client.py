@@ -21,7 +21,7 @@ from service.errors import (
     ConnectorUnreachable,
 )
 from service.http1 import Answer, Client, NoAnswer, NotSent
-from service.model import Conversation, Outbound
+from service.model import Conversation, Media, Outbound
 
 CONNECT_TIMEOUT_S = 5.0
 MESSAGES = "/hubs/messaging/messages"
@@ -162,6 +162,11 @@ class Connector:
     ) -> AsyncGenerator[Sequence[LoggedMessage]]:
         """Read the whole log page by page; see `service.connector.log_pages.LogPages.between`."""
         return self._pages.between(since, until)
+
+    async def media_of(self, sid: str) -> tuple[Media, ...]:
+        """GET /messages/{sid}/media: the attachments of a message."""
+        path = f"{MESSAGES}/{quote(sid, safe='')}/media"
+        return wire.read_media(_read(await self._instance("GET", path)))
 
     async def _log_page(self, page: int, size: int, day: date | None) -> list[LoggedMessage]:
         query = {"page": str(page), "pageSize": str(size)}

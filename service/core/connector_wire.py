@@ -29,6 +29,7 @@ from service.errors import (
     ConnectorThrottled,
     ConnectorUnauthorized,
 )
+from service.model import Media
 
 LONGEST_PAUSE_S = 3_600.0
 """A Retry-After beyond it counts as this: a date gone wrong must not hold a reply for years."""
@@ -162,6 +163,19 @@ def read_log(answer: Any) -> list[LoggedMessage] | None:
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         return None
     return [_read_row(row) for row in rows]
+
+
+def read_media(answer: Any) -> tuple[Media, ...]:
+    """Read a message's attachments; a path as Twilio's own API gives it becomes a whole URL."""
+    rows = answer.get("media_list") if isinstance(answer, dict) else answer
+    found = []
+    for row in rows if isinstance(rows, list) else ():
+        uri = str(_object(row).get("uri") or "")
+        if uri.startswith("/"):
+            uri = f"https://api.twilio.com{uri.removesuffix('.json')}"
+        if uri:
+            found.append(Media(uri, str(row.get("content_type") or "")))
+    return tuple(found)
 
 
 def read_error(

@@ -7,17 +7,17 @@ sid and status together: the sid alone would swallow all but the first.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
 from service.core import entries
 from service.core.partitions import partition_of
 from service.errors import StoreError, StoreFull, StoreUnavailable
-from service.model import DeliveryStatus, Message, Partition
+from service.model import Conversation, DeliveryStatus, Message, MessageSid, Partition
 from service.store.batch import Batch
 from service.store.keys import PartitionKeys
-from service.store.scripts import ACCEPT, STATUS
+from service.store.scripts import ACCEPT, SEEN, STATUS
 
 Accepted = Callable[[bool, StoreError | None], None]
 """Told how an acceptance ended: whether the message is new, or the error. Must not raise."""
@@ -58,6 +58,18 @@ class Inbox:
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self.offer(arrival, partial(_settle, answer))
         return await answer
+
+    async def had(self, texts: Sequence[tuple[Conversation, MessageSid]]) -> list[bool]:
+        """Tell of each text, by conversation and sid, whether it was accepted. Changes nothing.
+
+        Raises StoreUnavailable.
+        """
+        asked = (self._seen(*text) for text in texts)
+        return [answer == 1 for answer in await asyncio.gather(*asked)]
+
+    def _seen(self, conversation: Conversation, sid: MessageSid) -> Awaitable[Any]:
+        keys = self._keys[partition_of(conversation, len(self._keys))]
+        return self._batch.run(SEEN, (keys.seen(sid),), ())
 
     def offer(self, arrival: Message | DeliveryStatus, done: Accepted) -> None:
         """Accept, as `accept` does, and tell `done` instead of somebody waiting.

@@ -20,6 +20,8 @@
     parley:{instance}:record     hash     our connector instance, token sealed
     parley:{instance}:lock       string   one provisioner at a time, expires
     parley:{backfill}:covered    string   ms up to which nothing is missing from the inboxes
+    parley:{backfill}:first      string   ms of the first start; nothing older is read unasked
+    parley:{backfill}:numbers    set      our numbers, as far as texts to them were accepted
     parley:{backfill}:lock       string   one backfill at a time, expires
     parley:{layout}:partitions   string   partition count this Redis was laid out with
 
@@ -36,6 +38,8 @@ WORKERS = "parley:{workers}:alive"
 INSTANCE = "parley:{instance}:record"
 INSTANCE_LOCK = "parley:{instance}:lock"
 COVERED = "parley:{backfill}:covered"
+FIRST_START = "parley:{backfill}:first"
+OUR_NUMBERS = "parley:{backfill}:numbers"
 BACKFILL_LOCK = "parley:{backfill}:lock"
 PARTITION_COUNT = "parley:{layout}:partitions"
 

@@ -56,6 +56,7 @@ def load(name: str) -> Script:
 
 
 ACCEPT = load("accept")
+SEEN = load("seen")
 STATUS = load("status")
 BEGIN = load("begin")
 SETTLE = load("settle")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from service.store.connection import translated
-from service.store.keys import BACKFILL_LOCK, COVERED
+from service.store.keys import BACKFILL_LOCK, COVERED, FIRST_START, OUR_NUMBERS
 from service.store.locks import locked
 
 if TYPE_CHECKING:
@@ -30,6 +31,26 @@ class Watermark:
         """Keep it. covered: aware."""
         with translated():
             await self._client.set(COVERED, int(covered.timestamp() * 1000))
+
+    async def first(self, now: datetime) -> datetime:
+        """Return when this deployment first began; `now`, if it does so now."""
+        # Whole seconds: the dates of the log have no others.
+        with translated():
+            await self._client.set(FIRST_START, int(now.timestamp()) * 1000, nx=True)
+            first_ms = await self._client.get(FIRST_START)
+        return datetime.fromtimestamp(int(first_ms or 0) / 1000, UTC)
+
+    async def numbers(self) -> frozenset[str]:
+        """Return the numbers that are known as ours."""
+        with translated():
+            found: Any = await self._client.smembers(OUR_NUMBERS)
+        return frozenset(number.decode() for number in found)
+
+    async def learn(self, numbers: Collection[str]) -> None:
+        """Keep numbers as ours."""
+        if numbers:
+            with translated():
+                await self._client.sadd(OUR_NUMBERS, *numbers)
 
     def lock(self) -> AbstractAsyncContextManager[None]:
         """Let one process at a time read the log; waits for it."""

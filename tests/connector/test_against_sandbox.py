@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
+import aiohttp
 import pytest
 
 from service.connector.client import Connector
@@ -13,7 +14,7 @@ from service.connector.provisioning import Provisioner
 from service.core.delivery import candidates
 from service.core.sealing import Sealer
 from service.errors import ConnectorForbidden, ConnectorRefused
-from service.model import Conversation
+from service.model import Conversation, Media
 from service.sandbox.app import SandboxConfig, sandbox_app
 from service.serving import AppServer, listen
 from service.store.connection import connect
@@ -134,3 +135,14 @@ async def test_the_sandbox_gives_its_log_by_day(sandbox, store):
 
     assert narrowed == [100], "the newest page, and then only days on which nothing was sent"
     assert whole == [100, 20]
+
+
+async def test_the_pictures_of_a_logged_text_are_found(sandbox, store):
+    """A recovered picture would reach its handler as an empty text."""
+    url = "https://example.com/cat.png"
+    async with connected(sandbox) as connector, aiohttp.ClientSession() as session:
+        await provisioned(connector, store)
+        text = {"from": THEIRS, "to": OURS, "media": [url], "lost": True}
+        async with session.post(f"{sandbox.removesuffix(BASE)}/sandbox/texts", json=text) as told:
+            sid = (await told.json())["sid"]
+        assert await connector.media_of(sid) == (Media(url, "image/png"),)

@@ -45,6 +45,10 @@ class Inbox:
         self.taken.append(message)
         return True
 
+    async def had(self, texts: Any) -> list[bool]:
+        taken = {each.sid for each in self.taken}
+        return [sid in taken for _, sid in texts]
+
     @property
     def bodies(self) -> list[str]:
         return [message.body for message in self.taken]
@@ -68,7 +72,7 @@ def text(body: str, minutes_ago: float, **more: Any) -> dict[str, Any]:
 def filler(connector: Any, inbox: Inbox, watermark: Watermark, **changes: Any) -> Backfill:
     """Make a backfill that looks ten minutes before the watermark, and a day at most."""
     times = {"overlap": timedelta(minutes=10), "longest": timedelta(days=1)} | changes
-    return Backfill(connector.log_between, inbox.accept, watermark, account=ACCOUNT, **times)
+    return Backfill(connector, inbox, watermark, account=ACCOUNT, sender=OURS, **times)
 
 
 async def run(platform: Any, inbox: Inbox, watermark: Watermark, **options: Any) -> Any:
@@ -92,6 +96,7 @@ async def test_a_deployments_first_run_answers_nothing_old(platform, watermark):
 async def test_what_was_missed_is_accepted_oldest_first_and_marked(platform, watermark):
     """A day's texts would be answered backwards, or not at all."""
     inbox = Inbox()
+    await watermark.first(NOW - timedelta(days=9))
     await watermark.save(NOW - timedelta(minutes=60))
     newest_first = [text(str(n), 60 - n) for n in range(59, 0, -1)]
     reply = text("reply", 30, direction="outbound-api", **{"from": OURS, "to": THEIRS})
@@ -110,6 +115,7 @@ async def test_what_was_missed_is_accepted_oldest_first_and_marked(platform, wat
 async def test_texts_of_one_second_keep_the_order_of_the_log(platform, watermark):
     """Two texts sent in haste would be answered in the wrong order."""
     inbox = Inbox()
+    await watermark.first(NOW - timedelta(days=9))
     await watermark.save(NOW)
     platform.messages = [text(str(n), 5) for n in range(9, 0, -1)]
     await run(platform, inbox, watermark)
@@ -119,6 +125,7 @@ async def test_texts_of_one_second_keep_the_order_of_the_log(platform, watermark
 async def test_the_overlap_is_read_again(platform, watermark):
     """A text that reached the log late would be passed over for ever."""
     inbox = Inbox()
+    await watermark.first(NOW - timedelta(days=9))
     await watermark.save(NOW)
     platform.messages = [text("late", 9), text("too late", 11)]
     await run(platform, inbox, watermark)
@@ -130,6 +137,7 @@ async def test_an_outage_longer_than_is_remembered_is_said_and_not_answered_twic
 ):
     """Beyond the de-duplication window everything would look missing."""
     inbox = Inbox()
+    await watermark.first(NOW - timedelta(days=9))
     await watermark.save(NOW - timedelta(days=3))
     platform.messages = [text("today", 60), text("before", 60 * 25)]
     with structlog.testing.capture_logs() as logs:
@@ -141,6 +149,7 @@ async def test_an_outage_longer_than_is_remembered_is_said_and_not_answered_twic
 async def test_a_run_that_fails_is_no_run(platform, watermark):
     """The gap would be taken for filled."""
     inbox = Inbox(down=True)
+    await watermark.first(NOW - timedelta(days=9))
     await watermark.save(NOW - timedelta(minutes=60))
     before = await watermark.load()
     platform.messages = [text("1", 5)]
@@ -171,18 +180,21 @@ async def test_a_dry_run_accepts_nothing(platform, watermark):
 async def test_a_connector_that_cannot_list_is_said_once(watermark):
     """Every five minutes the same line, or none at all."""
 
-    async def no_log(since: datetime) -> Any:
-        raise ConnectorRefused("Method GET is not supported here", status=405)
-        yield [LoggedMessage]
+    class NoLog:
+        async def log_between(self, since: datetime) -> Any:
+            raise ConnectorRefused("Method GET is not supported here", status=405)
+            yield [LoggedMessage]
 
     backfill = Backfill(
-        no_log,
-        Inbox().accept,
+        NoLog(),
+        Inbox(),
         watermark,
         account=ACCOUNT,
+        sender=OURS,
         overlap=timedelta(0),
         longest=timedelta(days=1),
     )
+    await watermark.first(NOW - timedelta(days=9))
     await watermark.save(NOW)
     ready = asyncio.Event()
     ready.set()
@@ -195,3 +207,31 @@ async def test_a_connector_that_cannot_list_is_said_once(watermark):
         filling.cancel()
     assert len(logs) == 1
     assert "405" in backfill.state
+
+
+async def test_a_number_is_known_as_ours_once_a_text_to_it_was_accepted(platform, watermark):
+    """A second number of ours would never be read back, or everybody's would."""
+    inbox, other = Inbox(), "+15005550199"
+    since = NOW - timedelta(hours=1)
+    platform.messages = [text("1", 30, to=other)]
+    first = await run(platform, inbox, watermark, since=since)
+    assert (first.foreign, inbox.taken) == (1, [])
+    await run(platform, inbox, watermark, since=since, numbers=(other,))
+    platform.messages.insert(0, text("2", 20, to=other))
+    await run(platform, inbox, watermark, since=since)
+    assert inbox.bodies == ["1", "2"]
+
+    # It stays known when what is read no longer reaches back to such a text.
+    platform.messages.insert(0, text("3", 10, to=other))
+    await run(platform, inbox, watermark, since=NOW - timedelta(minutes=15))
+    assert inbox.bodies == ["1", "2", "3"]
+
+
+async def test_a_dry_run_tells_what_is_missing_from_what_is_known(platform, watermark):
+    """An operator would take a day's traffic for a day's losses."""
+    inbox, since = Inbox(), NOW - timedelta(hours=1)
+    platform.messages = [text("1", 30)]
+    await run(platform, inbox, watermark, since=since)
+    platform.messages.insert(0, text("2", 20))
+    told = await run(platform, inbox, watermark, since=since, dry=True)
+    assert (told.read, told.known, told.recovered) == (2, 1, 1)

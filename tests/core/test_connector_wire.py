@@ -22,6 +22,7 @@ from service.errors import (
     ConnectorThrottled,
     ConnectorUnauthorized,
 )
+from service.model import Media
 
 CONFIG = Path(__file__).parents[2] / "config"
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
@@ -558,3 +559,14 @@ def test_dates_of_any_zone_are_the_same_moment() -> None:
     zone = timezone(timedelta(hours=5, minutes=30))
     (row,) = wire.read_log([ROW | {"date_sent": NOW.astimezone(zone).isoformat()}]) or []
     assert row.date_sent == NOW
+
+
+def test_pictures_are_read_with_whole_urls() -> None:
+    """A handler could not fetch what it is given."""
+    path = "/2010-04-01/Accounts/AC1/Messages/MM1/Media/ME1"
+    row = {"uri": f"{path}.json", "content_type": "image/png"}
+    found = Media(f"https://api.twilio.com{path}", "image/png")
+
+    assert wire.read_media([row]) == (found,)
+    assert wire.read_media({"media_list": [row, {"sid": "ME2"}]}) == (found,)
+    assert wire.read_media(None) == ()

@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from service.store.keys import COVERED
-from tests.flow.conftest import until
+from tests.flow.conftest import OUR_NUMBER, until
 from tests.flow.fleet import Fleet
 from tests.flow.load import Published, Publisher, judge
 from tests.flow.test_dead_letters import parley
@@ -42,8 +42,8 @@ def test_five_hundred_texts_of_two_hours_without_us_are_answered_once_in_order(f
         until(lambda: client.get(COVERED))
         service.terminate()
         assert service.wait(15) == 0
-        two_hours_ago = datetime.now(UTC) - timedelta(hours=2)
-        client.set(COVERED, int(two_hours_ago.timestamp() * 1000))
+    two_hours_ago = datetime.now(UTC) - timedelta(hours=2)
+    begin_earlier(fleet, timedelta(hours=2))
 
     phones = [f"+1500{555_0000 + phone}" for phone in range(PHONES)]
     published = Published()
@@ -102,10 +102,75 @@ def test_the_command_reads_back_and_refuses_what_is_forgotten(fleet):
     fleet.settings |= {"BACKFILL_EVERY_S": "0", "DEDUPE_WINDOW_S": "259200"}
     fleet.serve()
     fleet.text("+1 0 1", lost=True)
-    assert "1 texts came" in parley(fleet, "backfill", "--since", "1h", "--dry-run")
+    assert "1 missing; nothing" in parley(fleet, "backfill", "--since", "1h", "--dry-run")
     facts = json.loads(parley(fleet, "backfill", "--since", "1h", "--json"))
     assert (facts["read"], facts["recovered"]) == (1, 1)
     until(lambda: fleet.bodies() == ["re +1 0 1"])
     assert "0 recovered, 1 accepted before" in parley(fleet, "backfill", "--since", "1h")
     assert "DEDUPE_WINDOW_S" in parley(fleet, "backfill", "--since", "4d", status=1)
     assert "write 30m" in parley(fleet, "backfill", "--since", "yesterday", status=1)
+
+
+def covered(fleet: Fleet) -> int:
+    """Up to when the service says that nothing is missing, ms."""
+    with redis.Redis.from_url(fleet.settings["REDIS_URL"]) as client:
+        return int(client.get(COVERED) or 0)
+
+
+def wait_for_runs(fleet: Fleet, runs: int) -> None:
+    """Wait until so many more readings have ended."""
+    for _ in range(runs):
+        before = covered(fleet)
+        until(lambda before=before: covered(fleet) != before)
+
+
+def minutes_ago(minutes: float) -> str:
+    """When a text was sent, as the sandbox wants it."""
+    moment = datetime.now(UTC) - timedelta(minutes=minutes)
+    return moment.isoformat(timespec="milliseconds")
+
+
+def test_a_first_start_answers_nothing_of_the_minutes_before_it(fleet):
+    """The overlap of the second reading would reach back to before anybody asked us to answer."""
+    fleet.settings |= {"BACKFILL_EVERY_S": "1"}
+    fleet.start_sandbox()
+    fleet.text("not for us yet", to=OUR_NUMBER, at=minutes_ago(3), lost=True)
+    fleet.serve()
+    wait_for_runs(fleet, 3)
+    assert fleet.text("hello")["status"] == 200
+    until(fleet.bodies)
+    assert fleet.bodies() == ["re hello"]
+
+
+def test_texts_to_the_accounts_other_numbers_are_left_to_whoever_answers_them(fleet):
+    """The log is the whole account's: customers of another application would hear from us."""
+    fleet.settings |= {"BACKFILL_EVERY_S": "1"}
+    fleet.start_sandbox()
+    fleet.serve()
+    until(lambda: covered(fleet))
+    begin_earlier(fleet, timedelta(hours=1))
+    fleet.text("for somebody else", to="+15005550199", at=minutes_ago(30), lost=True)
+    fleet.text("for us", to=OUR_NUMBER, at=minutes_ago(20), lost=True)
+    until(lambda: "re for us" in fleet.bodies())
+    wait_for_runs(fleet, 2)
+    assert fleet.bodies() == ["re for us"]
+
+
+def test_a_text_whose_callback_is_under_way_is_left_to_it(fleet):
+    """It would lose what only the callback has: its place, its messaging service, its opt-out."""
+    fleet.settings |= {"BACKFILL_EVERY_S": "1"}
+    fleet.start_sandbox()
+    fleet.serve()
+    until(lambda: covered(fleet))
+    begin_earlier(fleet, timedelta(hours=1))
+    fleet.text("on its way", to=OUR_NUMBER, lost=True)
+    wait_for_runs(fleet, 2)
+    assert fleet.bodies() == []
+
+
+def begin_earlier(fleet: Fleet, by: timedelta) -> None:
+    """Put the moments that backfill goes by back, as if the service had been there for longer."""
+    with redis.Redis.from_url(fleet.settings["REDIS_URL"]) as client:
+        moment = datetime.now(UTC) - by
+        for key in ("parley:{backfill}:first", COVERED):
+            client.set(key, int(moment.timestamp() * 1000))

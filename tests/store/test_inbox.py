@@ -110,3 +110,13 @@ def test_the_partition_of_a_conversation_is_the_same_for_ever():
     known = {"+15005550123": 13, "+447700900123": 12, "whatsapp:+4915112345678": 15}
     found = {theirs: partition_of(message("SM", theirs).conversation, 16) for theirs in known}
     assert found == {theirs: Partition(place) for theirs, place in known.items()}
+
+
+async def test_what_was_accepted_is_known_and_asking_changes_nothing(store):
+    """A text of the log would be taken for missing, or its asking for its arrival."""
+    accepted, other = message("SM1"), message("SM2")
+    await store.inbox.accept(accepted)
+    asked = [(each.conversation, each.sid) for each in (other, accepted)]
+
+    assert await store.inbox.had(asked) == [False, True]
+    assert await store.inbox.accept(other)
