@@ -117,6 +117,7 @@ class Backfill:
         sender: str,
         overlap: timedelta,
         longest: timedelta,
+        settling: timedelta = SETTLING,
     ) -> None:
         self._log = log_
         self._inbox = inbox
@@ -125,6 +126,7 @@ class Backfill:
         self._sender = sender
         self._overlap = overlap
         self._longest = longest
+        self._settling = settling
         self._told_of_foreign = False
         self.state = ""
 
@@ -151,7 +153,7 @@ class Backfill:
                 await self._watermark.save(began)
                 return Summary(None)
             # Whoever asks by hand wants all there is.
-            settled = began if since else began - SETTLING
+            settled = began if since else began - self._settling
             found = await self._missing(start, settled)
             # The log is the whole account's: others may answer its other numbers.
             ours = {self._sender, *numbers, *await self._watermark.numbers(), *found.numbers}
@@ -200,7 +202,7 @@ class Backfill:
                 # Once more, when the callbacks that may have been on their way have come.
                 followed = summary.young > 0 and not followed
                 if followed:
-                    pause_s = min(every_s, SETTLING.total_seconds() * 1.2)
+                    pause_s = min(every_s, self._settling.total_seconds() * 1.2)
                 self._tell_of_foreign(summary.foreign)
                 if summary.recovered:
                     log.warning(

@@ -235,3 +235,23 @@ async def test_a_dry_run_tells_what_is_missing_from_what_is_known(platform, wate
     platform.messages.insert(0, text("2", 20))
     told = await run(platform, inbox, watermark, since=since, dry=True)
     assert (told.read, told.known, told.recovered) == (2, 1, 1)
+
+
+async def test_what_was_too_young_is_looked_at_again_soon(platform, watermark):
+    """A text of the last seconds of an outage would wait for the timer, or for the next outage."""
+    inbox = Inbox()
+    await watermark.first(NOW - timedelta(days=9))
+    await watermark.save(NOW - timedelta(minutes=5))
+    platform.instances["1"] = {"token": "token", "disabled": False}
+    platform.messages = [text("1", 0, date_sent=format_datetime(datetime.now(UTC)))]
+    ready = asyncio.Event()
+    ready.set()
+    async with connected(platform.url, token="token") as connector:
+        backfill = filler(connector, inbox, watermark, settling=timedelta(seconds=4))
+        filling = asyncio.create_task(backfill.keep_filling(ready, 3600, lambda: 0))
+        async with asyncio.timeout(30):
+            while not inbox.taken:
+                await asyncio.sleep(0.05)
+        filling.cancel()
+    assert inbox.bodies == ["1"]
+    assert len(platform.said("GET", "/hubs")) >= 2, "it was not too young at first"
