@@ -37,10 +37,14 @@ ANSWER_KEPT_BYTES = 200
 
 
 class Network:
-    """Delivers texts to whatever instance is registered."""
+    """Delivers texts to whatever instance is registered.
 
-    def __init__(self, records: Records) -> None:
+    total_timeout_s: for one attempt, and for all of a callback's together.
+    """
+
+    def __init__(self, records: Records, *, total_timeout_s: float = TOTAL_TIMEOUT_S) -> None:
         self._records = records
+        self._total_timeout_s = total_timeout_s
         self._clients: dict[str, Client] = {}
         self._reports: set[asyncio.Task[None]] = set()
 
@@ -83,7 +87,7 @@ class Network:
             status = 0
             began = time.monotonic()
             with suppress(NotSent, NoAnswer, ValueError):
-                status = (await self._post(callback, TOTAL_TIMEOUT_S)).status
+                status = (await self._post(callback, self._total_timeout_s)).status
             took_ms = (time.monotonic() - began) * 1000
             self._records.wire("callback", f"{state}: POST {_path(callback.url)}", status, took_ms)
 
@@ -92,7 +96,7 @@ class Network:
         began = time.monotonic()
         status, failure = 0, ""
         for attempt in range(1 + overrides.retries):
-            left_s = TOTAL_TIMEOUT_S - (time.monotonic() - began)
+            left_s = self._total_timeout_s - (time.monotonic() - began)
             if left_s <= 0:
                 break
             status, failure = await self._attempt(text, callback, attempt, left_s)

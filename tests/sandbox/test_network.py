@@ -9,7 +9,9 @@ import pytest
 from aiohttp import web
 from twilio.request_validator import RequestValidator
 
-from tests.sandbox.pieces import ACCOUNT, AUTH_TOKEN, OURS, PREFIX, THEIRS, twiml
+from service.sandbox.network import Network
+from service.sandbox.records import Records
+from tests.sandbox.pieces import ACCOUNT, AUTH_TOKEN, OURS, PREFIX, THEIRS, twiml, wanted
 
 pytestmark = pytest.mark.anyio
 
@@ -195,6 +197,37 @@ async def test_the_callback_url_says_how_often_and_after_what_twilio_tries_again
     await sandbox.text()
 
     assert len(door.callbacks) == attempts
+
+
+async def test_all_attempts_together_have_one_time_limit():
+    """A door that never answers would be called six times as long as Twilio calls it."""
+    held: list[asyncio.StreamWriter] = []
+
+    async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        held.append(writer)
+
+    silent = await asyncio.start_server(hold, "127.0.0.1", 0)
+    records = Records()
+    network = Network(records, total_timeout_s=0.5)
+    host, port = silent.sockets[0].getsockname()
+    url = f"http://{host}:{port}/#rc=5&rp=all"
+    instance = records.create_instance("twilio", "parley", wanted(url)["configuration"], [])
+    text = records.add_text("SM1", THEIRS, OURS, "hello", [])
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    try:
+        status = await network.deliver(instance, text)
+        took_s = loop.time() - began
+    finally:
+        await network.aclose()
+        for writer in held:
+            writer.close()
+        silent.close()
+        await silent.wait_closed()
+
+    assert (status, text.state, len(records.callbacks)) == (0, "failed", 1)
+    # Six attempts of 0.5 s would take 3 s.
+    assert 0.5 <= took_s < 2.5
 
 
 async def test_a_service_that_is_not_there_fails_the_text_with_a_reason(sandbox):
