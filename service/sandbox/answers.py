@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 INSTANCE_HEADER = "elements-element-instance-id"
 """On every answer an instance gives, its errors included."""
@@ -44,6 +45,25 @@ class Refused(Exception):
     def summary(self) -> str:
         """What was wrong, in a line for the wire log."""
         return f"{self.message}; {self.provider}" if self.provider else self.message
+
+
+class Unanswered(Response):
+    """No answer: none ever ("hang"), or one announced and then cut off ("reset")."""
+
+    def __init__(self, ending: Literal["hang", "reset"]) -> None:
+        super().__init__()
+        self.status_code = 0
+        self.ending = ending
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Go without an answer; a hang lasts until the caller leaves."""
+        if self.ending == "hang":
+            while (await receive())["type"] != "http.disconnect":
+                pass
+        else:
+            # An answer announced and never given: the server cuts the connection.
+            start = {"type": "http.response.start", "status": 200}
+            await send(start | {"headers": [(b"content-length", b"1000")]})
 
 
 def answer_json(body: Any, instance_id: int | None = None, status: int = 200) -> Response:

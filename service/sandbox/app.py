@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,12 +15,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from service.sandbox.access import Access
-from service.sandbox.answers import Refused, answer_error, defect, unknown_method, unknown_path
+from service.sandbox.answers import defect, unknown_method, unknown_path
 from service.sandbox.control import Control
 from service.sandbox.network import Network
-from service.sandbox.platform import BASE, MESSAGES, Platform
+from service.sandbox.platform import MESSAGES, Platform
 from service.sandbox.records import Records
-from service.sandbox.trouble import Trouble
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -80,48 +78,10 @@ def sandbox_app(config: SandboxConfig) -> AsgiApp:
         posts = scope["type"] == "http" and scope["method"] == "POST"
         if posts and MESSAGES.fullmatch(scope["path"]):
             await _serve_send(platform, scope, receive, send)
-        elif scope["type"] == "http" and (trouble := _trouble_of(records, scope)) is not None:
-            await _get_in_the_way(trouble, rest, scope, receive, send)
         else:
             await rest(scope, receive, send)
 
     return app
-
-
-def _trouble_of(records: Records, scope: Scope) -> Trouble | None:
-    """Take the trouble that is meant for a call that is no send, if there is any."""
-    path = scope["path"]
-    if MESSAGES.fullmatch(path):
-        return records.trouble.take("log")
-    return records.trouble.take("instances") if path.startswith(f"{BASE}/instances") else None
-
-
-async def _get_in_the_way(
-    trouble: Trouble, app: AsgiApp, scope: Scope, receive: Receive, send: Send
-) -> None:
-    """Serve a call that is no send as trouble has it; nothing is done where it ends in an error."""
-    await asyncio.sleep((trouble.delay_ms + trouble.latency_ms) / 1000)
-    if trouble.hang:
-        await _leave_hanging(receive)
-    elif trouble.status:
-        said = f"trouble: {trouble.status}"
-        refused = Refused(trouble.status, said, retry_after_s=trouble.retry_after_s)
-        await answer_error(refused)(scope, receive, send)
-    elif trouble.reset:
-        await _cut(send)
-    else:
-        await app(scope, receive, send)
-
-
-async def _leave_hanging(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-async def _cut(send: Send) -> None:
-    """Announce an answer and give none: the server cuts the connection."""
-    start = {"type": "http.response.start", "status": 200}
-    await send(start | {"headers": [(b"content-length", b"1000")]})
 
 
 async def _serve_send(platform: Platform, scope: Scope, receive: Receive, send: Send) -> None:
@@ -133,12 +93,7 @@ async def _serve_send(platform: Platform, scope: Scope, receive: Receive, send: 
         body += event.get("body", b"")
         more = event.get("more_body", False)
     answer = await platform.messages.send(dict(scope["headers"]), body)
-    if answer == "hang":
-        await _leave_hanging(receive)
-    elif answer == "reset":
-        await _cut(send)
-    else:
-        await answer(scope, receive, send)
+    await answer(scope, receive, send)
 
 
 async def _page(request: Request) -> Response:

@@ -161,7 +161,7 @@ class Control:
         return answer_json({"instance": instance.id, "done": what})
 
     async def _trouble(self, request: Request) -> Response:
-        """Make the next sends fail: POST the fields of `Trouble`; `{"count": 0}` ends it."""
+        """Make the next calls fail: POST the fields of `Trouble`; `{"count": 0}` ends it."""
         try:
             self._records.trouble = await _read(request, Trouble)
         except Refused as error:

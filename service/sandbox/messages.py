@@ -15,16 +15,23 @@ import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from typing import Any, Literal
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from service.core.segments import count_segments
 from service.sandbox.access import Access
-from service.sandbox.answers import Refused, answer_error, answer_json, check_accept, read_object
+from service.sandbox.answers import (
+    Refused,
+    Unanswered,
+    answer_error,
+    answer_json,
+    check_accept,
+    read_object,
+)
+from service.sandbox.outage import get_in_the_way
 from service.sandbox.records import Instance, Message, Records, Refusal, now_iso
-from service.sandbox.trouble import Trouble
 
 PAGE_SIZE = 50
 PAGE_LIMIT = 200
@@ -34,9 +41,6 @@ BODY_LIMIT = 1600
 MEDIA_LIMIT = 10
 """Twilio's, in characters and in pictures."""
 
-Broken = Literal["hang", "reset"]
-"""A send that gets no answer: none ever, or a connection cut in the middle of one."""
-
 
 class Messages:
     """The endpoints of /messages, each for an instance's Authorization."""
@@ -45,21 +49,21 @@ class Messages:
         self._records = records
         self._access = access
 
-    async def send(self, headers: Mapping[bytes, bytes], body: bytes) -> Response | Broken:
+    async def send(self, headers: Mapping[bytes, bytes], body: bytes) -> Response:
         """POST /messages, served without Starlette's routing.
 
-        headers: names in lower case. Returns the answer, or how to go without one.
+        headers: names in lower case.
         """
         began = time.perf_counter()
-        trouble = self._records.trouble.take()
+        trouble = self._records.trouble.take("send")
         instance: Instance | None = None
-        ending: Response | Broken
+        ending: Response
         reason = ""
         try:
             check_accept(headers.get(b"accept", b"").decode("latin-1"))
             instance = self._access.instance(headers.get(b"authorization", b"").decode("latin-1"))
             if trouble is not None:
-                _get_in_the_way(trouble)
+                get_in_the_way(trouble)
                 if trouble.delay_ms:
                     await asyncio.sleep(trouble.delay_ms / 1000)
             ending = self._accept(instance, headers.get(b"content-type", b""), body)
@@ -70,14 +74,13 @@ class Messages:
             token_ok = error.instance_id is not None
             refusal = Refusal(now_iso(), error.status, reason, token_ok)
             self._records.refusals.append(refusal)
-            ending = answer_error(error) if error.status else "hang"
+            ending = answer_error(error) if error.status else Unanswered("hang")
         if trouble is not None:
             await asyncio.sleep(trouble.latency_ms / 1000)
             if trouble.reset and not reason:
-                ending, reason = "reset", "trouble: the connection is cut"
-        status = 0 if isinstance(ending, str) else ending.status_code
+                ending, reason = Unanswered("reset"), "trouble: the connection is cut"
         took_ms = (time.perf_counter() - began) * 1000
-        self._records.wire("request", "POST /messages", status, took_ms, reason)
+        self._records.wire("request", "POST /messages", ending.status_code, took_ms, reason)
         return ending
 
     async def log(self, request: Request) -> Response:
@@ -233,14 +236,6 @@ def _media_row(message: Message, place: int, instance: Instance) -> dict[str, An
         "date_updated": sent,
         "uri": url,
     }
-
-
-def _get_in_the_way(trouble: Trouble) -> None:
-    if trouble.hang:
-        raise Refused(0, "trouble: no answer")
-    if trouble.status:
-        text = f"trouble: {trouble.status}"
-        raise Refused(trouble.status, text, retry_after_s=trouble.retry_after_s)
 
 
 def _text(sent: Mapping[str, Any], *names: str) -> str:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from service.sandbox.access import Access
-from service.sandbox.answers import Refused, answer_error, check_accept
+from service.sandbox.answers import Refused, Unanswered, answer_error, check_accept
 from service.sandbox.instances import Instances
 from service.sandbox.messages import Messages
+from service.sandbox.outage import name_of, serve_in
 from service.sandbox.records import Records
 
 BASE = "/elements/api-v2"
@@ -35,7 +37,7 @@ class Platform:
     def routes(self) -> list[Route]:
         """Every resource, its methods in one route."""
         return [
-            Route(f"{BASE}{path}", self._endpoint(methods), methods=list(methods))
+            Route(f"{BASE}{path}", self._endpoint(path, methods), methods=list(methods))
             for path, methods in self._resources()
         ]
 
@@ -70,7 +72,9 @@ class Platform:
                 resources.append((f"{hub}/ping", {"GET": messages.ping}))
         return resources
 
-    def _endpoint(self, methods: Mapping[str, Endpoint]) -> Endpoint:
+    def _endpoint(self, path: str, methods: Mapping[str, Endpoint]) -> Endpoint:
+        called = name_of(path)
+
         async def endpoint(request: Request) -> Response:
             began = time.perf_counter()
             reason = ""
@@ -78,13 +82,16 @@ class Platform:
             serve = methods["GET" if request.method == "HEAD" else request.method]
             try:
                 check_accept(request.headers.get("accept", ""))
-                answer = await serve(request)
+                trouble = self._records.trouble.take(called)
+                if trouble is None:
+                    answer = await serve(request)
+                else:
+                    answer = await serve_in(trouble, partial(serve, request))
             except Refused as error:
                 reason = error.summary
-                answer = answer_error(error)
+                answer = answer_error(error) if error.status else Unanswered("hang")
             took_ms = (time.perf_counter() - began) * 1000
-            path = request.url.path.removeprefix(BASE)
-            summary = f"{request.method} {path}"
+            summary = f"{request.method} {request.url.path.removeprefix(BASE)}"
             self._records.wire("request", summary, answer.status_code, took_ms, reason)
             return answer
 

@@ -6,20 +6,25 @@ from typing import Annotated, Literal
 
 import msgspec
 
+Where = Literal["send", "instances", "log", "all"]
+"""Calls: sends, /instances, the message log with its messages; or every call, /ping included."""
+
 
 class Trouble(msgspec.Struct, forbid_unknown_fields=True):
-    """How the connector treats the next `count` sends, or other calls; without a switch, as ever.
+    """How the platform treats the next `count` calls; without a switch, as ever.
 
-    count: sends it lasts for; -1 until something else is set.
-    status: answered instead of 200; the message is not accepted. 0: no error.
+    where: the calls it is about; others pass, and are not counted.
+    count: calls it lasts for; -1 until something else is set.
+    status: answered instead of 200; the message is not accepted, nothing done. 0: no error.
     retry_after_s: Retry-After of that error.
-    delay_ms: waited before the message is accepted, which happens even if the sender has gone.
-    latency_ms: waited before the answer, after the message is accepted.
-    hang: nothing is accepted and nothing answered, for as long as the sender cares to wait.
-    reset: the message is accepted, and the connection closed in the middle of the answer.
-    where: which calls it is for: sends, those of /instances, reading the message log, or all.
+    delay_ms: waited before the message is accepted or the call served, which happens even if the
+        caller has gone.
+    latency_ms: waited before the answer, after the message is accepted or the call served.
+    hang: nothing is done and nothing answered, for as long as the caller cares to wait.
+    reset: the call is served, and the connection closed in the middle of the answer.
     """
 
+    where: Where = "send"
     count: Annotated[int, msgspec.Meta(ge=-1)] = 1
     status: int = 0
     retry_after_s: Annotated[float, msgspec.Meta(ge=0)] | None = None
@@ -27,16 +32,18 @@ class Trouble(msgspec.Struct, forbid_unknown_fields=True):
     latency_ms: Annotated[float, msgspec.Meta(ge=0)] = 0
     hang: bool = False
     reset: bool = False
-    where: Literal["send", "instances", "log", "all"] = "send"
 
     def __post_init__(self) -> None:
         """Refuse what is no error status. Raises ValueError."""
         if self.status and not 400 <= self.status <= 599:
             raise ValueError("status must be an error, 400 to 599, or 0 for none")
 
-    def take(self, what: Literal["send", "instances", "log"] = "send") -> Trouble | None:
-        """Use it up for one call; None when there is none left, or it is for others."""
-        if self.count == 0 or self.where not in {what, "all"}:
+    def take(self, call: Where) -> Trouble | None:
+        """Use it up for one call; None when there is none left, or none for this call.
+
+        call: what is called; "all" for what has no name of its own.
+        """
+        if self.count == 0 or self.where not in {call, "all"}:
             return None
         if self.count > 0:
             self.count -= 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import aiohttp
 import pytest
 
 from tests.sandbox.pieces import BASE, instance
@@ -14,10 +15,11 @@ LOG = f"{BASE}/hubs/messaging/messages"
 
 
 async def statuses(sandbox, token: str) -> dict[str, int]:
-    """Call once each of what trouble tells apart."""
+    """Call once each of what trouble tells apart, and a ping."""
     return {
         "instances": (await sandbox.platform("GET", "/instances")).status,
         "log": (await sandbox.ask("GET", LOG, instance(token))).status,
+        "ping": (await sandbox.ask("GET", f"{BASE}/ping", instance(token))).status,
         "send": (await sandbox.send(token)).status,
     }
 
@@ -28,7 +30,7 @@ async def statuses(sandbox, token: str) -> dict[str, int]:
         ({}, {"send"}),
         ({"where": "instances"}, {"instances"}),
         ({"where": "log"}, {"log"}),
-        ({"where": "all"}, {"instances", "log", "send"}),
+        ({"where": "all"}, {"instances", "log", "ping", "send"}),
     ],
     ids=["unsaid", "instances", "log", "all"],
 )
@@ -65,6 +67,16 @@ async def test_provisioning_can_be_left_unanswered_and_undone(sandbox):
 
     assert (await sandbox.records())["instances_created"] == 0
     await sandbox.provision()
+
+
+async def test_provisioning_can_be_done_and_its_answer_lost(sandbox):
+    """An instance that nobody knows of could not be produced."""
+    await sandbox.trouble(reset=True, where="instances")
+
+    with pytest.raises(aiohttp.ClientError):
+        await sandbox.provision()
+
+    assert (await sandbox.records())["instances_created"] == 1
 
 
 async def test_the_log_can_be_slow(sandbox):
