@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -22,8 +23,8 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from service.errors import StoreError, StoreUnavailable
 from service.store.cluster import Cluster, slot_of
-from service.store.connection import describe, start_over, translated
-from service.store.link import Link
+from service.store.connection import describe, start_over
+from service.store.link import Command, Link
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -71,14 +72,12 @@ _Call = tuple["Script", int, list[_Item]]
 class _Lane:
     """Round trips that follow one another: those to one server.
 
-    crowd: calls waiting. trips: under way or about to begin. starting: one is about to begin, and
-        takes along whatever waits then.
+    crowd: calls waiting. trips: round trips under way.
     """
 
     waiting: dict[tuple[Script, int], list[_Item]] = field(default_factory=dict)
     crowd: int = 0
-    trips: set[asyncio.Task[None]] = field(default_factory=set)
-    starting: bool = False
+    trips: int = 0
 
 
 class Batch:
@@ -92,6 +91,9 @@ class Batch:
         self._lane = _Lane()
         self._lanes: dict[str, _Lane] = {"": self._lane}
         self._confirmations: Sequence[Confirmation] = ()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._quiet: asyncio.Future[None] | None = None
         self.calls = 0
         self.round_trips = 0
 
@@ -126,87 +128,131 @@ class Batch:
             lane = self._lanes.setdefault(self._cluster.node_name(slot), _Lane())
         lane.waiting.setdefault((script, slot), []).append((keys, args, done))
         lane.crowd += 1
-        if not lane.trips or (
-            lane.crowd >= CROWD and not lane.starting and len(lane.trips) < self._at_once
-        ):
-            lane.starting = True
-            trip = asyncio.get_running_loop().create_task(self._empty(lane))
-            lane.trips.add(trip)
+        if lane.crowd >= CROWD and lane.trips < self._at_once:
+            self._leave(lane)
+        elif lane.crowd == 1 and not lane.trips:
+            # With those that come in the same turn of the loop.
+            if self._loop is None:
+                self._loop = asyncio.get_running_loop()
+            self._loop.call_soon(self._leave_at_last, lane)
 
     async def aclose(self) -> None:
         """Wait for what is under way, and close the connection."""
-        await asyncio.gather(*(trip for lane in self._lanes.values() for trip in lane.trips))
+        while any(lane.trips or lane.waiting for lane in self._lanes.values()):
+            self._quiet = asyncio.get_running_loop().create_future()
+            await self._quiet
         if self._link is not None:
-            await self._link.drop()
+            await self._link.aclose()
 
-    async def _empty(self, lane: _Lane) -> None:
-        """Make round trips as long as calls wait that no other trip is to take along."""
-        try:
-            while lane.starting or (lane.waiting and (len(lane.trips) == 1 or lane.crowd >= CROWD)):
-                lane.starting = False
-                await self._take_along(lane)
-        finally:
-            # Here, not in a callback of the task: a call made in between would wait for nobody.
-            lane.trips.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+    def _leave_at_last(self, lane: _Lane) -> None:
+        if lane.waiting and not lane.trips:
+            self._leave(lane)
 
-    async def _take_along(self, lane: _Lane) -> None:
+    def _leave(self, lane: _Lane) -> None:
+        """Send off all that wait."""
         waiting, lane.waiting = lane.waiting, {}
         self.calls += lane.crowd
         lane.crowd = 0
+        lane.trips += 1
         calls = [
             (script, slot, items[i : i + ITEMS_PER_CALL])
             for (script, slot), items in waiting.items()
             for i in range(0, len(items), ITEMS_PER_CALL)
         ]
-        self.round_trips += 1
-        try:
-            with translated():
-                await self._round_trip(calls)
-        except StoreError as error:
-            for _, _, items in calls:
-                _fail(items, error)
-
-    async def _round_trip(self, calls: list[_Call]) -> None:
-        commands = [("EVALSHA", script.sha, *_arguments(items)) for script, _, items in calls]
         # `confirm` may be called while the answers are on their way.
         asked = self._confirmations
+        commands = [("EVALSHA", script.sha, *_arguments(items)) for script, _, items in calls]
+        self._send(calls, commands, asked, partial(self._arrive, lane, calls, asked))
+
+    def _arrive(
+        self,
+        lane: _Lane,
+        calls: list[_Call],
+        asked: Sequence[Confirmation],
+        answers: Sequence[Sequence[Any]],
+        error: StoreError | None,
+    ) -> None:
+        """Hand out the answers of a round trip; whoever waits for its end leaves before that."""
+        lane.trips -= 1
+        if lane.waiting and (not lane.trips or lane.crowd >= CROWD):
+            self._leave(lane)
+        if error is not None:
+            for _, _, items in calls:
+                _fail(items, error)
+        else:
+            self._hand_out(lane, calls, asked, answers)
+        if self._quiet is not None and not self._quiet.done():
+            self._quiet.set_result(None)
+
+    def _hand_out(
+        self,
+        lane: _Lane,
+        calls: list[_Call],
+        asked: Sequence[Confirmation],
+        answers: Sequence[Sequence[Any]],
+    ) -> None:
+        forgotten = []
         demoted = False
-        for (script, slot, items), (answer, *confirmed) in zip(
-            calls, await self._send(calls, commands, asked), strict=True
-        ):
+        for call, (answer, *confirmed) in zip(calls, answers, strict=True):
             if isinstance(answer, NoScriptError):
-                answer, *confirmed = await self._teach(script, slot, items, asked)  # noqa: PLW2901
-            short = _shortfall(asked, confirmed)
-            demoted = self._deliver(items, answer, short) or demoted
+                forgotten.append(call)
+            else:
+                demoted = self._deliver(call[2], answer, _shortfall(asked, confirmed)) or demoted
+        if forgotten:
+            self._teach(lane, forgotten, asked)
         if demoted:
-            await start_over(self._client)
-            if self._link is not None:
-                await self._link.drop()
+            self._start_over()
 
-    async def _teach(
-        self, script: Script, slot: int, items: list[_Item], asked: Sequence[Confirmation]
-    ) -> Sequence[Any]:
-        """Run a call whose script a restart, a fail-over or SCRIPT FLUSH made Redis forget."""
-        self.round_trips += 1
-        command = ("EVAL", script.source, *_arguments(items))
-        return (await self._send([(script, slot, items)], [command], asked))[0]
+    def _teach(self, lane: _Lane, calls: list[_Call], asked: Sequence[Confirmation]) -> None:
+        """Run calls whose script a restart, a fail-over or SCRIPT FLUSH made Redis forget."""
+        lane.trips += 1
+        commands = [("EVAL", script.source, *_arguments(items)) for script, _, items in calls]
+        self._send(calls, commands, asked, partial(self._arrive, lane, calls, asked))
 
-    async def _send(
+    def _send(
         self,
         calls: list[_Call],
-        commands: list[tuple[Argument, ...]],
+        commands: list[Command],
         asked: Sequence[Confirmation],
-    ) -> Sequence[Sequence[Any]]:
-        """Send the calls' commands; for each its answer and those of the confirmations."""
+        told: Callable[[Sequence[Sequence[Any]], StoreError | None], None],
+    ) -> None:
+        """Send the calls' commands, and tell the answer of each and those of its confirmations."""
+        self.round_trips += 1
         after = [confirmation.command for confirmation in asked]
         if self._cluster is not None:
-            placed = [
-                (slot, command) for (_, slot, _), command in zip(calls, commands, strict=True)
-            ]
-            return await self._cluster.send(placed, after)
-        answers = await cast("Link", self._link).exchange([*commands, *after])
-        confirmed = answers[len(commands) :]
-        return [(answer, *confirmed) for answer in answers[: len(commands)]]
+            slots = [slot for _, slot, _ in calls]
+            self._begin(self._through_cluster(list(zip(slots, commands, strict=True)), after, told))
+        else:
+            link = cast("Link", self._link)
+            link.send([*commands, *after], partial(_part, len(commands), told))
+
+    async def _through_cluster(
+        self,
+        placed: list[tuple[int, Command]],
+        after: Sequence[Command],
+        told: Callable[[Sequence[Sequence[Any]], StoreError | None], None],
+    ) -> None:
+        try:
+            answers = await cast("Cluster", self._cluster).send(placed, after)
+        except Exception as error:  # noqa: BLE001  whoever waits has to hear of it, whatever it is
+            told((), _unavailable(error))
+        else:
+            told(answers, None)
+
+    def _start_over(self) -> None:
+        """Leave a server that was demoted, and look for its successor."""
+        if self._link is not None:
+            self._link.drop()
+        self._begin(self._forget_idle())
+
+    async def _forget_idle(self) -> None:
+        with suppress(RedisError, OSError):
+            await start_over(self._client)
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     @staticmethod
     def _deliver(items: list[_Item], answer: Any, short: str) -> bool:
@@ -231,6 +277,26 @@ class Batch:
             else:
                 done(value, None)
         return demoted
+
+
+def _part(
+    count: int,
+    told: Callable[[Sequence[Sequence[Any]], StoreError | None], None],
+    answers: Sequence[Any],
+    error: Exception | None,
+) -> None:
+    """Part the answers to `count` commands from those of the confirmations behind them."""
+    if error is not None:
+        told((), _unavailable(error))
+    else:
+        confirmed = answers[count:]
+        told([(answer, *confirmed) for answer in answers[:count]], None)
+
+
+def _unavailable(error: Exception) -> StoreUnavailable:
+    unavailable = StoreUnavailable(f"Redis: {describe(error)}")
+    unavailable.__cause__ = error
+    return unavailable
 
 
 def _shortfall(asked: Sequence[Confirmation], confirmed: Sequence[Any]) -> str:

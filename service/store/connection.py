@@ -32,7 +32,7 @@ from redis.asyncio.sentinel import (
     SentinelManagedSSLConnection,
 )
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import InvalidResponse, RedisError
 
 from service.errors import SettingsError, StoreUnavailable
 from service.store.cluster import Cluster
@@ -75,7 +75,7 @@ def connect(url: str, *, answer_timeout_s: float | None = ANSWER_TIMEOUT_S) -> R
             return _master(rest, options)
         client = Redis.from_url(url, **options)
         pool: Any = client.connection_pool
-        pool.connection_class = _with_fast_packing(pool.connection_class)
+        pool.connection_class = _made_ours(pool.connection_class)
         # Opens nothing, and finds the options that a connection can't be made with.
         pool.make_connection()
     except (TypeError, ValueError, RedisError) as error:
@@ -98,10 +98,10 @@ def _cluster(rest: str, options: dict[str, Any]) -> Cluster:
         **options,
         **given,
     )
-    packed = _with_fast_packing(client.connection_kwargs["connection_class"])
-    client.connection_kwargs["connection_class"] = packed
+    ours = _made_ours(client.connection_kwargs["connection_class"])
+    client.connection_kwargs["connection_class"] = ours
     for node in client.startup_nodes:
-        node.connection_class = packed
+        node.connection_class = ours
     return client
 
 
@@ -136,7 +136,7 @@ def _master(rest: str, options: dict[str, Any]) -> Redis:
         sentinel.master_for(
             service,
             redis_class=_ThroughSentinel,
-            connection_class=_with_fast_packing(managed),
+            connection_class=_made_ours(managed),
             **options,
             **given,
         ),
@@ -185,8 +185,17 @@ async def start_over(client: Redis | Cluster) -> None:
         await client.connection_pool.disconnect(inuse_connections=False)
 
 
-class _FastPacking:
-    """Packs commands with hiredis; redis-py's own loop is a tenth of a busy door's CPU."""
+class _Ours:
+    """What is added to redis-py's connections.
+
+    Commands are packed with hiredis, as redis-py's own loop is a tenth of a busy door's CPU; and a
+    connection, once opened, can be handed over (see `link`).
+    """
+
+    _parser: Any
+    _reader: Any
+    _writer: Any
+    _taken_over: asyncio.Protocol
 
     def pack_command(self, *args: Any) -> list[bytes]:
         words = args[0].split() if isinstance(args[0], str) else (args[0],)
@@ -195,9 +204,31 @@ class _FastPacking:
     def pack_commands(self, commands: Iterable[Iterable[Any]]) -> list[bytes]:
         return [piece for command in commands for piece in self.pack_command(*command)]
 
+    def hand_over(
+        self, protocol: asyncio.Protocol, nothing: object
+    ) -> tuple[asyncio.Transport, hiredis.Reader]:
+        """Let `protocol` have all that arrives from now on.
 
-def _with_fast_packing(connection_class: type) -> type:
-    return type(f"Packed{connection_class.__name__}", (_FastPacking, connection_class), {})
+        nothing: what the reader returned is to return while an answer is not whole.
+        """
+        transport: asyncio.Transport = self._writer.transport
+        self._taken_over = cast("asyncio.Protocol", transport.get_protocol())
+        transport.set_protocol(protocol)
+        reader = hiredis.Reader(
+            protocolError=InvalidResponse,
+            replyError=self._parser.parse_error,
+            notEnoughData=nothing,
+        )
+        return transport, reader
+
+    def let_go(self, error: Exception | None) -> None:
+        """Tell redis-py that the connection it handed over is lost."""
+        self._taken_over.connection_lost(error)
+        self._writer = self._reader = None
+
+
+def _made_ours(connection_class: type) -> type:
+    return type(f"Parley{connection_class.__name__}", (_Ours, connection_class), {})
 
 
 async def ping(client: Redis) -> None:

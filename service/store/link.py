@@ -1,8 +1,10 @@
 """One connection to Redis, kept: groups of commands follow one another on it, in order.
 
-A group is written in one piece, and the next one may be written before its answers are there.
-redis-py's pipelines take a connection from the pool and give it back for each group, which costs
-a busy process more than sending the group does, and two of them at a time have no order.
+redis-py opens it (address, Sentinel, TLS, password, database) and hands it over. From then on a
+group is written in one piece the moment it is sent, also while answers to earlier ones are under
+way, and whoever sent it is told its answers from within the event loop's read. redis-py's
+pipelines take a task, a connection of the pool and several turns of the loop for each group, and
+Redis waits for all of them.
 
 Used by `batch`, for one server or the master that Sentinel names; a Cluster has connections of its
 own for every node.
@@ -11,82 +13,159 @@ own for every node.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import hiredis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
+NOTHING = object()
+"""What a reader returns while an answer is not whole."""
+
+Command = tuple[Any, ...]
+"""A command and its arguments: str, bytes or int."""
+
+Told = Callable[[Sequence[Any], Exception | None], None]
+"""Told how a group ended: an answer for each command, Redis's errors among them; or the error that
+kept it from an answer, after which the commands may have run nevertheless. Must not raise."""
+
 
 class Link:
-    """A connection of a client's pool. Made when it is first needed, and anew after it broke."""
+    """A connection of a client's kind. Made when it is first needed, and anew after it broke."""
 
     def __init__(self, client: Redis) -> None:
         self._pool: Any = client.connection_pool
-        self._connection: Any = None
-        self._under_way = 0
-        # asyncio's locks are fair: whoever has written first reads first.
-        self._writing = asyncio.Lock()
-        self._reading = asyncio.Lock()
+        self._wire: _Wire | None = None
+        self._opening: asyncio.Task[None] | None = None
+        self._early: list[tuple[Sequence[Command], Told]] = []
 
-    async def exchange(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """Send commands in one piece; return an answer for each, Redis's errors among them.
+    def send(self, commands: Sequence[Command], told: Told) -> None:
+        """Send commands in one piece, behind all that were sent before.
 
-        Raises RedisError, of which ConnectionError and TimeoutError are two, or OSError, when
-        there is no connection or it breaks; then the commands may have run nevertheless.
+        told: called once, never from within this call unless a command can't be written at all.
         """
-        async with self._writing:
-            connection = await self._ready()
-            self._under_way += 1
-            try:
-                await connection.send_packed_command(
-                    connection.pack_commands(commands), check_health=False
-                )
-            except BaseException:
-                self._under_way -= 1
-                await self.drop(connection)
-                raise
-        try:
-            async with self._reading:
-                if connection is not self._connection:
-                    raise RedisConnectionError("the connection broke under an earlier command")
-                return [await _read(connection) for _ in commands]
-        except BaseException:
-            # Answers that are still to come would be taken for those of the next commands.
-            await self.drop(connection)
-            raise
-        finally:
-            self._under_way -= 1
-
-    async def drop(self, connection: Any = None) -> None:
-        """Close the connection, or the given one if it is still in use; the next use opens anew."""
-        broken = self._connection
-        if broken is None or (connection is not None and broken is not connection):
+        if self._wire is not None and self._wire.usable:
+            self._wire.send(commands, told)
             return
-        self._connection = None
+        self._early.append((commands, told))
+        if self._opening is None:
+            self._opening = asyncio.get_running_loop().create_task(self._open())
+
+    def drop(self) -> None:
+        """Close the connection; the next use opens it anew. What is under way fails."""
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            wire.end(RedisConnectionError("the connection was given up under an earlier command"))
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        if self._opening is not None:
+            await self._opening
+        self.drop()
+        # Transports close in the next turn of the loop.
+        await asyncio.sleep(0)
+
+    async def _open(self) -> None:
+        """Open the connection and send what waits for it."""
+        failure: Exception | None = None
         try:
-            await broken.disconnect(nowait=True)
-        finally:
-            await self._pool.release(broken)
-
-    async def _ready(self) -> Any:
-        if self._connection is None:
-            self._connection = await self._pool.get_connection()
-        elif not self._under_way:
-            # While it was idle the server may have closed it.
-            try:
-                await self._pool.ensure_connection(self._connection)
-            except BaseException:
-                await self.drop()
-                raise
-        return self._connection
+            connection = self._pool.make_connection()
+            await connection.connect()
+            self._wire = _Wire(connection)
+        except Exception as error:  # noqa: BLE001  whoever waits has to hear of it, whatever it is
+            failure = error
+        self._opening = None
+        early, self._early = self._early, []
+        for commands, told in early:
+            if failure is not None:
+                told((), failure)
+            else:
+                self.send(commands, told)
 
 
-async def _read(connection: Any) -> Any:
-    try:
-        return await connection.read_response()
-    except ResponseError as error:
-        return error
+class _Wire(asyncio.Protocol):
+    """An open connection, taken over from redis-py.
+
+    connection: connected, of a class made by `service.store.connection`.
+    usable: it was neither closed nor given up.
+    """
+
+    def __init__(self, connection: Any) -> None:
+        self.usable = True
+        self._connection = connection
+        self._loop = asyncio.get_running_loop()
+        self._owed: deque[tuple[int, Told]] = deque()
+        self._answers: list[Any] = []
+        self._timeout_s: float | None = connection.socket_timeout
+        self._heard = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._transport: asyncio.Transport
+        self._transport, self._reader = connection.hand_over(self, NOTHING)
+
+    def send(self, commands: Sequence[Command], told: Told) -> None:
+        """Write commands; see `Link.send`."""
+        try:
+            packed = b"".join(map(hiredis.pack_command, commands))
+        except Exception as error:  # noqa: BLE001  as for `Link._open`
+            told((), error)
+            return
+        if not self._owed:
+            self._heard = self._loop.time()
+            if self._timer is None and self._timeout_s is not None:
+                self._timer = self._loop.call_later(self._timeout_s, self._look)
+        self._owed.append((len(commands), told))
+        self._transport.write(packed)
+
+    def data_received(self, data: bytes) -> None:
+        """Tell whoever is owed (asyncio)."""
+        self._heard = self._loop.time()
+        reader = self._reader
+        try:
+            reader.feed(data)
+            while self.usable and (answer := reader.gets()) is not NOTHING:
+                if not isinstance(answer, hiredis.PushNotification):
+                    self._take(answer)
+        except RedisError as error:  # no answer of Redis's protocol
+            self.end(error)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let go (asyncio)."""
+        self._connection.let_go(exc)
+        self.end(RedisConnectionError(f"the connection was lost: {exc or 'closed by the server'}"))
+
+    def end(self, error: Exception) -> None:
+        """Close at once, and tell whoever is owed."""
+        self.usable = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._transport.abort()
+        while self._owed:
+            self._owed.popleft()[1]((), error)
+
+    def _take(self, answer: Any) -> None:
+        if isinstance(answer, RedisConnectionError) or not self._owed:
+            # Such as LOADING and NOAUTH: only a connection of its own finds out when it is over.
+            self.end(answer if self._owed else RedisConnectionError("an answer to nothing"))
+            return
+        self._answers.append(answer)
+        if len(self._answers) == self._owed[0][0]:
+            answers, self._answers = self._answers, []
+            self._owed.popleft()[1](answers, None)
+
+    def _look(self) -> None:
+        """Give up when nothing was heard for too long; one timer for all groups."""
+        self._timer = None
+        if not self._owed or self._timeout_s is None:
+            return
+        left_s = self._heard + self._timeout_s - self._loop.time()
+        if left_s > 0:
+            self._timer = self._loop.call_later(left_s, self._look)
+        else:
+            self.end(RedisTimeoutError(f"no answer within {self._timeout_s:g} s"))

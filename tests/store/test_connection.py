@@ -118,7 +118,8 @@ async def test_a_server_that_loads_its_file_is_waited_for():
                 pipeline.set("key", i)
             pipeline.execute()
         client = connect(server.url)
-        inbox = Inbox(Batch(client), partitions=4, window_s=60, limit=50)
+        batch = Batch(client)
+        inbox = Inbox(batch, partitions=4, window_s=60, limit=50)
         assert await inbox.accept(message("SM1"))
         server.kill()
         server.start_again()
@@ -128,6 +129,7 @@ async def test_a_server_that_loads_its_file_is_waited_for():
         wait_until(server.client.ping, "it has loaded")
         assert await inbox.accept(message("SM2"))
         assert not await inbox.accept(message("SM1"))
+        await batch.aclose()
         await client.aclose()
 
 

@@ -177,6 +177,7 @@ async def test_a_text_is_answered_only_when_the_file_was_synced():
             await inbox.accept(message("SM2"))
         server.client.config_set("appendfsync", "everysec")
         assert not await inbox.accept(message("SM2"))
+        await batch.aclose()
         await client.aclose()
 
 
@@ -185,11 +186,12 @@ async def test_a_text_is_answered_only_when_the_replica_has_it():
     with single() as master, single(None, "--replicaof", "127.0.0.1", str(master.port)) as replica:
         master.wait_for_replicas(1)
         client, other = connect(master.url), connect(master.url)
-        inboxes = []
+        inboxes, batches = [], []
         for each in (client, other):
             batch = Batch(each)
             verdict = await look(each, "replicated", replicas=1, replica_timeout_s=0.2)
             batch.confirm(verdict.confirmations)
+            batches.append(batch)
             inboxes.append(Inbox(batch, partitions=4, window_s=60, limit=50))
         assert verdict.notes == ()
         assert await inboxes[0].accept(message("SM1"))
@@ -205,8 +207,8 @@ async def test_a_text_is_answered_only_when_the_replica_has_it():
         await asyncio.sleep(0.1)
         assert not await inboxes[1].accept(message("SM2"))
         assert replica.client.exists("parley:{p00}:inbox", *_inboxes()) == 1
-        await client.aclose()
-        await other.aclose()
+        for each in (*batches, client, other):
+            await each.aclose()
 
 
 def _inboxes():

@@ -18,7 +18,8 @@ pytestmark = pytest.mark.anyio
 async def test_two_processes_together_keep_one_numbers_pace(store, redis_server):
     """Twilio would queue or drop what is sent faster than the number may."""
     other_client = connect(redis_server)
-    paces = [Pace(store.batch, 50), Pace(Batch(other_client), 50)]
+    other = Batch(other_client)
+    paces = [Pace(store.batch, 50), Pace(other, 50)]
     turns: list[float] = []
 
     async def send(pace: Pace) -> None:
@@ -32,6 +33,7 @@ async def test_two_processes_together_keep_one_numbers_pace(store, redis_server)
     assert turns[-1] - began >= 1.9, "100 segments at 50 a second take 2 s, less the first"
     gaps = [later - earlier for earlier, later in itertools.pairwise(turns)]
     assert min(sum(gaps[i : i + 10]) for i in range(80)) >= 0.15, "10 turns in about 0.2 s"
+    await other.aclose()
     await other_client.aclose()
 
 

@@ -73,6 +73,7 @@ async def test_a_dead_master_is_replaced_without_a_restart_and_nothing_accepted_
         found = await arrivals.wait(after, block_ms=500, count=99)
         assert [entry.value.sid for entry in found[partition]] == sids
         await arrivals.aclose()
+        await store.batch.aclose()
         await store.client.aclose()
         await reader.aclose()
 
@@ -88,6 +89,7 @@ async def test_a_demoted_master_is_left_for_the_new_one():
         assert servers.replica.client.xlen(
             PartitionKeys(partition_of(message().conversation, PARTITIONS)).inbox
         )
+        await store.batch.aclose()
         await store.client.aclose()
 
 

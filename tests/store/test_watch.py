@@ -76,6 +76,7 @@ async def test_commits_are_confirmed_as_the_present_server_needs_it():
         assert "this holds no longer" in [line["event"] for line in lines]
         assert await inbox.accept(message("SMlast"))
         watching.cancel()
+        await batch.aclose()
         await client.aclose()
 
 
