@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from enum import StrEnum
@@ -14,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from service import cli_backfill, cli_connector, cli_dead
-from service.errors import HandlersError, ParleyError, SettingsError, StoreMismatch
+from service.errors import OPERATOR_MUST_MEND
 
 app = typer.Typer(
     name="parley",
@@ -24,10 +23,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-OPERATOR_MUST_MEND = 2
-"""Exit status of a start that fails the same way until somebody changes something."""
-
 
 app.add_typer(cli_dead.app, name="dead")
 app.add_typer(cli_connector.app, name="connector")
@@ -83,11 +78,12 @@ def serve(
     # The log first: it sees to it that structlog comes without rich.
     from service import logs, wiring  # noqa: F401
 
-    settings = wiring.settings_from(host=host, port=port, processes=processes)
     raise typer.Exit(
-        wiring.serve(
-            settings,
-            role.value,
+        wiring.serve_with(
+            host=host,
+            port=port,
+            processes=processes,
+            role=role.value,
             fd=fd,
             internal_fd=internal_fd,
             stop_with_stdin=stop_with_stdin,
@@ -392,23 +388,3 @@ def explain_signature(
             print(line)
     if not matched:
         raise typer.Exit(1)
-
-
-def main() -> None:
-    """Run the command line; errors of ours are told in a line each, without a traceback."""
-    # A pipe that is closed early (`| head`) ends a listing, it is no error.
-    try:
-        app(standalone_mode=True)
-    except SettingsError as error:
-        for problem in error.problems:
-            print(problem, file=sys.stderr)
-        sys.exit(OPERATOR_MUST_MEND)
-    except (HandlersError, StoreMismatch) as error:
-        print(error, file=sys.stderr)
-        sys.exit(OPERATOR_MUST_MEND)
-    except ParleyError as error:
-        print(error, file=sys.stderr)
-        sys.exit(1)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)

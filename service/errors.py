@@ -38,6 +38,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+OPERATOR_MUST_MEND = 2
+"""Exit status of a start that fails the same way until somebody changes something."""
+
 
 class ParleyError(Exception):
     """Root of the tree."""

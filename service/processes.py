@@ -12,10 +12,9 @@ from types import FrameType
 
 import structlog
 
-log = structlog.get_logger()
+from service.errors import OPERATOR_MUST_MEND
 
-SETTINGS_PROBLEM = 2
-"""Exit status of a start that an operator has to mend; starting again would not help."""
+log = structlog.get_logger()
 
 RESTART_FIRST_S = 0.5
 RESTART_LONGEST_S = 30.0
@@ -74,7 +73,7 @@ class Supervisor:
             code = child.process.poll()
             if code is None:
                 return 0
-            if code == SETTINGS_PROBLEM:
+            if code == OPERATOR_MUST_MEND:
                 return code
             lived_s = now - child.started
             child.pause_s = (

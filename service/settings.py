@@ -434,7 +434,7 @@ class Settings(BaseSettings):
         default=15.0, description="Longest to wait for the connector's answer.", examples=["15"]
     )
     send_concurrency: Count = Field(
-        default=64, description="Replies on their way at once in a process.", examples=["64"]
+        default=128, description="Replies on their way at once in a process.", examples=["128"]
     )
     send_attempts: Count = Field(
         default=8, description="Attempts before a reply is a dead letter.", examples=["8"]

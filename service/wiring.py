@@ -105,6 +105,17 @@ def explain_signature(
     return explain(url, body, signature, tokens, signed_with=signed_with, shared_keys=shared_keys)
 
 
+def serve_with(
+    *, host: str | None, port: int | None, processes: int | None, role: Role, **handed_over: Any
+) -> int:
+    """Run the service with the settings there are, the command line's options over them.
+
+    handed_over: as for `serve`, which says what is raised.
+    """
+    settings = settings_from(host=host, port=port, processes=processes)
+    return serve(settings, role, **handed_over)
+
+
 def serve(
     settings: Settings,
     role: Role,

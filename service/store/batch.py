@@ -1,9 +1,10 @@
 """Group commit: the script calls of one process leave together, in one round trip.
 
 Calls made while a round trip is under way wait for it to end and then leave as the next one. A
-quiet process waits for nothing; a busy one pays a round trip for dozens of callbacks. Calls of the
-same script share one EVALSHA (see `scripts`), in the order they were made. When many wait, they
-leave behind the round trip under way, so that Redis and the process need not wait for each other.
+quiet process waits for nothing but the turn of its event loop; a busy one pays a round trip for
+dozens of callbacks. Calls of the same script share one EVALSHA (see `scripts`), in the order they
+were made. When CROWD wait they leave at once, also behind a round trip under way: Redis works on
+them while the process reads the next ones, and neither waits for the other.
 
 In a Cluster one EVALSHA stays in one slot, and every node has round trips of its own, so that a
 node that is away holds up its own partitions alone.
