@@ -8,6 +8,7 @@ import os
 import random
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -127,6 +128,47 @@ def test_every_command_of_the_connector_does_what_it_says(fleet):
     assert new["id"] != made["id"]
     parley(fleet, "connector", "remove", "--yes")
     assert instances(fleet) == []
+
+
+def test_a_new_instance_is_taken_under_traffic_without_losing_a_callback_or_a_reply(fleet):
+    """Whoever changes a key that leaked would pay for it with texts."""
+    fleet.start()
+    before = {each["id"] for each in instances(fleet)}
+    published = Published()
+    rotated = threading.Event()
+
+    def phone(theirs: str) -> None:
+        """Text until the last rotation is over, and a little longer."""
+        number = 0
+        ends = None
+        while ends is None or time.monotonic() < ends:
+            sid = f"SM{theirs[1:]}{number:021d}"
+            fleet.text(f"{theirs} {number}", theirs, sid=sid, to=OUR_NUMBER)
+            published.texts[theirs].append(number)
+            number += 1
+            time.sleep(0.1)
+            if ends is None and rotated.is_set():
+                ends = time.monotonic() + 1
+
+    with ThreadPoolExecutor(10) as pool:
+        texting = [pool.submit(phone, f"+1500{555_0000 + n}") for n in range(10)]
+        try:
+            for _ in range(3):
+                time.sleep(1)
+                parley(fleet, "connector", "rotate", "--yes")
+        finally:
+            rotated.set()
+        for each in texting:
+            each.result()
+
+    until(lambda: not judge(published, fleet.bodies()).lost)
+    verdict = judge(published, fleet.bodies())
+    assert verdict.good, str(verdict)
+    assert fleet.dead_letters() == []
+    callbacks = fetch(f"{fleet.sandbox}/sandbox/records")[1]["callbacks"]
+    assert {each["status"] for each in callbacks} == {200}
+    [left] = instances(fleet)
+    assert left["id"] not in before
 
 
 @pytest.mark.timeout(400)
