@@ -7,10 +7,12 @@ import ssl
 import struct
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import pytest
 
 from service.http1 import ANSWER_LIMIT_BYTES, Client, NoAnswer, NotSent
+from tests.loops import BOTH_LOOPS
 
 pytestmark = pytest.mark.anyio
 
@@ -18,15 +20,9 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 ENDLESS = b"x" * 65536
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),
-        pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"),
-    ],
-)
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
-    """Both loops: the product runs on uvloop, most tests on asyncio's own."""
+@pytest.fixture(scope="module", params=BOTH_LOOPS)
+def anyio_backend(request: pytest.FixtureRequest) -> Any:
+    """Both event loops."""
     return request.param
 
 
