@@ -145,7 +145,7 @@ def test_a_message_that_kills_its_process_ends_as_a_dead_letter(deployment, tmp_
 
 
 def test_a_handlers_error_that_quotes_the_text_is_not_logged(deployment, tmp_path):
-    """Log collectors would hold what people wrote, and their PINs with it."""
+    """Log collectors would hold what people wrote, and their passwords with it."""
     path = tmp_path / "quoting_handlers.py"
     path.write_text(
         "from service import Router\nrouter = Router()\n"
@@ -153,11 +153,11 @@ def test_a_handlers_error_that_quotes_the_text_is_not_logged(deployment, tmp_pat
     )
     deployment.settings |= {"HANDLERS": str(path), "HANDLER_ATTEMPTS": "2", "RETRY_FIRST_S": "0.1"}
     deployment.serve()
-    deployment.text("my PIN is 4242")
+    deployment.text("my word is heron")
     until(lambda: "becomes a dead letter" in deployment.log())
-    assert "4242" not in deployment.log()
+    assert "heron" not in deployment.log()
     assert f"ValueError at {path}:5" in deployment.log()
-    assert "4242" in parley(deployment, "dead", "list")
+    assert "heron" in parley(deployment, "dead", "list")
 
 
 STOP_BY_NAME = """
