@@ -14,6 +14,7 @@ from typing import Any
 
 from service.errors import (
     OPERATOR_MUST_MEND,
+    ConnectorError,
     HandlersError,
     ParleyError,
     SettingsError,
@@ -90,6 +91,9 @@ def main() -> None:
     except (HandlersError, StoreMismatch) as error:
         print(error, file=sys.stderr)
         sys.exit(OPERATOR_MUST_MEND)
+    except ConnectorError as error:
+        print(f"{error} ({error.advice})", file=sys.stderr)
+        sys.exit(1)
     except ParleyError as error:
         print(error, file=sys.stderr)
         sys.exit(1)

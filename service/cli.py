@@ -202,7 +202,7 @@ def bench(
 @app.command(epilog="Example:  parley sandbox --port 9090")
 def sandbox(
     host: Annotated[str, typer.Option(help="Interface to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 9090,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 9090,
     user_secret: Annotated[
         str, typer.Option(envvar="OPEN_CONNECTORS_USER_SECRET", help="User secret it accepts.")
     ] = "sandbox-user",
@@ -293,13 +293,25 @@ def _ask_readiness(host: str, port: int) -> dict[str, Any]:
     connection = HTTPConnection(everywhere.get(host, host), port, timeout=10)
     try:
         connection.request("GET", "/readyz")
-        found: dict[str, Any] = json.loads(connection.getresponse().read())
-    except (OSError, HTTPException, ValueError) as error:
-        said = f"nobody answers at {host}:{port} (INTERNAL_HOST, INTERNAL_PORT): {error}"
-        return {"ready": False, "checks": {"service": {"ok": False, "detail": said}}}
+        answer = connection.getresponse().read()
+    except (OSError, HTTPException) as error:
+        return _unready(f"nobody answers at {host}:{port} (INTERNAL_HOST, INTERNAL_PORT): {error}")
     finally:
         connection.close()
+    try:
+        found = json.loads(answer)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not {"ready", "checks"} <= found.keys():
+        return _unready(
+            f"what answers at {host}:{port} is no Parley; where its internal port is, its log says "
+            "at the start: set INTERNAL_PORT to choose it"
+        )
     return found
+
+
+def _unready(detail: str) -> dict[str, Any]:
+    return {"ready": False, "checks": {"service": {"ok": False, "detail": detail}}}
 
 
 @app.command(epilog="Example:  parley optouts --json")

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import sys
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
 
-from service.errors import ParleyError
-
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-class Usage(ParleyError):
-    """The command's words are off."""
+from service.cli_words import Usage, read_age
 
 
 def backfill(
@@ -36,11 +29,14 @@ def backfill(
     A running service does so by itself (BACKFILL_EVERY_S). What was accepted before is left alone.
     """
     from service.logs import set_up_logs
-    from service.settings import load_settings
+    from service.settings import SENDER_FORMS, load_settings
     from service.wiring import open_backfill
 
     settings = load_settings()
     set_up_logs("auto", "warning")
+    for number in to or ():
+        if not SENDER_FORMS.fullmatch(number):
+            raise Usage(f'--to {number}: a number is "+", country code and digits, no blanks')
     began = datetime.now(UTC)
     start = read_since(since, began)
     if began - start > timedelta(seconds=settings.dedupe_window_s):
@@ -85,8 +81,8 @@ def read_since(text: str, now: datetime) -> datetime:
 
     Raises Usage.
     """
-    if found := re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd])", text.strip()):
-        return now - timedelta(seconds=float(found[1]) * UNITS[found[2]])
+    if (age := read_age("--since", text)) is not None:
+        return now - age
     try:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:

@@ -126,6 +126,7 @@ def check(as_json: AsJson = False) -> None:
         for each in found.findings:
             print(f"  {each}")
         print(f"It describes: {', '.join(found.described)}.")
+        print("A description need not be whole: while your replies are taken, leave the file.")
     else:
         print(f"{file} fits what the instance describes.")
     if found.findings:
@@ -175,6 +176,18 @@ def rekey(as_json: AsJson = False) -> None:
     """Seal the instance token in Redis with the first SECRET_KEY; the others can go afterwards."""
     id_ = _run(lambda provisioner: provisioner.rekey())
     _tell(as_json, {"instance": id_}, f"The token of instance {id_} is sealed with the first key.")
+
+
+@app.command(epilog="Example:  parley connector forget --yes")
+def forget(yes: Yes = False, as_json: AsJson = False) -> None:
+    """Forget the instance in this Redis alone, when the SECRET_KEY of its token is lost.
+
+    The connector keeps it, and messages stay where they are. A running service, or the next start
+    or `apply`, adopts it by its tag; where the connector does not show its token, another is made.
+    """
+    _ask("Forget the instance here? Another may be made for it.", yes=yes)
+    _run(lambda provisioner: provisioner.forget())
+    _tell(as_json, {"forgotten": True}, "This Redis has no instance now; see `connector plan`.")
 
 
 def _ask(question: str, *, yes: bool) -> None:

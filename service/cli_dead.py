@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.errors import ParleyError
+from service.cli_words import Usage, read_age, refuse_empty
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -23,8 +22,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
 Number = Annotated[str | None, typer.Option(help="Only with this number, theirs or ours.")]
 Route = Annotated[str | None, typer.Option(help='Only of this route, such as "keyword HELP".')]
 Error = Annotated[str | None, typer.Option(help="Only with this in the error.")]
@@ -32,10 +29,6 @@ OlderThan = Annotated[str | None, typer.Option(help="Only given up longer ago, e
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 Ids = Annotated[list[str] | None, typer.Argument(help="Ids, as `parley dead list` shows them.")]
 All = Annotated[bool, typer.Option("--all", help="Every one that the filters let through.")]
-
-
-class Usage(ParleyError):
-    """The command's words are off."""
 
 
 @app.command(
@@ -53,12 +46,13 @@ def list_(
     from service import operations
     from service.tables import print_table
 
-    found = operations.find(_settings(), **_filters(number, route, error, older_than))
+    filters = _filters(number, route, error, older_than)
+    found = operations.find(_settings(), **filters)
     if as_json:
         print(json.dumps([operations.as_json(letter) for letter in found], indent=2))
         return
     if not found:
-        print("There are no dead letters" + (" like that." if number or route or error else "."))
+        print("There are no dead letters" + (" like that." if filters else "."))
         return
     print_table(
         ("id", "kind", "given up", "number", "tries", "route", "error"),
@@ -141,7 +135,7 @@ def _act(
 
     if bool(ids) == all_:
         raise Usage(f"say which: parley dead {what} ID ..., or parley dead {what} --all")
-    if ids and any(filters.values()):
+    if ids and filters:
         raise Usage("filters go with --all; ids are meant as they are")
     settings = _settings()
     chosen = ids or [letter.id for letter in operations.find(settings, **filters)]
@@ -197,16 +191,15 @@ def _settings() -> Settings:
 def _filters(
     number: str | None, route: str | None, error: str | None, older_than: str | None
 ) -> dict[str, Any]:
-    return {
-        "number": number,
-        "route": route,
-        "error": error,
-        "before": datetime.now(UTC) - _age(older_than) if older_than else None,
-    }
-
-
-def _age(text: str) -> timedelta:
-    found = re.fullmatch(r"(\d+)\s*([smhd])", text.strip())
-    if not found:
-        raise Usage(f"--older-than {text}: say a number and a unit, such as 30m, 2h or 7d")
-    return timedelta(seconds=int(found[1]) * UNITS[found[2]])
+    """Return what was asked for of `operations.find`; {} without any filter. Raises Usage."""
+    refuse_empty(number=number, error=error, older_than=older_than)
+    # The route of a message that none matched is "".
+    filters: dict[str, Any] = {"number": number, "route": route, "error": error}
+    if older_than is not None:
+        age = read_age("--older-than", older_than)
+        if age is None:
+            raise Usage(
+                f"--older-than {older_than}: say a number and a unit, such as 30m, 2h or 7d"
+            )
+        filters["before"] = datetime.now(UTC) - age
+    return {name: value for name, value in filters.items() if value is not None}

@@ -36,6 +36,7 @@ PHONE = "+15005550123"
 READY_TIMEOUT_S = 30.0
 REPLY_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 15.0
+ASK_TIMEOUT_S = 2.0
 POLL_S = 0.02
 
 SCRIPT: tuple[tuple[str, str], ...] = (
@@ -210,7 +211,8 @@ class Demo:
         while time.monotonic() < deadline:
             self._check_alive()
             try:
-                status, state = _fetch(f"{self.addresses.internal}/readyz")
+                # A service that has just ended leaves a listener behind that nobody answers at.
+                status, state = _fetch(f"{self.addresses.internal}/readyz", timeout_s=ASK_TIMEOUT_S)
             except OSError:
                 status = 0
             if status == 200:
@@ -282,7 +284,9 @@ def _bubble(arrow: str, number: str, text: str, took: str) -> Table:
     return row
 
 
-def _fetch(url: str, body: Mapping[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
+def _fetch(
+    url: str, body: Mapping[str, Any] | None = None, *, timeout_s: float = REPLY_TIMEOUT_S
+) -> tuple[int, dict[str, Any]]:
     """GET, or POST a JSON body; returns the status and the JSON answer, also of an error."""
     request = urllib.request.Request(  # noqa: S310  (loopback addresses made above)
         url,
@@ -290,7 +294,7 @@ def _fetch(url: str, body: Mapping[str, Any] | None = None) -> tuple[int, dict[s
         headers={"Content-Type": "application/json"},
     )
     try:
-        with urllib.request.urlopen(request, timeout=REPLY_TIMEOUT_S) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=timeout_s) as answer:  # noqa: S310
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)

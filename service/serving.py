@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterator
@@ -38,7 +39,7 @@ KEEP_ALIVE_S = 75
 def listen(host: str, port: int, setting: str) -> socket.socket:
     """Bind a listener; port 0 takes a free one.
 
-    setting: name of the port's setting, for the error.
+    setting: name of the port's setting, for the error; with HOST for PORT, the host's.
     Raises SettingsError when the address can't be had.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -49,8 +50,11 @@ def listen(host: str, port: int, setting: str) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
+        # In use, or for root alone; whatever else is wrong is wrong with the host.
+        of_port = error.errno in {errno.EADDRINUSE, errno.EACCES}
+        wrong = setting if of_port else setting.replace("PORT", "HOST").replace("port", "host")
         raise SettingsError(
-            [f"{setting}: {host}:{port} is not to be had ({error.strerror}); choose another"]
+            [f"{wrong}: {host}:{port} is not to be had ({error.strerror}); choose another"]
         ) from error
     listener.listen(BACKLOG)
     listener.setblocking(False)

@@ -35,6 +35,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from service.errors import SettingsError
 
+DEFAULT = "default"
+"""Source of a value that nobody set."""
+
 SETTINGS_FILE = "service.toml"
 """The operator's file in the config folder; every key in it is a setting's name in lower case."""
 
@@ -482,23 +485,28 @@ class Settings(BaseSettings):
     @classmethod
     def _keep_listeners_apart(cls, port: int, info: ValidationInfo) -> int:
         if port and port == info.data.get("port"):
-            raise ValueError("must differ from PORT: the internet must not reach this listener")
+            raise ValueError(
+                f"must differ from PORT ({port}): the internet must not reach this listener"
+            )
         return port
 
     @field_validator("backfill_max_s")
     @classmethod
     def _keep_backfill_known(cls, longest: float, info: ValidationInfo) -> float:
-        if longest > info.data.get("dedupe_window_s", longest):
+        window = info.data.get("dedupe_window_s", longest)
+        if longest > window:
             raise ValueError(
-                "must not be more than DEDUPE_WINDOW_S: what is forgotten would be answered again"
+                f"must not be more than DEDUPE_WINDOW_S ({window:g}): "
+                "what is forgotten would be answered again"
             )
         return longest
 
     @field_validator("retry_max_s")
     @classmethod
     def _keep_retries_ordered(cls, longest: float, info: ValidationInfo) -> float:
-        if longest < info.data.get("retry_first_s", 0):
-            raise ValueError("must not be less than RETRY_FIRST_S")
+        first = info.data.get("retry_first_s", 0)
+        if longest < first:
+            raise ValueError(f"must not be less than RETRY_FIRST_S ({first:g})")
         return longest
 
     @property
@@ -650,7 +658,7 @@ def explain_settings(
             shown, source = "missing", ""
         else:
             default = info.default if settings is None else getattr(settings, field)
-            shown, source = "not set" if default is None else str(default), "default"
+            shown, source = "not set" if default is None else str(default), DEFAULT
         rows.append(SettingRow(name, shown, source, texts.get(name, "")))
     return tuple(rows)
 
@@ -671,7 +679,7 @@ def _show(field: str, value: object) -> str:
 
 def _gather(folder: Path | None, environ: Mapping[str, str]) -> _Gathered:
     gathered = _Gathered({}, [])
-    source = "environment" if environ.get("CONFIG_DIR", "").strip() else "default"
+    source = "environment" if environ.get("CONFIG_DIR", "").strip() else DEFAULT
     folder = config_dir(environ) if folder is None else folder.absolute()
     if not folder.is_dir():
         gathered.problems.append(_problem("config_dir", f"names no folder: {folder}", source))
@@ -688,8 +696,8 @@ def _add_defaults(folder: Path, environ: Mapping[str, str], gathered: _Gathered)
     # must find the messages it had accepted. Source: XDG Base Directory Specification.
     data_home = environ.get("XDG_DATA_HOME", "").strip() or "~/.local/share"
     data_dir = str(_place(f"{data_home}/parley", Path.cwd(), environ))
-    gathered.found["data_dir"] = _Found(data_dir, "default")
-    gathered.found["handlers"] = _Found(str(folder / "handlers.py"), "default")
+    gathered.found["data_dir"] = _Found(data_dir, DEFAULT)
+    gathered.found["handlers"] = _Found(str(folder / "handlers.py"), DEFAULT)
 
 
 def _place(path: str, base: Path, environ: Mapping[str, str]) -> Path:
@@ -796,6 +804,9 @@ def _unknown(key: str) -> str:
 def _problem(field: str, what: str, source: str) -> Problem:
     name = field.upper()
     origin = f" ({source})" if source else ""
+    if source == DEFAULT:
+        # It does not go with what another setting was given; an example would be the default again.
+        return Problem(name, f"{name} {what}{origin}; set {name}")
     example = "".join((Settings.model_fields[field].examples or [])[:1])
     return Problem(name, f"{name} {what}{origin}; example: {name}={example}")
 
@@ -836,7 +847,7 @@ def _check(
                 problems.append(_problem(field, f"is missing{_misspelt(field, environ)}", ""))
             else:
                 words = WORDS.get(item["type"], "is not valid").format(**item.get("ctx", {}))
-                source = gathered.found[field].source if field in gathered.found else "default"
+                source = gathered.found[field].source if field in gathered.found else DEFAULT
                 problems.append(_problem(field, words, source))
     order = {field.upper(): place for place, field in enumerate(Settings.model_fields)}
     return settings, sorted(problems, key=lambda problem: order.get(problem.name, -1))

@@ -593,7 +593,7 @@ def _internal_listener(settings: Settings) -> socket.socket:
     except SettingsError:
         # Nobody chose this port, so a second process on the machine takes a free one.
         listener = listen(host, 0, "INTERNAL_PORT")
-        log.info("INTERNAL_PORT is taken; using a free one", port=listener.getsockname()[1])
+        log.warning("INTERNAL_PORT is taken; using a free one", port=listener.getsockname()[1])
         return listener
 
 

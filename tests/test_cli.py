@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -195,3 +197,36 @@ def test_every_command_has_help_with_an_example():
         ran = parley(command, "--help", COLUMNS="120")
         assert ran.returncode == 0
         assert f"parley {command}" in ran.stdout, command
+
+
+def test_a_host_that_is_none_of_ours_is_named_and_not_the_port():
+    """Whoever chooses one port after the other never gets it to start."""
+    ran = parley("sandbox", "--host", "192.0.2.1", "--port", "0")
+    assert ran.returncode == 2
+    assert ran.stderr.startswith("--host: 192.0.2.1:0 is not to be had")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        ran = parley("sandbox", "--port", port)
+    assert ran.returncode == 2
+    assert ran.stderr.startswith(f"--port: 127.0.0.1:{port} is not to be had")
+
+
+def test_the_connectors_error_comes_with_what_to_do():
+    """The service's log says it, and so should the command that is typed instead."""
+    with tempfile.TemporaryDirectory() as folder:
+        ran = parley(
+            "connector",
+            "plan",
+            DATA_DIR=folder,
+            PUBLIC_URL="https://sms.example.com",
+            TWILIO_ACCOUNT_SID=f"AC{'0' * 32}",
+            TWILIO_AUTH_TOKEN="0" * 32,
+            TWILIO_SENDER="+15005550100",
+            OPEN_CONNECTORS_BASE_URL="http://127.0.0.1:9/elements/api-v2",
+            OPEN_CONNECTORS_USER_SECRET="user",
+            OPEN_CONNECTORS_ORGANIZATION_SECRET="organization",
+            SECRET_KEY="k" * 40,
+        )
+    assert ran.returncode == 1
+    assert "no connection to 127.0.0.1:9" in ran.stderr
+    assert "check OPEN_CONNECTORS_BASE_URL" in ran.stderr

@@ -207,6 +207,25 @@ def test_every_setting_has_an_example_and_a_description(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
+        ("PORT", "8081", "INTERNAL_PORT must differ from PORT (8081)"),
+        ("DEDUPE_WINDOW_S", "3600", "BACKFILL_MAX_S must not be more than DEDUPE_WINDOW_S (3600)"),
+        ("RETRY_FIRST_S", "400", "RETRY_MAX_S must not be less than RETRY_FIRST_S (400)"),
+    ],
+)
+def test_a_default_that_goes_with_no_other_setting_is_not_given_as_its_own_example(
+    folder: MakeFolder, name: str, value: str, says: str
+) -> None:
+    """Whoever followed it would be told the same again."""
+    (problem,) = problems_of(folder(), COMPLETE | {name: value})
+
+    assert problem.startswith(says)
+    assert "example" not in problem
+    assert problem.endswith(f"; set {says.split(maxsplit=1)[0]}")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
         ("PUBLIC_URL", "http://sms.example.com", "must begin with https://"),
         ("PUBLIC_URL", "sms.example.com", "is not an address"),
         ("PUBLIC_URL", "https://", "is not an address"),

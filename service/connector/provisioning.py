@@ -214,6 +214,15 @@ class Provisioner:
             await self._store.forget()
             return instance.id
 
+    async def forget(self) -> None:
+        """Forget our instance here, also one whose token no SECRET_KEY opens.
+
+        It stays at the connector, where the next `ensure` finds it by its tag. Raises
+        StoreUnavailable.
+        """
+        async with self._store.lock():
+            await self._store.forget()
+
     async def rekey(self) -> str:
         """Seal the token with the first SECRET_KEY; returns the instance's id."""
         async with self._store.lock():
@@ -407,6 +416,8 @@ class Provisioner:
                     log.error(
                         self._trouble, error=str(error), advice=error.advice, again_in_ms=wait_ms
                     )
+                elif isinstance(error, SettingsError):
+                    log.error(self._trouble, error=str(error), again_in_ms=wait_ms)
                 else:
                     log.warning(self._trouble, error=str(error), again_in_ms=wait_ms)
             except Exception as error:  # noqa: BLE001  (named below)

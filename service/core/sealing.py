@@ -43,7 +43,8 @@ class Sealer:
                 [
                     (
                         "SECRET_KEY is not the one the instance token in Redis was sealed with; "
-                        "put the former key back behind the new one: SECRET_KEY=new,former"
+                        "put the former key back behind the new one: SECRET_KEY=new,former; if it "
+                        "is lost: parley connector forget"
                     )
                 ]
             ) from error

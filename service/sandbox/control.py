@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Literal, TypeVar
 
 import msgspec
@@ -82,6 +83,7 @@ class Control:
         """Send a text from a phone; answered when its callback is."""
         try:
             text = await _read(request, Text)
+            _check_moment(text.at)
         except Refused as error:
             return answer_error(error)
         instance = self._records.instance_for(text.to)
@@ -180,6 +182,14 @@ class Control:
             except msgspec.ValidationError as error:
                 return answer_error(Refused(400, str(error)))
         return answer_json(self._records.switches)
+
+
+def _check_moment(at: str) -> None:
+    try:
+        if at:
+            datetime.fromisoformat(at)
+    except ValueError:
+        raise Refused(400, f"at: {at[:40]} is no time in ISO 8601") from None
 
 
 async def _read(request: Request, type_: type[Body]) -> Body:

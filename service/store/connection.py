@@ -252,4 +252,5 @@ def translated() -> Iterator[None]:
 
 def describe(error: BaseException) -> str:
     """One line about an error, with its class where it has no text of its own."""
-    return str(error) or type(error).__name__
+    # Sentinel's errors go on with each client they came from, a kilobyte of it.
+    return str(error).partition(" : <redis.")[0] or type(error).__name__

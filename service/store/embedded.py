@@ -80,7 +80,12 @@ class EmbeddedRedis:
                 "embedded Redis was still running and is taken over", folder=str(self._folder)
             )
         else:
-            self._launch()
+            try:
+                self._launch()
+            except BaseException:
+                self._lock.close()
+                self._lock = None
+                raise
         self._watcher = threading.Thread(target=self._watch, name="embedded Redis", daemon=True)
         self._watcher.start()
 
@@ -136,7 +141,7 @@ class EmbeddedRedis:
                 "embedded Redis ended and is started again; callbacks are answered 503 meanwhile",
                 status=self._server.returncode if self._server else None,
                 in_s=0.0 if healthy else pause_s,
-                log=self._last_log_line(),
+                log=self._last_log_lines(),
             )
             if not healthy and self._stopping.wait(pause_s):
                 return
@@ -198,8 +203,8 @@ class EmbeddedRedis:
         while time.monotonic() < deadline and not self._stopping.is_set():
             if server.poll() is not None:
                 raise StoreUnavailable(
-                    f"embedded Redis ({self.binary}) ended with status {server.returncode}; "
-                    f"{self._last_log_line()}"
+                    f"embedded Redis ({self.binary} {self._config}) ended with status "
+                    f"{server.returncode}; {self._last_log_lines()}"
                 )
             try:
                 with _client(self.socket) as client:
@@ -218,9 +223,10 @@ class EmbeddedRedis:
             f"{self._folder / 'redis.log'}"
         )
 
-    def _last_log_line(self) -> str:
+    def _last_log_lines(self) -> str:
+        # A mistake in its configuration takes four: that it is one, which line, the line, and why.
         lines = (self._folder / "redis.log").read_text(errors="replace").strip().splitlines()
-        return f"its log ends with: {lines[-1] if lines else '(nothing)'}"
+        return f"its log ends with: {' / '.join(lines[-4:]) or '(nothing)'}"
 
 
 def find_server() -> str:
@@ -272,6 +278,7 @@ def _lock(path: Path) -> IO[str]:
     """Hold the lock file, or tell who does."""
     handle = path.open("a+", encoding="ascii")
     deadline = time.monotonic() + LOCK_TIMEOUT_S
+    told = False
     while True:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -290,6 +297,13 @@ def _lock(path: Path) -> IO[str]:
                         )
                     ]
                 ) from error
+            if not told:
+                told = True
+                log.warning(
+                    "DATA_DIR is in use; waiting for its Parley to stop",
+                    folder=str(path.parent),
+                    longest_s=LOCK_TIMEOUT_S,
+                )
             time.sleep(0.1)
     handle.truncate(0)
     handle.write(str(os.getpid()))

@@ -130,6 +130,20 @@ def test_every_command_of_the_connector_does_what_it_says(fleet):
     assert instances(fleet) == []
 
 
+def test_a_lost_key_costs_the_instance_token_and_no_message(fleet):
+    """Without it only an empty Redis would help, and what waits in the present one be lost."""
+    fleet.start_sandbox()
+    parley(fleet, "connector", "apply")
+    [made] = instances(fleet)
+    fleet.settings["SECRET_KEY"] = "n" * 40
+    assert "connector forget" in parley(fleet, "connector", "plan", status=2)
+    parley(fleet, "connector", "forget", "--yes")
+    assert f"adopt instance {made['id']}" in parley(fleet, "connector", "plan")
+    parley(fleet, "connector", "apply")
+    assert [each["id"] for each in instances(fleet)] == [made["id"]]
+    assert "nothing to do" in parley(fleet, "connector", "plan")
+
+
 def test_a_new_instance_is_taken_under_traffic_without_losing_a_callback_or_a_reply(fleet):
     """Whoever changes a key that leaked would pay for it with texts."""
     fleet.start()

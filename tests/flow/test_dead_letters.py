@@ -98,6 +98,13 @@ def test_a_command_that_says_too_little_is_told_what_to_say(deployment):
     assert "30m, 2h or 7d" in parley(
         deployment, "dead", "list", "--older-than", "yesterday", status=1
     )
+    assert "hundred years" in parley(
+        deployment, "dead", "list", "--older-than", "99999999d", status=1
+    )
+    for option in ("--older-than", "--error", "--number"):
+        said = parley(deployment, "dead", "drop", "--all", option, "", "--yes", status=1)
+        assert f"{option} is empty" in said
+    assert "dead letters like that" in parley(deployment, "dead", "list", "--older-than", "1d")
 
 
 DEADLY = """

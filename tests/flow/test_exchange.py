@@ -254,6 +254,8 @@ def test_ready_says_which_part_is_not_and_why(deployment):
     gone.close()
     deployment.settings["INTERNAL_PORT"] = str(nowhere)
     assert "nobody answers" in parley(deployment, "ready", status=1)
+    deployment.settings["INTERNAL_PORT"] = deployment.sandbox.rpartition(":")[2]
+    assert "is no Parley" in parley(deployment, "ready", status=1)
     deployment.settings["INTERNAL_PORT"] = deployment.internal.rpartition(":")[2]
     connector = f"http://127.0.0.1:{nowhere}/elements/api-v2"
     service = deployment.serve(ready=False, OPEN_CONNECTORS_BASE_URL=connector)

@@ -201,7 +201,9 @@ async def test_a_text_may_carry_a_sid_of_the_callers(sandbox, door):
 
 
 @pytest.mark.parametrize(
-    "body", [{"text": "x"}, {"body": 1}, {"from": ""}, [], {"media": "x"}], ids=str
+    "body",
+    [{"text": "x"}, {"body": 1}, {"from": ""}, [], {"media": "x"}, {"at": "yesterday"}],
+    ids=str,
 )
 async def test_a_text_that_makes_no_sense_is_refused(sandbox, body):
     """A test with a typing error would send another text than it means to."""

@@ -14,7 +14,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from service.errors import SettingsError
+from service.errors import SettingsError, StoreUnavailable
 from service.store.embedded import EmbeddedRedis
 
 CONFIG = str(Path(__file__).parents[2] / "config" / "redis.conf")
@@ -65,6 +65,18 @@ def test_a_second_parley_is_told_who_has_the_folder(tmp_path):
         assert "REDIS_URL" in ran.stdout
     finally:
         server.stop()
+
+
+def test_a_mistake_in_its_configuration_is_told_with_file_and_line(tmp_path):
+    """Redis's log ends in a line that tells neither."""
+    config = tmp_path / "redis.conf"
+    config.write_text("port 0\nfooo bar\n")
+    with pytest.raises(StoreUnavailable) as caught:
+        EmbeddedRedis(tmp_path / "data", config).start()
+    said = str(caught.value)
+    assert str(config) in said
+    assert "at line 2" in said
+    assert "fooo bar" in said
 
 
 def test_a_server_left_behind_by_a_killed_parley_is_taken_over(tmp_path):
