@@ -19,6 +19,7 @@ from service.errors import (
     ParleyError,
     SettingsError,
     StoreMismatch,
+    UsageError,
 )
 
 
@@ -81,14 +82,15 @@ def main() -> None:
             app(standalone_mode=True)
         else:
             # The log first: it sees to it that structlog comes without rich.
-            from service import logs, wiring  # noqa: F401
+            from service import logs  # noqa: F401
+            from service.wiring.serve import serve_with
 
-            sys.exit(wiring.serve_with(**options))
+            sys.exit(serve_with(**options))
     except SettingsError as error:
         for problem in error.problems:
             print(problem, file=sys.stderr)
         sys.exit(OPERATOR_MUST_MEND)
-    except (HandlersError, StoreMismatch) as error:
+    except (HandlersError, StoreMismatch, UsageError) as error:
         print(error, file=sys.stderr)
         sys.exit(OPERATOR_MUST_MEND)
     except ConnectorError as error:

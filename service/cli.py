@@ -40,9 +40,12 @@ class Role(StrEnum):
 def _show_version(wanted: bool) -> None:
     if wanted:
         # Here, as nothing else in a running service needs it: 1.5 MB.
-        from importlib.metadata import version
+        from importlib.metadata import PackageNotFoundError, version
 
-        print(f"parley {version('parley-sms')}")
+        try:
+            print(f"parley {version('parley-sms')}")
+        except PackageNotFoundError:
+            print("parley (not installed; run from its folder)")
         raise typer.Exit
 
 
@@ -76,10 +79,11 @@ def serve(
 ) -> None:
     """Run the service: receive callbacks, run handlers, send replies."""
     # The log first: it sees to it that structlog comes without rich.
-    from service import logs, wiring  # noqa: F401
+    from service import logs  # noqa: F401
+    from service.wiring.serve import serve_with
 
     raise typer.Exit(
-        wiring.serve_with(
+        serve_with(
             host=host,
             port=port,
             processes=processes,
@@ -179,9 +183,9 @@ def bench(
         )
         raise typer.Exit(status)
     if not (token and account and to):
-        from service import wiring
+        from service.settings.loading import load_settings
 
-        settings = wiring.settings_from(host=None, port=None, processes=None)
+        settings = load_settings()
         token = token or settings.twilio_auth_token.get_secret_value()
         account = account or settings.twilio_account_sid
         to = to or settings.twilio_sender
@@ -216,9 +220,9 @@ def sandbox(
     stop_with_stdin: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
     """Run the local stand-in for Open Connectors and the phone network, with its phone page."""
-    from service import wiring
+    from service.wiring.sandbox import serve_sandbox
 
-    wiring.serve_sandbox(
+    serve_sandbox(
         host,
         port,
         user_secret=user_secret,
@@ -233,7 +237,7 @@ def settings(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
 ) -> None:
     """Show every setting: its value (secrets masked), where it came from, what is wrong."""
-    from service.settings import explain_settings
+    from service.settings.loading import explain_settings
     from service.tables import print_table
 
     rows = explain_settings()
@@ -268,7 +272,7 @@ def ready(
 
     It is found by INTERNAL_HOST and INTERNAL_PORT, as /readyz is.
     """
-    from service.settings import load_settings
+    from service.settings.loading import load_settings
 
     settings = load_settings()
     end = time.monotonic() + wait
@@ -320,7 +324,7 @@ def optouts(
 ) -> None:
     """List who has opted out of which of our numbers, as far as texts and refusals told us."""
     from service import operations
-    from service.settings import load_settings
+    from service.settings.loading import load_settings
 
     found = operations.opt_outs(load_settings())
     if as_json:
@@ -362,8 +366,9 @@ def explain_signature(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
 ) -> None:
     """Tell why a callback's signature does not match, and what would have matched."""
-    from service import wiring
-    from service.settings import load_settings, read_shared_keys
+    from service.settings.forms import read_shared_keys
+    from service.settings.loading import load_settings
+    from service.wiring.commands import explain_signature as explain
 
     if not token:
         # As the service has them: from secret files and service.toml as well, the second one too.
@@ -382,9 +387,7 @@ def explain_signature(
     try:
 
         def explained(form: bytes) -> tuple[bool, tuple[str, ...]]:
-            found = wiring.explain_signature(
-                url, form, signature, token, signed_with=signed_with, shared_keys=keys
-            )
+            found = explain(url, form, signature, token, signed_with=signed_with, shared_keys=keys)
             return found.matched, found.lines
 
         matched, lines = explained(raw)

@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from service.cli_words import Usage, read_age
+from service.cli_words import read_age
+from service.errors import UsageError
 
 
 def backfill(
@@ -29,18 +30,19 @@ def backfill(
     A running service does so by itself (BACKFILL_EVERY_S). What was accepted before is left alone.
     """
     from service.logs import set_up_logs
-    from service.settings import SENDER_FORMS, load_settings
-    from service.wiring import open_backfill
+    from service.settings.forms import SENDER_FORMS
+    from service.settings.loading import load_settings
+    from service.wiring.commands import open_backfill
 
     settings = load_settings()
     set_up_logs("auto", "warning")
     for number in to or ():
         if not SENDER_FORMS.fullmatch(number):
-            raise Usage(f'--to {number}: a number is "+", country code and digits, no blanks')
+            raise UsageError(f'--to {number}: a number is "+", country code and digits, no blanks')
     began = datetime.now(UTC)
     start = read_since(since, began)
     if began - start > timedelta(seconds=settings.dedupe_window_s):
-        raise Usage(
+        raise UsageError(
             f"--since {since}: MessageSids are remembered for {settings.dedupe_window_s} s "
             "(DEDUPE_WINDOW_S); older texts could be answered a second time"
         )
@@ -79,15 +81,15 @@ def backfill(
 def read_since(text: str, now: datetime) -> datetime:
     """Read how far back: "2h", or a time in ISO 8601, taken for UTC if it does not say.
 
-    Raises Usage.
+    Raises UsageError.
     """
     if (age := read_age("--since", text)) is not None:
         return now - age
     try:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:
-        raise Usage(f"--since {text}: write 30m, 2h, 1d or 2026-11-23T08:00Z") from None
+        raise UsageError(f"--since {text}: write 30m, 2h, 1d or 2026-11-23T08:00Z") from None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     if moment > now:
-        raise Usage(f"--since {text}: that is still to come")
+        raise UsageError(f"--since {text}: that is still to come")
     return moment

@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 Provisioner = Any
-"""What `wiring.open_provisioner` yields; the commands know no part of the service itself."""
+"""What `wiring.commands.open_provisioner` yields; commands know no part of the service itself."""
 
 SOMETHING_TO_DO = 3
 """Exit status of `plan --exit-code`; 1 and 2 are errors, as everywhere."""
@@ -108,8 +108,8 @@ def check(as_json: AsJson = False) -> None:
     Status 1 when something has to be changed in the file.
     """
     from service.logs import set_up_logs
-    from service.settings import load_settings
-    from service.wiring import check_message
+    from service.settings.loading import load_settings
+    from service.wiring.commands import check_message
 
     settings = load_settings()
     set_up_logs("auto", "warning")
@@ -201,8 +201,8 @@ def _tell(as_json: bool, facts: dict[str, Any], sentence: str) -> None:
 
 def _run(act: Callable[[Provisioner], Awaitable[Result]]) -> Result:
     from service.logs import set_up_logs
-    from service.settings import load_settings
-    from service.wiring import open_provisioner
+    from service.settings.loading import load_settings
+    from service.wiring.commands import open_provisioner
 
     settings = load_settings()
     set_up_logs("auto", "warning")

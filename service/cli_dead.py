@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli_words import Usage, read_age, refuse_empty
+from service.cli_words import read_age, refuse_empty
+from service.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from service.settings import Settings
+    from service.settings.table import Settings
 
 app = typer.Typer(
     help="Dead letters: messages and replies that used up their attempts.",
@@ -85,7 +86,10 @@ def show(
 
     letter = operations.get(_settings(), id_)
     if letter is None:
-        raise Usage(f"there is no dead letter {id_}; `parley dead list` shows what there is")
+        print(
+            f"no such dead letter: {id_}; `parley dead list` shows what there is", file=sys.stderr
+        )
+        raise typer.Exit(1)
     shown = operations.as_json(letter)
     if as_json:
         print(json.dumps(shown, indent=2))
@@ -134,9 +138,9 @@ def _act(
     from service import operations
 
     if bool(ids) == all_:
-        raise Usage(f"say which: parley dead {what} ID ..., or parley dead {what} --all")
+        raise UsageError(f"say which: parley dead {what} ID ..., or parley dead {what} --all")
     if ids and filters:
-        raise Usage("filters go with --all; ids are meant as they are")
+        raise UsageError("filters go with --all; ids are meant as they are")
     settings = _settings()
     chosen = ids or [letter.id for letter in operations.find(settings, **filters)]
     if not chosen:
@@ -183,7 +187,7 @@ def _progress() -> Progress:
 
 
 def _settings() -> Settings:
-    from service.settings import load_settings
+    from service.settings.loading import load_settings
 
     return load_settings()
 
@@ -191,14 +195,14 @@ def _settings() -> Settings:
 def _filters(
     number: str | None, route: str | None, error: str | None, older_than: str | None
 ) -> dict[str, Any]:
-    """Return what was asked for of `operations.find`; {} without any filter. Raises Usage."""
+    """Return what was asked for of `operations.find`; {} without any filter. Raises UsageError."""
     refuse_empty(number=number, error=error, older_than=older_than)
     # The route of a message that none matched is "".
     filters: dict[str, Any] = {"number": number, "route": route, "error": error}
     if older_than is not None:
         age = read_age("--older-than", older_than)
         if age is None:
-            raise Usage(
+            raise UsageError(
                 f"--older-than {older_than}: say a number and a unit, such as 30m, 2h or 7d"
             )
         filters["before"] = datetime.now(UTC) - age

@@ -3,6 +3,7 @@
     ParleyError
     ├── SettingsError               the operator's: settings, files in config/
     ├── HandlersError               the operator's: the handlers file, with file and line
+    ├── UsageError                  the operator's: the words of a command
     ├── CallbackRejected            the caller's: answered with its `status`, nothing stored
     │   ├── SignatureRejected       403
     │   ├── AccountRejected         403
@@ -39,7 +40,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 OPERATOR_MUST_MEND = 2
-"""Exit status of a start that fails the same way until somebody changes something."""
+"""Exit status of what fails the same way until somebody changes a setting, a file or the words."""
 
 
 class ParleyError(Exception):
@@ -61,6 +62,10 @@ class SettingsError(ParleyError):
 
 class HandlersError(ParleyError):
     """The handlers file can't be used; the text begins with `file:line:` where there is one."""
+
+
+class UsageError(ParleyError):
+    """A command's words are off: which, and what is meant instead."""
 
 
 class CallbackRejected(ParleyError):

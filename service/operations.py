@@ -13,10 +13,10 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from service.errors import StoreFull
-from service.settings import Settings
+from service.settings.table import Settings
 from service.store.dead_letters import DeadLetter, DeadLetters, Filter
 from service.store.opt_outs import OptOut, list_opt_outs
-from service.wiring import open_store
+from service.wiring.commands import open_store
 
 Result = TypeVar("Result")
 Progress = Callable[[int], None]

@@ -1,10 +1,12 @@
-"""Listeners and the uvicorn servers on them. Signals are left to whoever runs the process."""
+"""Listeners, the uvicorn servers on them, and what tells the process that runs them to stop."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import errno
+import os
+import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterator
@@ -106,3 +108,27 @@ class AppServer(Server):
         self.should_exit = True
         stopping.cancel()
         await serving
+
+
+def inherit(fd: int) -> socket.socket:
+    """Take over a listener that the process which started us has bound."""
+    listener = socket.socket(fileno=fd, proto=socket.IPPROTO_TCP)
+    listener.setblocking(False)
+    return listener
+
+
+def stop_event(*, stop_with_stdin: bool) -> asyncio.Event:
+    """Return an event that SIGTERM, SIGINT and, if asked for, the end of standard input set."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if stop_with_stdin:
+
+        def ended() -> None:
+            if not os.read(sys.stdin.fileno(), 4096):
+                loop.remove_reader(sys.stdin.fileno())
+                stop.set()
+
+        loop.add_reader(sys.stdin.fileno(), ended)
+    return stop

@@ -123,7 +123,7 @@ def test_the_wheel_carries_code_scripts_pages_and_the_operators_files(wheel: Pat
         for path in CONFIG.rglob("*")
         if path.is_file() and path.name not in NOT_SHIPPED and "__pycache__" not in path.parts
     }
-    assert {"service/_config/service.toml", "service/settings.py"} <= carried
+    assert {"service/_config/service.toml", "service/settings/table.py"} <= carried
     assert carried == package | operators
 
 
@@ -133,7 +133,7 @@ def test_an_installed_package_reads_the_files_it_carries(wheel: Path, tmp_path: 
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)
 
-    code = "from service.settings import config_dir; print(config_dir({}))"
+    code = "from service.settings.sources import config_dir; print(config_dir({}))"
     command = [sys.executable, "-P", "-c", f"import sys; sys.path.insert(0, {str(site)!r}); {code}"]
     found = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
 

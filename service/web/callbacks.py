@@ -39,13 +39,11 @@ from service.errors import (
 )
 from service.model import DeliveryStatus, Message
 from service.web import answers
-from service.web.answers import Answer, AsgiMessage, Receive, Scope, Send
+from service.web.answers import Answer, Receive, Scope, Send
 from service.web.limits import Deadlines, TaskDeadline, TokenBucket
+from service.web.request import FORM, JSON, Headers, media_type, read_body
 
 log = structlog.get_logger()
-
-FORM = b"application/x-www-form-urlencoded"
-JSON = b"application/json"
 
 Arrival = Message | DeliveryStatus
 """What a callback announces."""
@@ -68,9 +66,6 @@ LOGGED_TYPE_BYTES = 80
 
 RETRY_AFTER_S = 2
 """Said when we are full or failing ourselves; Redis's errors bring their own."""
-
-SIGNED_WITH = b"x-twilio-webhooks-signature-settings"
-"""Header that names a shared key; callbacks with it take the long way in."""
 
 UNDELIVERED = frozenset({"failed", "undelivered"})
 
@@ -238,23 +233,23 @@ class Door:
             self.counters.wrong_method += 1
             self._warn(self._misfits[405], "callback of a wrong method refused", method=method)
             return self._not_allowed
-        headers = _Headers.read(scope)
+        headers = Headers.read(scope)
         room = self._body_limit_bytes - len(query)
         if room < 0 or (headers.length is not None and headers.length > room):
             return self._refuse_size()
         posted = method == "POST"
-        media_type = _media_type(headers.content_type) if posted else FORM
-        if media_type not in {FORM, JSON}:
+        sent_as = media_type(headers.content_type) if posted else FORM
+        if sent_as not in {FORM, JSON}:
             return self._refuse_type(headers.content_type)
         body = None if posted else b""
         deadline = TaskDeadline(cast("asyncio.Task[object]", asyncio.current_task()))
         self._deadlines.begin(deadline)
         try:
             if body is None:
-                body = await _read_body(receive, room)
+                body = await read_body(receive, room)
                 if body is None:
                     return None
-            if media_type == JSON:
+            if sent_as == JSON:
                 judged = self._judge_json(query, body, headers)
             else:
                 pairs = forms.parse(body if posted else query)
@@ -290,7 +285,7 @@ class Door:
         """Judge a POST of a form whose body is there."""
         if len(query) + len(body) > self._body_limit_bytes:
             return self._refuse_size()
-        if content_type != FORM and _media_type(content_type) != FORM:
+        if content_type != FORM and media_type(content_type) != FORM:
             return self._refuse_type(content_type)
         pairs = forms.parse(body)
         return self._judge(query, body, pairs, pairs, signature)
@@ -317,7 +312,7 @@ class Door:
         return self._parse(fields)
 
     def _judge_json(
-        self, query: bytes, body: bytes, headers: _Headers
+        self, query: bytes, body: bytes, headers: Headers
     ) -> Answer | Sequence[Arrival]:
         """Do the same for a body of JSON, which may announce several."""
         event = headers.event_signature is not None
@@ -480,59 +475,3 @@ class _Owed:
     def expire(self) -> None:
         """Stop waiting for the inbox."""
         self.give_up(self)
-
-
-@dataclass(slots=True)
-class _Headers:
-    """The headers a callback is judged by.
-
-    length: Content-Length. signature: X-Twilio-Signature.
-    signed_with: X-Twilio-Webhooks-Signature-Settings. event_signature: Elements-Webhook-Signature.
-    """
-
-    content_type: bytes = b""
-    length: int | None = None
-    signature: bytes | None = None
-    signed_with: bytes | None = None
-    event_signature: bytes | None = None
-
-    @classmethod
-    def read(cls, scope: Scope) -> _Headers:
-        """Read them; servers send names lower-case."""
-        headers = cls()
-        for name, value in scope["headers"]:
-            if name == b"content-type":
-                headers.content_type = value
-            elif name == b"content-length":
-                headers.length = int(value)
-            elif name == b"x-twilio-signature":
-                headers.signature = value
-            elif name == SIGNED_WITH:
-                headers.signed_with = value
-            elif name == b"elements-webhook-signature":
-                headers.event_signature = value
-        return headers
-
-
-def _media_type(content_type: bytes) -> bytes:
-    """Return a Content-Type without its parameters, such as a charset, in lower case."""
-    return content_type.partition(b";")[0].strip().lower()
-
-
-async def _read_body(receive: Receive, limit_bytes: int) -> bytes | None:
-    """Read a whole body; None when the caller left.
-
-    Raises CallbackTooLarge as soon as it is longer than the limit, and reads no further.
-    """
-    message: AsgiMessage = await receive()
-    body: bytes = message.get("body", b"")
-    while message.get("more_body", False):
-        if len(body) > limit_bytes:
-            break
-        message = await receive()
-        body += message.get("body", b"")
-    if message["type"] == "http.disconnect":
-        return None
-    if len(body) > limit_bytes:
-        raise CallbackTooLarge(f"more than {limit_bytes} bytes")
-    return body

@@ -23,7 +23,8 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.web.answers import Answer
-from service.web.callbacks import FORM, SIGNED_WITH, Door
+from service.web.callbacks import Door
+from service.web.request import FORM, SIGNED_WITH
 
 
 class _Exchange:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from service.core.opt_out import WORDS, kind_of
-from service.settings import Settings
+from service.settings.table import Settings
 from tests.core.test_matching import text
 
 OURS = "+15005550100"

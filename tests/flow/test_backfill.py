@@ -111,11 +111,11 @@ def test_the_command_reads_back_and_refuses_what_is_forgotten(fleet):
     assert (facts["read"], facts["recovered"]) == (1, 1)
     until(lambda: fleet.bodies() == ["re +1 0 1"])
     assert "0 recovered, 1 accepted before" in parley(fleet, "backfill", "--since", "1h")
-    assert "DEDUPE_WINDOW_S" in parley(fleet, "backfill", "--since", "4d", status=1)
-    assert "write 30m" in parley(fleet, "backfill", "--since", "yesterday", status=1)
+    assert "DEDUPE_WINDOW_S" in parley(fleet, "backfill", "--since", "4d", status=2)
+    assert "write 30m" in parley(fleet, "backfill", "--since", "yesterday", status=2)
     mistyped = ("backfill", "--since", "2h", "--to", "(212) 5550123")
-    assert "--to (212) 5550123: " in parley(fleet, *mistyped, status=1)
-    assert "hundred years" in parley(fleet, "backfill", "--since", "99999999d", status=1)
+    assert "--to (212) 5550123: " in parley(fleet, *mistyped, status=2)
+    assert "hundred years" in parley(fleet, "backfill", "--since", "99999999d", status=2)
 
 
 def covered(fleet: Fleet) -> int:

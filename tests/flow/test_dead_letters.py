@@ -93,16 +93,16 @@ def test_a_refused_reply_is_a_dead_letter_at_once_and_can_be_dropped(deployment,
 
 def test_a_command_that_says_too_little_is_told_what_to_say(deployment):
     """A bare `parley dead drop` must not mean all of them."""
-    assert "say which" in parley(deployment, "dead", "drop", "--yes", status=1)
-    assert "no dead letter 1-2-3" in parley(deployment, "dead", "show", "1-2-3", status=1)
+    assert "say which" in parley(deployment, "dead", "drop", "--yes", status=2)
+    assert "no such dead letter: 1-2-3" in parley(deployment, "dead", "show", "1-2-3", status=1)
     assert "30m, 2h or 7d" in parley(
-        deployment, "dead", "list", "--older-than", "yesterday", status=1
+        deployment, "dead", "list", "--older-than", "yesterday", status=2
     )
     assert "hundred years" in parley(
-        deployment, "dead", "list", "--older-than", "99999999d", status=1
+        deployment, "dead", "list", "--older-than", "99999999d", status=2
     )
     for option in ("--older-than", "--error", "--number"):
-        said = parley(deployment, "dead", "drop", "--all", option, "", "--yes", status=1)
+        said = parley(deployment, "dead", "drop", "--all", option, "", "--yes", status=2)
         assert f"{option} is empty" in said
     assert "dead letters like that" in parley(deployment, "dead", "list", "--older-than", "1d")
 

@@ -13,17 +13,17 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from service.errors import SettingsError
-from service.settings import (
+from service.settings.loading import (
     MASK,
     SECRETS,
     SettingRow,
-    Settings,
-    config_dir,
     explain_settings,
     load_settings,
 )
+from service.settings.sources import config_dir
+from service.settings.table import Settings
 
-SHIPPED = Path(__file__).parent.parent / "config"
+SHIPPED = Path(__file__).parent.parent.parent / "config"
 
 COMPLETE = {
     "HOME": "/home/nobody",
@@ -88,6 +88,20 @@ def test_each_source_is_stronger_than_the_one_before(folder: MakeFolder) -> None
     secret_file = load_settings(place, COMPLETE | {"PORT": "1002", "PORT_FILE": str(secret)})
 
     assert (file_only.port, environment.port, secret_file.port) == (1001, 1002, 1003)
+
+
+def test_the_command_line_is_stronger_than_a_secret_file_and_is_named(
+    folder: MakeFolder, tmp_path: Path
+) -> None:
+    """Otherwise `--port 99999` is said to come from an environment that holds no such thing."""
+    (tmp_path / "port").write_text("7000\n", encoding="utf-8")
+    environ = COMPLETE | {"PORT_FILE": str(tmp_path / "port")}
+
+    assert load_settings(folder(), environ, {"port": "9000"}).port == 9000
+    with pytest.raises(SettingsError) as caught:
+        load_settings(folder(), environ, {"port": "99999"})
+
+    assert caught.value.problems == ("PORT must be at most 65535 (--port); example: PORT=8080",)
 
 
 def test_a_table_in_the_file_is_the_beginning_of_its_settings_names(folder: MakeFolder) -> None:
@@ -257,6 +271,9 @@ def test_a_default_that_goes_with_no_other_setting_is_not_given_as_its_own_examp
         ("SECRET_KEY", "short", "at least 32"),
         ("SECRET_KEY", COMPLETE["SECRET_KEY"] + ",short", "at least 32"),
         ("HANDLERS", "/nowhere/handlers.py", "is not there"),
+        ("HANDLERS", str(Path(__file__).parent), "names a folder"),
+        ("HANDLERS", str(SHIPPED / "service.toml"), "does not end in .py"),
+        ("HANDLERS", ".relative", "nor a module's name"),
         ("PORT", "http", "is not a whole number"),
         ("PORT", "65536", "at most 65535"),
         ("INTERNAL_PORT", "8080", "must differ from PORT"),

@@ -1,0 +1,143 @@
+"""Settings loaded and checked as a whole, or listed for an operator with all that is wrong."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from service.errors import SettingsError
+from service.settings.sources import DEFAULT, SETTINGS_FILE, Gathered, Problem, gather, problem_of
+from service.settings.table import Settings
+
+MASK = "********"
+"""Stands for a secret, whatever its length; the same eight stars as in `core.masking`."""
+
+SECRETS = frozenset(
+    name for name, info in Settings.model_fields.items() if "SecretStr" in repr(info.annotation)
+)
+"""Fields whose value is never shown; of `redis_url` only the user and the password are hidden."""
+
+WORDS: Mapping[str, str] = {
+    "int_parsing": "is not a whole number",
+    "int_from_float": "is not a whole number",
+    "float_parsing": "is not a number",
+    "finite_number": "is not a number",
+    "string_type": "must be text, in quotes",
+    "path_type": "must be text, in quotes",
+    "greater_than": "must be more than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "literal_error": "must be {expected}",
+    "value_error": "{error}",
+}
+"""What pydantic finds, in our words. Its own are not shown: they may quote a secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class SettingRow:
+    """A line of `parley settings`.
+
+    shown: the value, secrets masked; "missing" for a required one, "not set" for an optional one.
+    source: "default", "environment", "file /run/secrets/x", "config/service.toml:12" or "".
+    problem: what is wrong with it, "" when nothing is.
+    """
+
+    name: str
+    shown: str
+    source: str
+    problem: str
+
+
+def load_settings(
+    config_dir: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    options: Mapping[str, str] | None = None,
+) -> Settings:
+    """Read and check every setting.
+
+    config_dir: folder of service.toml; chosen by the function of that name if None.
+    environ: the environment; the process's own if None.
+    options: what the command line says, by the setting's name in lower case; stronger than all.
+    Raises SettingsError with every problem there is, in the order of the table.
+    """
+    environ = os.environ if environ is None else environ
+    gathered = gather(config_dir, environ, options or {})
+    settings, problems = _check(gathered, environ)
+    if settings is None or problems:
+        raise SettingsError([problem.text for problem in problems])
+    return settings
+
+
+def explain_settings(
+    config_dir: Path | None = None, environ: Mapping[str, str] | None = None
+) -> tuple[SettingRow, ...]:
+    """List every setting with its effective value and where that came from; never raises.
+
+    Arguments as for `load_settings`. A problem of a whole file comes first, named after the file.
+    """
+    environ = os.environ if environ is None else environ
+    gathered = gather(config_dir, environ, {})
+    settings, problems = _check(gathered, environ)
+    texts: dict[str, str] = {}
+    for problem in problems:
+        texts.setdefault(problem.name, problem.text)
+    rows = [
+        SettingRow(SETTINGS_FILE, "", "", problem.text) for problem in problems if not problem.name
+    ]
+    for field, info in Settings.model_fields.items():
+        name = field.upper()
+        found = gathered.found.get(field)
+        if found is not None:
+            shown, source = _show(field, found.value), found.source
+        elif info.is_required():
+            shown, source = "missing", ""
+        else:
+            default = info.default if settings is None else getattr(settings, field)
+            shown, source = "not set" if default is None else str(default), DEFAULT
+        rows.append(SettingRow(name, shown, source, texts.get(name, "")))
+    return tuple(rows)
+
+
+def _show(field: str, value: object) -> str:
+    text = str(value).strip()
+    if field in SECRETS and (field != "redis_url" or "://" not in text):
+        return f"{MASK} ({len(text)} characters)"
+    text = re.sub(r"://.*@", f"://{MASK}@", text, flags=re.DOTALL)
+    return re.sub(r"(password=)[^&]*", rf"\1{MASK}", text)
+
+
+def _check(gathered: Gathered, environ: Mapping[str, str]) -> tuple[Settings | None, list[Problem]]:
+    """Make the settings, None if they can't be made, and sort all problems as the table is."""
+    problems = list(gathered.problems)
+    known = {problem.name for problem in problems}
+    settings = None
+    try:
+        settings = Settings.model_validate(
+            {field: found.value for field, found in gathered.found.items()}
+        )
+    except ValidationError as error:
+        for item in error.errors(include_url=False, include_input=False):
+            field = str(item["loc"][0])
+            if field.upper() in known:
+                continue
+            if item["type"] == "missing":
+                problems.append(problem_of(field, f"is missing{_misspelt(field, environ)}", ""))
+            else:
+                words = WORDS.get(item["type"], "is not valid").format(**item.get("ctx", {}))
+                source = gathered.found[field].source if field in gathered.found else DEFAULT
+                problems.append(problem_of(field, words, source))
+    order = {field.upper(): place for place, field in enumerate(Settings.model_fields)}
+    return settings, sorted(problems, key=lambda problem: order.get(problem.name, -1))
+
+
+def _misspelt(field: str, environ: Mapping[str, str]) -> str:
+    """Point at a variable that looks like the missing one and is none of ours."""
+    others = [name for name in environ if name.lower() not in Settings.model_fields]
+    near = difflib.get_close_matches(field.upper(), others, n=1, cutoff=0.85)
+    return f" ({near[0]} is set: is that the one?)" if near else ""

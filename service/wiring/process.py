@@ -1,0 +1,331 @@
+"""One process of the running service: its parts, and the order they start and stop in."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import socket
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from secrets import token_hex
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
+
+import structlog
+
+from service.connector.backfill import Backfill
+from service.connector.client import Connector
+from service.connector.provisioning import Provisioner
+from service.core.breaker import Breaker
+from service.core.retry import Schedule
+from service.core.sealing import Sealer
+from service.core.signature import Verifier
+from service.errors import StoreUnavailable
+from service.model import Partition
+from service.serving import AppServer, stop_event
+from service.settings.forms import CALLBACK_PATH
+from service.settings.table import Settings
+from service.store.arrivals import Arrivals
+from service.store.batch import Batch
+from service.store.connection import Redis, connect, ping
+from service.store.dead_letters import DeadLetters
+from service.store.inbox import Inbox
+from service.store.instances import Instances
+from service.store.layout import claim_partition_count
+from service.store.leases import Leases
+from service.store.pace import Pace
+from service.store.partition import PartitionStore
+from service.store.watch import Watch
+from service.web.callbacks import Door
+from service.web.connections import connections
+from service.web.internal import Check, internal_app
+from service.web.public import public_app, written_paths
+from service.wiring.clients import backfill_of, connector_of, look_at
+from service.wiring.files import message_template, wanted_instance
+from service.workers.handling import Handling
+from service.workers.owner import Owner
+from service.workers.partitions import Partitions
+from service.workers.sending import Sending
+
+if TYPE_CHECKING:
+    from service.handlers.router import Router
+
+log = structlog.get_logger()
+
+Role = Literal["web", "worker", "all"]
+
+STOP_GRACE_S = 7.0
+"""What requests, handlers and POSTs under way get at a stop; container platforms give 10 s."""
+
+LAYOUT_RETRY_S = 1.0
+
+
+class Process:
+    """One process of the service.
+
+    role: which parts run. redis_url: the Redis to use. router: the loaded handlers.
+    """
+
+    def __init__(self, settings: Settings, role: Role, redis_url: str, router: Router) -> None:
+        self._settings = settings
+        self._role = role
+        self._redis_url = redis_url
+        self._router = router
+        self._wanted = wanted_instance(settings)
+        self._message = message_template(settings)
+        self._open = asyncio.Event()
+        self._failure: Exception | None = None
+        self._watch: Watch | None = None
+        self._door: Door | None = None
+        self._backfill: Backfill | None = None
+
+    async def run(
+        self, public: socket.socket | None, internal: socket.socket, *, stop_with_stdin: bool
+    ) -> int:
+        """Run until SIGTERM or SIGINT; returns the exit status. Raises StoreMismatch."""
+        settings = self._settings
+        stop = stop_event(stop_with_stdin=stop_with_stdin)
+        client = connect(self._redis_url)
+        batch = Batch(client)
+        connector = connector_of(settings, self._message)
+        sealer = Sealer(settings.secret_keys)
+        provisioner = Provisioner(
+            connector,
+            Instances(client, sealer),
+            sealer,
+            self._wanted,
+            watch_s=settings.connector_watch_s,
+            repair=settings.connector_repair == "repair",
+        )
+        closing = asyncio.Event()
+        readiness = self._readiness(client, provisioner)
+        internal_server = AppServer(
+            internal_app(readiness, lambda: self._counters(batch)), internal, stop_s=1
+        )
+        background = [asyncio.create_task(internal_server.run_until(closing))]
+        try:
+            provisioning = asyncio.create_task(provisioner.run())
+            filling = asyncio.create_task(self._fill_gaps(client, batch, connector, provisioner))
+            opening = asyncio.create_task(self._claim_layout(client, batch, stop))
+            parts = []
+            if public is not None:
+                parts.append(self._serve_public(batch, public, stop))
+            if self._role != "web":
+                parts.append(self._work(client, batch, connector, provisioner, stop))
+            # What was imported and built stays: the collector need not walk it again.
+            gc.collect()
+            gc.freeze()
+            log.info("Parley is up", role=self._role, **_addresses(public, internal))
+            await asyncio.gather(*parts)
+            for task in (filling, provisioning, opening):
+                task.cancel()
+            await asyncio.gather(filling, provisioning, opening, return_exceptions=True)
+            if self._failure is not None:
+                raise self._failure
+        finally:
+            closing.set()
+            await asyncio.gather(*background)
+            await connector.aclose()
+            await batch.aclose()
+            await client.aclose()
+        log.info("Parley has stopped")
+        return 0
+
+    async def _claim_layout(self, client: Redis, batch: Batch, stop: asyncio.Event) -> None:
+        """Let callbacks in and partitions start once Redis is known to be laid out as we are.
+
+        Then watch it, until cancelled.
+        """
+        while True:
+            try:
+                verdict = await look_at(client, self._settings)
+                await claim_partition_count(client, self._settings.partitions)
+            except StoreUnavailable as error:
+                log.warning("waiting for Redis", error=str(error))
+                await asyncio.sleep(LAYOUT_RETRY_S)
+            except Exception as error:  # noqa: BLE001  (raised when everything has stopped)
+                # A mismatch, or a defect, which must not look like a Redis that is away.
+                self._failure = error
+                stop.set()
+                return
+            else:
+                break
+        for note in verdict.notes:
+            log.warning(note)
+        dead = DeadLetters(
+            client,
+            batch,
+            partitions=self._settings.partitions,
+            inbox_limit=self._settings.inbox_limit,
+        )
+        self._watch = Watch(
+            lambda: look_at(client, self._settings), dead.count, batch.confirm, verdict
+        )
+        self._open.set()
+        await self._watch.run()
+
+    async def _fill_gaps(
+        self, client: Redis, batch: Batch, connector: Connector, provisioner: Provisioner
+    ) -> None:
+        """Read back what no callback brought, until cancelled."""
+        settings = self._settings
+        if not settings.backfill_every_s:
+            return
+        await self._open.wait()
+        self._backfill = backfill_of(settings, client, batch, connector)
+
+        def refused() -> int:
+            counted = self._door.counters if self._door is not None else None
+            return 0 if counted is None else counted.unavailable + counted.busy + counted.failed
+
+        await self._backfill.keep_filling(provisioner.ready, settings.backfill_every_s, refused)
+
+    async def _serve_public(
+        self, batch: Batch, listener: socket.socket, stop: asyncio.Event
+    ) -> None:
+        settings = self._settings
+        inbox = Inbox(
+            batch,
+            partitions=settings.partitions,
+            window_s=settings.dedupe_window_s,
+            limit=settings.inbox_limit,
+            opened=self._open,
+        )
+        door = Door(
+            Verifier(
+                settings.public_url + CALLBACK_PATH, settings.auth_tokens, settings.shared_keys
+            ),
+            settings.twilio_account_sid,
+            inbox,
+            event_key=settings.event_key,
+            body_limit_bytes=settings.body_limit_bytes,
+        )
+        self._door = door
+        prefix = urlsplit(settings.public_url).path
+        app = public_app(door, callback_path=CALLBACK_PATH, prefix=prefix)
+        http = connections(door, written_paths(callback_path=CALLBACK_PATH, prefix=prefix))
+        await AppServer(app, listener, stop_s=STOP_GRACE_S, http=http).run_until(stop)
+
+    async def _work(
+        self,
+        client: Redis,
+        batch: Batch,
+        connector: Connector,
+        provisioner: Provisioner,
+        stop: asyncio.Event,
+    ) -> None:
+        settings = self._settings
+        waiting = [asyncio.create_task(event.wait()) for event in (self._open, stop)]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
+            task.cancel()
+        if stop.is_set():
+            return
+        executor = ThreadPoolExecutor(settings.handler_concurrency, "handler")
+        handling = Handling(
+            router=self._router,
+            slots=asyncio.Semaphore(settings.handler_concurrency),
+            executor=executor,
+            timeout_s=settings.handler_timeout_s,
+            schedule=_schedule(settings, settings.handler_attempts),
+            opt_out_words=settings.words_left_to_twilio,
+        )
+        sending = Sending(
+            connector=connector,
+            provisioned=provisioner.ready,
+            suspect=provisioner.suspect,
+            breaker=Breaker(),
+            pace=Pace(batch, rate) if (rate := settings.segments_per_second) else None,
+            slots=asyncio.Semaphore(settings.send_concurrency),
+            schedule=_schedule(settings, settings.send_attempts),
+            in_doubt=settings.in_doubt,
+            arrival_s=settings.send_timeout_s,
+        )
+
+        def make_owner(
+            partition: Partition, token: str, asked: float, changed: Callable[[], None]
+        ) -> Owner:
+            store = PartitionStore(
+                client, batch, partition, token, sent_window_s=settings.dedupe_window_s
+            )
+            return Owner(
+                store,
+                handling,
+                sending,
+                changed,
+                lease_s=settings.lease_ttl_s,
+                renewed=asked,
+            )
+
+        lease_ms = int(settings.lease_ttl_s * 1000)
+        blocking = connect(self._redis_url, answer_timeout_s=None)
+        arrivals = Arrivals(blocking)
+        partitions = Partitions(
+            Leases(client, batch, owner=_worker_id(), ttl_ms=lease_ms),
+            arrivals,
+            make_owner,
+            count=settings.partitions,
+            lease_s=settings.lease_ttl_s,
+        )
+        try:
+            await partitions.run(stop, STOP_GRACE_S)
+        finally:
+            executor.shutdown(wait=False)
+            await arrivals.aclose()
+            await blocking.aclose()
+
+    def _counters(self, batch: Batch) -> dict[str, int]:
+        door = asdict(self._door.counters) if self._door is not None else {}
+        return {
+            "pid": os.getpid(),
+            "script_calls": batch.calls,
+            "script_round_trips": batch.round_trips,
+            "dead_letters": self._watch.dead_letters if self._watch is not None else 0,
+            **{f"callbacks_{what}": count for what, count in door.items()},
+        }
+
+    def _readiness(
+        self, client: Redis, provisioner: Provisioner
+    ) -> Callable[[], Coroutine[Any, Any, Mapping[str, Check]]]:
+        async def readiness() -> Mapping[str, Check]:
+            try:
+                await ping(client)
+                watch = self._watch
+                redis = Check(
+                    ok=watch is not None,
+                    detail="opening" if watch is None else "; ".join(watch.verdict.notes),
+                )
+            except StoreUnavailable as error:
+                redis = Check(ok=False, detail=str(error))
+            return {
+                "redis": redis,
+                "instance": Check(ok=provisioner.ready.is_set(), detail=provisioner.state),
+                # Texts arrive and replies leave without it: no reason to take no traffic.
+                "backfill": Check(ok=True, detail=self._backfill.state if self._backfill else ""),
+                "handlers": Check(ok=True, detail=f"{len(self._router)} routes"),
+            }
+
+        return readiness
+
+
+def _addresses(public: socket.socket | None, internal: socket.socket) -> dict[str, str]:
+    names = {"public": public, "internal": internal}
+    return {
+        name: "{}:{}".format(*listener.getsockname()[:2])
+        for name, listener in names.items()
+        if listener is not None
+    }
+
+
+def _schedule(settings: Settings, attempts: int) -> Schedule:
+    return Schedule(
+        first_ms=int(settings.retry_first_s * 1000),
+        longest_ms=int(settings.retry_max_s * 1000),
+        attempts=attempts,
+    )
+
+
+def _worker_id() -> str:
+    return f"{socket.gethostname()}-{os.getpid()}-{token_hex(4)}"

@@ -1,0 +1,112 @@
+"""`parley serve`: settings, listeners and a Redis of our own, then one process or several."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Any
+
+import structlog
+import uvloop
+
+from service.errors import SettingsError
+from service.handlers.loading import load_router
+from service.logs import set_up_logs
+from service.processes import Supervisor
+from service.serving import inherit, listen
+from service.settings.loading import load_settings
+from service.settings.table import Settings
+from service.store.embedded import EmbeddedRedis
+from service.wiring.process import STOP_GRACE_S, Process, Role
+
+log = structlog.get_logger()
+
+
+def serve_with(
+    *, host: str | None, port: int | None, processes: int | None, role: Role, **handed_over: Any
+) -> int:
+    """Run the service with the settings there are, the command line's options over them.
+
+    handed_over: as for `serve`, which says what is raised.
+    """
+    given = {"host": host, "port": port, "processes": processes}
+    options = {name: str(value) for name, value in given.items() if value is not None}
+    return serve(load_settings(options=options), role, **handed_over)
+
+
+def serve(
+    settings: Settings,
+    role: Role,
+    *,
+    fd: int | None,
+    internal_fd: int | None,
+    stop_with_stdin: bool,
+) -> int:
+    """Run the service until it is told to stop; returns the exit status.
+
+    fd, internal_fd: inherited listeners, instead of those the settings name.
+    stop_with_stdin: stop when standard input ends, that is, with the process that started us.
+    Raises SettingsError, HandlersError or StoreMismatch for what an operator must mend.
+    """
+    set_up_logs(settings.log_format, settings.log_level)
+    # Loaded before anything listens: a broken handlers file must not take a single callback.
+    router = load_router(settings.handlers, settings.config_dir)
+    public = None
+    if role != "worker":
+        public = inherit(fd) if fd is not None else listen(settings.host, settings.port, "PORT")
+    internal = _internal_listener(settings) if internal_fd is None else inherit(internal_fd)
+    embedded = None
+    redis_url = settings.redis_url.get_secret_value() if settings.redis_url else ""
+    if not redis_url:
+        embedded = EmbeddedRedis(settings.data_dir, settings.config_dir / "redis.conf")
+        embedded.start()
+        redis_url = embedded.url
+        log.info(
+            "REDIS_URL is unset: running a Redis of our own",
+            server=embedded.binary,
+            folder=str(settings.data_dir),
+        )
+    try:
+        if settings.processes > 1:
+            return _serve_many(settings, role, redis_url, public, internal)
+        process = Process(settings, role, redis_url, router)
+        return uvloop.run(process.run(public, internal, stop_with_stdin=stop_with_stdin))
+    finally:
+        if embedded is not None:
+            embedded.stop()
+
+
+def _serve_many(
+    settings: Settings,
+    role: Role,
+    redis_url: str,
+    public: socket.socket | None,
+    internal: socket.socket,
+) -> int:
+    listeners = [listener for listener in (public, internal) if listener is not None]
+    arguments = ["serve", "--role", role, "--processes", "1", "--stop-with-stdin"]
+    if public is not None:
+        arguments += ["--fd", str(public.fileno())]
+    arguments += ["--internal-fd", str(internal.fileno())]
+    # REDIS_URL_FILE would be stronger than the variable that points at the embedded Redis.
+    environ = {key: value for key, value in os.environ.items() if key != "REDIS_URL_FILE"}
+    return Supervisor(
+        settings.processes,
+        arguments,
+        environ | {"REDIS_URL": redis_url},
+        listeners,
+        stop_s=STOP_GRACE_S + 2,
+    ).run()
+
+
+def _internal_listener(settings: Settings) -> socket.socket:
+    host, port = settings.internal_host, settings.internal_port
+    if settings.internal_port_given:
+        return listen(host, port, "INTERNAL_PORT")
+    try:
+        return listen(host, port, "INTERNAL_PORT")
+    except SettingsError:
+        # Nobody chose this port, so a second process on the machine takes a free one.
+        listener = listen(host, 0, "INTERNAL_PORT")
+        log.warning("INTERNAL_PORT is taken; using a free one", port=listener.getsockname()[1])
+        return listener
