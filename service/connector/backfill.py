@@ -100,10 +100,10 @@ class Summary:
 class Backfill:
     """Fills the gap an outage left.
 
-    account: our AccountSid. sender: our number. overlap: read again before the moment known to be
-    covered, for texts
-    that reach the log late. longest: furthest it looks back by itself; below the de-duplication
-    window, or texts would be answered twice.
+    account: our AccountSid. sender: our number.
+    overlap: read again before the moment known to be covered, for texts that reach the log late.
+    longest: furthest it looks back by itself; below the de-duplication window, or texts would be
+        answered twice.
     state: how it stands, a sentence; "" when there is nothing to say.
     """
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import random
-import traceback
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Protocol
 
 import structlog
@@ -19,24 +15,14 @@ from service.core import connector_wire as wire
 from service.core.connector_wire import InstanceAnswer
 from service.core.elements import element_of
 from service.core.plan import Plan, fits, make_plan, wanted_tags
-from service.core.retry import Schedule
 from service.core.sealing import Sealer
 from service.core.templates import Template
-from service.errors import ConnectorError, ConnectorForbidden, ParleyError, SettingsError
+from service.errors import ConnectorError, ConnectorForbidden, SettingsError
 from service.model import Instance
 
 log = structlog.get_logger()
 
-PASSING = Schedule(first_ms=500, longest_ms=30_000, attempts=1)
-"""Waits while the connector or Redis is away; the attempts don't count, it goes on for ever."""
-
-LASTING = Schedule(first_ms=30_000, longest_ms=300_000, attempts=1)
-"""Waits while the connector refuses us: somebody has to mend a setting or an account."""
-
-UNAUTHORIZED, NOT_FOUND = 401, 404
-
-DRIFT = "the instance is not as it should be"
-UNSEEN = "the instance can't be looked at"
+NOT_FOUND = 404
 
 INSTANCE_NAMES = frozenset(
     {
@@ -104,11 +90,9 @@ class Wanted:
 
 
 class Provisioner:
-    """Sees to the instance, and hands its token to the connector client.
+    """Compares the instance with what is wanted, and does what is asked for, once.
 
-    ready: set while there is a token to send with. state: how it stands, a sentence for /readyz.
-    watch_s: seconds between two looks. repair: put right what has changed behind our back; without
-        it, it is reported and left.
+    Whatever changes the instance here or at the connector runs under the store's lock.
     """
 
     def __init__(
@@ -117,36 +101,11 @@ class Provisioner:
         store: InstanceStore,
         sealer: Sealer,
         wanted: Wanted,
-        *,
-        watch_s: float = 180,
-        repair: bool = True,
     ) -> None:
         self._connector = connector
         self._store = store
         self._sealer = sealer
         self._wanted = wanted
-        self._watch_s = watch_s
-        self._repair = repair
-        self._suspected = asyncio.Event()
-        self._unfounded = 0
-        self._in_vain: set[str] = set()
-        self._known = False
-        self._drift = ""
-        self.ready = asyncio.Event()
-        self.state = "provisioning"
-
-    async def run(self) -> None:
-        """Provision, however long it takes, then watch over the instance until cancelled."""
-        await self._until_done(self.ensure)
-        while True:
-            suspected = await self._wait()
-            await self._until_done(self._suspicion if suspected else self._look)
-
-    def suspect(self) -> None:
-        """Hear that the connector refused the instance: replies wait until it was looked at."""
-        self.ready.clear()
-        self.state = "the connector refused the instance; it is being looked at"
-        self._suspected.set()
 
     async def plan(self) -> Plan:
         """Compare what is wanted with what the connector has; changes nothing.
@@ -177,14 +136,18 @@ class Provisioner:
             await self._store.save(instance)
             return instance
 
-    async def replace(self) -> Instance:
+    async def replace(self, unfit: Instance | None = None) -> Instance:
         """Make a new instance, use it from now on, and delete the one before.
 
+        unfit: replaced only if it is still ours; else another process was quicker, and what it
+            made is returned.
         Replies meanwhile are refused with the old token, wait, and are sent with the new one.
         Raises as `ensure`.
         """
         async with self._store.lock():
             stored = await self._store.load()
+            if unfit is not None and stored != unfit:
+                return stored or unfit
             return await self._replace(stored)
 
     async def current(self) -> tuple[Instance | None, InstanceAnswer | None]:
@@ -194,18 +157,18 @@ class Provisioner:
 
     async def describe(self) -> Any:
         """Return our instance's own API description. Raises SettingsError without an instance."""
-        return await self._connector.describe_instance((await self._kept()).id)
+        return await self._connector.describe_instance((await self.kept()).id)
 
     async def switch(self, *, on: bool) -> str:
         """Enable or disable our instance; returns its id. Raises SettingsError without one."""
-        instance = await self._kept()
+        instance = await self.kept()
         await self._connector.enable_instance(instance.id, on=on)
         return instance.id
 
     async def remove(self) -> str:
         """Delete our instance and forget it; returns its id. Raises SettingsError without one."""
         async with self._store.lock():
-            instance = await self._kept()
+            instance = await self.kept()
             try:
                 await self._connector.delete_instance(instance.id)
             except ConnectorError as error:
@@ -226,7 +189,7 @@ class Provisioner:
     async def rekey(self) -> str:
         """Seal the token with the first SECRET_KEY; returns the instance's id."""
         async with self._store.lock():
-            instance = await self._kept()
+            instance = await self.kept()
             known = instance.fingerprint in self._fingerprints
             fingerprint = self._fingerprint if known else ""
             await self._store.save(replace(instance, fingerprint=fingerprint))
@@ -247,7 +210,8 @@ class Provisioner:
         secrets = self._sealer.fingerprints(json.dumps(sorted(wire.secrets_of(self._wanted.body))))
         return tuple(f"{one}.{other}" for one, other in zip(whole, secrets, strict=True))
 
-    async def _kept(self) -> Instance:
+    async def kept(self) -> Instance:
+        """Return our instance as we kept it. Raises SettingsError without one."""
         instance = await self._store.load()
         if instance is None:
             raise SettingsError(["there is no instance in this Redis; see `parley connector plan`"])
@@ -341,107 +305,6 @@ class Provisioner:
             await self._connector.update_instance(instance.id, self._wanted.body)
         return instance
 
-    # The watch.
-
-    async def _wait(self) -> bool:
-        """Wait for the next look; True when it was asked for."""
-        try:
-            async with asyncio.timeout(self._watch_s * random.uniform(0.9, 1.1)):  # noqa: S311
-                await self._suspected.wait()
-        except TimeoutError:
-            return False
-        # Refused again and again although nothing is wrong: look less and less often.
-        await asyncio.sleep(min(60.0, 2.0**self._unfounded - 1))
-        self._suspected.clear()
-        return True
-
-    async def _look(self) -> Instance:
-        """Look at the instance in peace; put right what has changed, or report it."""
-        if self._repair:
-            return await self.ensure()
-        instance = await self._kept()
-        self._drift = ""
-        plan = await self.plan()
-        self._drift = plan.summary()
-        if plan.stops_replies:
-            self.ready.clear()
-            raise ConnectorForbidden(self._drift, advice="`parley connector apply` puts it right")
-        if plan:
-            log.error(DRIFT, plan=self._drift)
-        return instance
-
-    async def _suspicion(self) -> Instance:
-        """Look at the instance after a refusal; it may not work although it looks right."""
-        before = await self._store.load()
-        instance = await self._look()
-        self._connector.use_token(instance.token)
-        try:
-            await self._connector.ping()
-        except ConnectorForbidden as error:
-            # Said by Twilio, it is about the account; said of the instance that a refused one was
-            # replaced by, it is about neither: another one would be refused as well.
-            provider = error.provider_message is not None
-            in_vain = instance.id in self._in_vain
-            if not self._repair or error.status != UNAUTHORIZED or provider or in_vain:
-                raise
-            log.warning("the instance's token is refused: it is replaced", instance=instance.id)
-            async with self._store.lock():
-                stored = await self._store.load()
-                if stored != instance:
-                    return stored or instance  # Another process was quicker.
-                instance = await self._replace(stored)
-                self._in_vain.add(instance.id)
-        else:
-            self._in_vain.discard(instance.id)
-        unfounded = before is not None and before.token == instance.token
-        self._unfounded = min(self._unfounded + 1, 6) if unfounded else 0
-        return instance
-
-    async def _until_done(self, task: Callable[[], Awaitable[Instance]]) -> None:
-        """Do it, however often it takes, and use the instance's token from then on."""
-        attempt = 0
-        while True:
-            attempt += 1
-            try:
-                instance = await task()
-            except ParleyError as error:
-                wait_ms = _wait_ms(error, attempt)
-                if self._drift:
-                    # Somebody else puts it right, perhaps soon.
-                    wait_ms = min(wait_ms, int(self._watch_s * 1000))
-                self.state = f"{self._trouble}: {error}"
-                if isinstance(error, ConnectorForbidden):
-                    # Nothing here can mend that: whoever reads the log has to.
-                    self.state += f" ({error.advice})"
-                    log.error(
-                        self._trouble, error=str(error), advice=error.advice, again_in_ms=wait_ms
-                    )
-                elif isinstance(error, SettingsError):
-                    log.error(self._trouble, error=str(error), again_in_ms=wait_ms)
-                else:
-                    log.warning(self._trouble, error=str(error), again_in_ms=wait_ms)
-            except Exception as error:  # noqa: BLE001  (named below)
-                # A defect, or an answer nobody thought of: replies wait, but nothing ends unheard.
-                wait_ms = LASTING.wait_ms(attempt, random.random())  # noqa: S311  (jitter)
-                what = _name_defect(error)
-                self.state = f"{self._trouble}: {what}"
-                log.error("provisioning failed unexpectedly", error=what, again_in_ms=wait_ms)
-            else:
-                self._connector.use_token(instance.token)
-                self._known = True
-                self.state = f"instance {instance.id}"
-                if self._drift:
-                    self.state += f": {DRIFT}: {self._drift}"
-                self.ready.set()
-                return
-            await asyncio.sleep(wait_ms / 1000)
-
-    @property
-    def _trouble(self) -> str:
-        if self._drift:
-            return DRIFT
-        return UNSEEN if self._known else "the instance is not provisioned yet"
-
     def _describe(self, id_: str, token: str) -> Instance:
         return Instance(
             id=id_,
@@ -451,18 +314,3 @@ class Provisioner:
             callback_url=self._wanted.callback_url,
             fingerprint=self._fingerprint,
         )
-
-
-def _name_defect(error: Exception) -> str:
-    """Say what was raised and where; its text and its frames may hold secrets."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__} in {frame.name} ({Path(frame.filename).name}:{frame.lineno})"
-
-
-def _wait_ms(error: ParleyError, attempt: int) -> int:
-    """Choose the wait after a failure: long when a person has to mend something first."""
-    lasting = not error.retry or isinstance(error, ConnectorForbidden)
-    schedule = LASTING if lasting else PASSING
-    wait_ms = schedule.wait_ms(attempt, random.random())  # noqa: S311  (jitter)
-    asked_s = error.retry_after_s if isinstance(error, ConnectorError) else None
-    return max(wait_ms, int((asked_s or 0) * 1000))

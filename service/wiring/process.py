@@ -18,6 +18,7 @@ import structlog
 from service.connector.backfill import Backfill
 from service.connector.client import Connector
 from service.connector.provisioning import Provisioner
+from service.connector.watching import InstanceWatch
 from service.core.breaker import Breaker
 from service.core.retry import Schedule
 from service.core.sealing import Sealer
@@ -91,29 +92,28 @@ class Process:
         batch = Batch(client)
         connector = connector_of(settings, self._message)
         sealer = Sealer(settings.secret_keys)
-        provisioner = Provisioner(
+        provisioner = Provisioner(connector, Instances(client, sealer), sealer, self._wanted)
+        instance = InstanceWatch(
+            provisioner,
             connector,
-            Instances(client, sealer),
-            sealer,
-            self._wanted,
             watch_s=settings.connector_watch_s,
             repair=settings.connector_repair == "repair",
         )
         closing = asyncio.Event()
-        readiness = self._readiness(client, provisioner)
+        readiness = self._readiness(client, instance)
         internal_server = AppServer(
             internal_app(readiness, lambda: self._counters(batch)), internal, stop_s=1
         )
         background = [asyncio.create_task(internal_server.run_until(closing))]
         try:
-            provisioning = asyncio.create_task(provisioner.run())
-            filling = asyncio.create_task(self._fill_gaps(client, batch, connector, provisioner))
+            provisioning = asyncio.create_task(instance.run())
+            filling = asyncio.create_task(self._fill_gaps(client, batch, connector, instance))
             opening = asyncio.create_task(self._claim_layout(client, batch, stop))
             parts = []
             if public is not None:
                 parts.append(self._serve_public(batch, public, stop))
             if self._role != "web":
-                parts.append(self._work(client, batch, connector, provisioner, stop))
+                parts.append(self._work(client, batch, connector, instance, stop))
             # What was imported and built stays: the collector need not walk it again.
             gc.collect()
             gc.freeze()
@@ -167,7 +167,7 @@ class Process:
         await self._watch.run()
 
     async def _fill_gaps(
-        self, client: Redis, batch: Batch, connector: Connector, provisioner: Provisioner
+        self, client: Redis, batch: Batch, connector: Connector, instance: InstanceWatch
     ) -> None:
         """Read back what no callback brought, until cancelled."""
         settings = self._settings
@@ -180,7 +180,7 @@ class Process:
             counted = self._door.counters if self._door is not None else None
             return 0 if counted is None else counted.unavailable + counted.busy + counted.failed
 
-        await self._backfill.keep_filling(provisioner.ready, settings.backfill_every_s, refused)
+        await self._backfill.keep_filling(instance.ready, settings.backfill_every_s, refused)
 
     async def _serve_public(
         self, batch: Batch, listener: socket.socket, stop: asyncio.Event
@@ -213,7 +213,7 @@ class Process:
         client: Redis,
         batch: Batch,
         connector: Connector,
-        provisioner: Provisioner,
+        instance: InstanceWatch,
         stop: asyncio.Event,
     ) -> None:
         settings = self._settings
@@ -234,8 +234,8 @@ class Process:
         )
         sending = Sending(
             connector=connector,
-            provisioned=provisioner.ready,
-            suspect=provisioner.suspect,
+            provisioned=instance.ready,
+            suspect=instance.suspect,
             breaker=Breaker(),
             pace=Pace(batch, rate) if (rate := settings.segments_per_second) else None,
             slots=asyncio.Semaphore(settings.send_concurrency),
@@ -287,7 +287,7 @@ class Process:
         }
 
     def _readiness(
-        self, client: Redis, provisioner: Provisioner
+        self, client: Redis, instance: InstanceWatch
     ) -> Callable[[], Coroutine[Any, Any, Mapping[str, Check]]]:
         async def readiness() -> Mapping[str, Check]:
             try:
@@ -301,7 +301,7 @@ class Process:
                 redis = Check(ok=False, detail=str(error))
             return {
                 "redis": redis,
-                "instance": Check(ok=provisioner.ready.is_set(), detail=provisioner.state),
+                "instance": Check(ok=instance.ready.is_set(), detail=instance.state),
                 # Texts arrive and replies leave without it: no reason to take no traffic.
                 "backfill": Check(ok=True, detail=self._backfill.state if self._backfill else ""),
                 "handlers": Check(ok=True, detail=f"{len(self._router)} routes"),

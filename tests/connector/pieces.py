@@ -16,14 +16,17 @@ from typing import Any, Literal
 from aiohttp import web
 
 from service.connector.client import MESSAGE_NAMES, Connector
-from service.connector.provisioning import INSTANCE_NAMES, Wanted
+from service.connector.provisioning import INSTANCE_NAMES, Provisioner, Wanted
+from service.core.sealing import Sealer
 from service.core.templates import Template
-from service.model import Conversation, MessageSid, Outbound, Reply
+from service.model import Conversation, Instance, MessageSid, Outbound, Reply
+from service.store.instances import Instances
 
 CONFIG = Path(__file__).parents[2] / "config"
 BASE = "/elements/api-v2"
 USER, ORGANIZATION = "user-secret", "organization-secret"
 AUTH_TOKEN = "twilio-auth-token"
+KEY = "a secret key of thirty-two characters"
 OURS, THEIRS = "+15005550100", "+15005550123"
 
 Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -266,3 +269,14 @@ def wanted(**changes: str) -> Wanted:
 def outbound(body: str = "hi", media: tuple[str, ...] = ()) -> Outbound:
     """A reply to send."""
     return Outbound(Conversation(OURS, THEIRS), Reply(body, media), MessageSid("SM1"), 0)
+
+
+def provisioner(connector: Connector, store: Instances, what: Wanted | None = None) -> Provisioner:
+    """One process's provisioner."""
+    return Provisioner(connector, store, Sealer([KEY]), what or wanted())
+
+
+async def ensured(platform: Platform, store: Instances, what: Wanted | None = None) -> Instance:
+    """Provision as one start of the service does."""
+    async with connected(platform.url) as connector:
+        return await provisioner(connector, store, what).ensure()

@@ -1,71 +1,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 import structlog
-from aiohttp import web
 
-from service.connector.client import Connector
-from service.connector.provisioning import INSTANCE_NAMES, Provisioner, Wanted
+from service.connector.provisioning import INSTANCE_NAMES, Wanted
 from service.core.sealing import Sealer
 from service.core.templates import Template
 from service.errors import ConnectorForbidden, SettingsError
-from service.model import Instance
 from service.store.connection import connect
 from service.store.instances import Instances
 from service.store.keys import INSTANCE
 from tests.connector.pieces import (
     AUTH_TOKEN,
+    KEY,
     ORGANIZATION,
     USER,
-    Platform,
     connected,
-    failure,
-    outbound,
-    running_platform,
+    ensured,
+    provisioner,
     wanted,
 )
 
 pytestmark = pytest.mark.anyio
-
-KEY = "a secret key of thirty-two characters"
-
-
-@pytest.fixture
-async def store(redis_server: str) -> AsyncIterator[Instances]:
-    """The real store, empty."""
-    client = connect(redis_server)
-    yield Instances(client, Sealer([KEY]))
-    await client.aclose()
-
-
-def provisioner(
-    connector: Connector, store: Instances, what: Wanted | None = None, **options: Any
-) -> Provisioner:
-    """One process's provisioner; options: watch_s, repair."""
-    return Provisioner(connector, store, Sealer([KEY]), what or wanted(), **options)
-
-
-async def ensured(platform: Platform, store: Instances, what: Wanted | None = None) -> Instance:
-    """Provision as one start of the service does."""
-    async with connected(platform.url) as connector:
-        return await provisioner(connector, store, what).ensure()
-
-
-async def stopped(task: asyncio.Task[None]) -> None:
-    """Stop a provisioner that goes on for ever."""
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-
-
-async def until(what: Any) -> None:
-    """Wait until it is so."""
-    async with asyncio.timeout(10):
-        while not what():
-            await asyncio.sleep(0.01)
 
 
 async def test_the_first_start_creates_an_instance_and_keeps_it(platform, store):
@@ -225,119 +183,6 @@ async def test_open_connectors_fact_05_the_plan_names_every_difference_and_chang
     assert record["configuration"] == wanted().body["configuration"]
 
 
-async def test_replies_can_be_sent_as_soon_as_it_is_ready(platform, store):
-    """Replies would wait for a restart."""
-    async with connected(platform.url) as connector:
-        service = provisioner(connector, store)
-        assert not service.ready.is_set()
-        running = asyncio.create_task(service.run())
-        await asyncio.wait_for(service.ready.wait(), 10)
-        await stopped(running)
-
-        assert service.state == f"instance {next(iter(platform.instances))}"
-        assert await connector.send(outbound(), lambda: None)
-
-
-async def test_it_keeps_trying_while_the_connector_is_away(store):
-    """A start during an outage of the connector would need another one after it."""
-    async with running_platform() as first:
-        url = first.url
-    async with connected(url) as connector:
-        service = provisioner(connector, store)
-        running = asyncio.create_task(service.run())
-        await until(lambda: "no connection" in service.state.lower())
-        assert not service.ready.is_set()
-        app = web.Application()
-        platform = Platform()
-        app.router.add_route("*", "/{path:.*}", platform.answer)
-        runner = web.AppRunner(app)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", int(url.split(":")[2].split("/")[0])).start()
-        try:
-            await asyncio.wait_for(service.ready.wait(), 20)
-        finally:
-            await stopped(running)
-            await runner.cleanup()
-
-    assert len(platform.instances) == 1
-    assert service.ready.is_set()
-
-
-@pytest.mark.parametrize(
-    "status",
-    [
-        pytest.param(400, id="an entry it does not like"),
-        pytest.param(401, id="wrong secrets"),
-        pytest.param(404, id="a wrong base address"),
-        pytest.param(409, id="a conflict"),
-    ],
-)
-async def test_a_refusal_is_reported_and_not_repeated_at_once(platform, store, status):
-    """The connector would be hammered with a request somebody has to mend first."""
-    platform.overrides = [failure(status, "no", "Twilio: 20003") for _ in range(9)]
-    async with connected(platform.url) as connector:
-        service = provisioner(connector, store)
-        with structlog.testing.capture_logs() as logs:
-            running = asyncio.create_task(service.run())
-            await until(lambda: logs)
-            await asyncio.sleep(0.5)
-            await stopped(running)
-
-    [line] = logs
-    expected = f"{status}: no; providerMessage: Twilio: 20003; requestId: 56a1e4b2e4b0a7ce7a5e6f0d"
-    assert line["error"] == expected
-    assert line["again_in_ms"] >= 3_000
-    assert expected in service.state
-
-
-async def test_retry_after_is_waited_for(platform, store):
-    """A throttled start would keep itself throttled."""
-    platform.overrides = [failure(429, "slow down", Retry_After="1")]
-    async with connected(platform.url) as connector:
-        began = asyncio.get_running_loop().time()
-        service = provisioner(connector, store)
-        running = asyncio.create_task(service.run())
-        await asyncio.wait_for(service.ready.wait(), 20)
-        await stopped(running)
-
-    assert asyncio.get_running_loop().time() - began >= 1
-
-
-async def test_a_token_sealed_with_another_key_is_reported_and_left_alone(
-    platform, store, redis_server
-):
-    """A mistyped SECRET_KEY would lose the instance."""
-    first = await ensured(platform, store)
-    client = connect(redis_server)
-    async with connected(platform.url) as connector:
-        service = provisioner(connector, Instances(client, Sealer(["another key " * 4])))
-        running = asyncio.create_task(service.run())
-        await until(lambda: "SECRET_KEY" in service.state)
-        await stopped(running)
-    await client.aclose()
-
-    assert list(platform.instances) == [first.id]
-    assert await store.load() == first
-
-
-async def test_a_defect_is_heard_of_and_does_not_end_provisioning(platform, store, redis_server):
-    """Parley would wait for ever without a word, and hide that nobody is answered."""
-    client = connect(redis_server)
-    await client.hset(INSTANCE, mapping={"id": "1"})
-    async with connected(platform.url) as connector:
-        service = provisioner(connector, store)
-        with structlog.testing.capture_logs() as logs:
-            running = asyncio.create_task(service.run())
-            await until(lambda: logs)
-            assert not running.done()
-            await stopped(running)
-    await client.aclose()
-
-    assert logs[0]["log_level"] == "error"
-    assert "KeyError in load (instances.py:" in logs[0]["error"]
-    assert logs[0]["error"] in service.state
-
-
 async def test_no_secret_reaches_redis_in_the_clear_or_the_log(platform, store, redis_server):
     """Whoever reads either could send in our name."""
     with structlog.testing.capture_logs() as logs:
@@ -431,95 +276,12 @@ async def test_an_instance_whose_token_nobody_tells_is_not_adopted(platform, sto
     assert warning["instances"] == [orphan.id]
 
 
-@pytest.mark.parametrize("what", ["deleted", "disabled", "token"])
-async def test_an_instance_that_is_only_watched_is_reported_and_left(platform, store, what):
-    """/readyz would call it fit, or CONNECTOR_REPAIR=report would undo what somebody did."""
+async def test_an_instance_that_another_process_replaced_is_not_replaced_again(platform, store):
+    """Each of ten processes whose token is refused would make an instance of its own."""
     first = await ensured(platform, store)
     async with connected(platform.url) as connector:
-        service = provisioner(connector, store, watch_s=0.1, repair=False)
-        running = asyncio.create_task(service.run())
-        await until(service.ready.is_set)
-        record = dict(platform.instances[first.id])
-        changed = {"disabled": True} if what == "disabled" else {"token": "rotated"}
-        sent = len(platform.seen)
-        with structlog.testing.capture_logs() as logs:
-            if what == "deleted":
-                del platform.instances[first.id]
-            else:
-                platform.instances[first.id] |= changed
-            await until(lambda: not service.ready.is_set() and logs)
-        assert service.state.startswith("the instance is not as it should be: ")
-        assert "parley connector apply" in service.state
-        assert {line["log_level"] for line in logs if "advice" in line} == {"error"}
-        assert {each.method for each in platform.seen[sent:]} == {"GET"}
+        second = await provisioner(connector, store).replace(first)
+        third = await provisioner(connector, store).replace(first)
 
-        platform.instances[first.id] = record
-        await until(service.ready.is_set)
-        assert service.state == f"instance {first.id}"
-        await stopped(running)
-
-
-async def test_a_changed_entry_that_is_only_reported_keeps_replies_going(platform, store):
-    """Replies would stop for a name, and /readyz would name what is mended long since."""
-    first = await ensured(platform, store)
-    async with connected(platform.url) as connector:
-        service = provisioner(connector, store, watch_s=0.1, repair=False)
-        running = asyncio.create_task(service.run())
-        await until(service.ready.is_set)
-        platform.instances[first.id]["name"] = "theirs"
-        await until(lambda: "name: 'theirs' -> 'parley'" in service.state)
-        assert service.ready.is_set()
-        platform.instances[first.id]["name"] = "parley"
-        await until(lambda: service.state == f"instance {first.id}")
-        await stopped(running)
-
-
-async def test_a_revoked_secret_is_an_alarm_and_makes_no_instance(platform, store):
-    """Nobody would hear of it, or instances would be made in a loop."""
-    first = await ensured(platform, store)
-    async with connected(platform.url) as connector:
-        service = provisioner(connector, store)
-        running = asyncio.create_task(service.run())
-        await until(service.ready.is_set)
-        platform.overrides = [failure(401, "Invalid User secret") for _ in range(9)]
-        with structlog.testing.capture_logs() as logs:
-            service.suspect()
-            await until(lambda: logs)
-        await asyncio.sleep(0.5)
-        assert not service.ready.is_set()
-        await stopped(running)
-
-    [alarm] = logs
-    assert (alarm["log_level"], alarm["again_in_ms"] >= 3_000) == ("error", True)
-    assert "OPEN_CONNECTORS_USER_SECRET" in alarm["advice"]
-    assert alarm["error"] in service.state
-    assert len(platform.overrides) == 8, "asked once, and not again at once"
-    assert list(platform.instances) == [first.id]
-
-
-@pytest.mark.parametrize(
-    ("provider", "made"),
-    [
-        pytest.param("Twilio: 20003 Authenticate", 1, id="Twilio refuses the account"),
-        pytest.param(None, 2, id="the connector refuses every token"),
-    ],
-)
-async def test_a_refusal_that_no_new_instance_mends_makes_no_loop_of_them(
-    platform, store, provider, made
-):
-    """Every refused reply would make another instance, and move the number's callback to it."""
-    await ensured(platform, store)
-    platform.refusal = (401, "Unauthorized", provider)
-    async with connected(platform.url) as connector:
-        service = provisioner(connector, store)
-        running = asyncio.create_task(service.run())
-        await until(service.ready.is_set)
-        # As long as replies go on being refused.
-        while "401" not in service.state:
-            service.suspect()
-            await until(lambda: service.ready.is_set() or "401" in service.state)
-        assert not service.ready.is_set()
-        await stopped(running)
-
-    assert len(platform.said("POST", "/instances")) == made
-    assert len(platform.instances) == 1
+    assert third == second != first
+    assert list(platform.instances) == [second.id]
