@@ -33,8 +33,3 @@ def mask_number(address: str) -> str:
         return f"{channel}{colon}{DOTS}"
     head = rest[:2] if rest.startswith("+") else ""
     return f"{channel}{colon}{head}{DOTS}{rest[-SHOWN_DIGITS:]}"
-
-
-def mask_secret(secret: str) -> str:
-    """Say that a secret is there and how long it is: `******** (32 characters)`; "" stays ""."""
-    return f"{MASK} ({len(secret)} characters)" if secret else ""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.masking import mask_number, mask_secret
+from service.core.masking import mask_number
 
 
 @pytest.mark.parametrize(
@@ -34,14 +34,3 @@ def test_at_most_five_digits_of_any_number_are_readable(number: str) -> None:
 
     assert len(readable) <= 5
     assert number not in mask_number(number)
-
-
-@given(st.text(min_size=8))
-def test_a_secret_shows_its_length_and_nothing_else(secret: str) -> None:
-    """Otherwise a token can be pieced together from logs."""
-    assert mask_secret(secret) == f"******** ({len(secret)} characters)"
-
-
-def test_an_empty_secret_is_not_shown_as_one() -> None:
-    """Otherwise a forgotten secret looks as if it were set."""
-    assert not mask_secret("")
