@@ -55,8 +55,9 @@ def test_a_deployment_of_its_own_loses_doubles_and_reorders_nothing(processes: i
     assert {each["name"] for each in found["targets"]} >= {"lost", "Redis round trips a message"}
     assert 0 < found["acknowledged"]["p50"] <= found["acknowledged"]["p99"]
     assert 0 < found["to_connector"]["p50"] <= found["to_connector"]["p99"]
-    # Accept, begin, settle and sent, at least: otherwise a process was not counted.
-    assert found["script_calls_per_message"] >= 4
+    # Accept, begin, settle and sent: with less, a process was not counted. The run ends when the
+    # connector has the last reply, so that some of the last `sent` may still be on their way.
+    assert found["script_calls_per_message"] > 3.5
     assert 0 < found["trips_per_message"] < found["script_calls_per_message"]
     if sys.platform == "linux":
         served = next(each for each in found["usage"] if each["name"] == "parley serve")
