@@ -27,7 +27,10 @@ from redis.retry import Retry
 from service.store.embedded import carried_valkey, find_server
 
 DOWN_MS = 1_000
-"""How long a server is silent before the others count it as dead."""
+"""How long a server is silent before the others count it as dead, where one is to be killed."""
+
+CALM_MS = 15_000
+"""The same where none is: a machine that stalls is no dead master."""
 
 SLOTS = 16_384
 BUS = 10_000
@@ -49,10 +52,13 @@ def valkey_binary() -> str:
 
 
 def free_port() -> int:
-    """Find a port that is free together with its Cluster bus port; below those the kernel picks."""
+    """Find a port that is free together with its Cluster bus port; below those the kernel picks.
+
+    None of these ports is the bus port of another.
+    """
     dice = random.SystemRandom()
     while True:
-        port = dice.randrange(11_000, 22_000)
+        port = dice.randrange(11_000, 11_000 + BUS)
         try:
             for number in (port, port + BUS):
                 with closing(socket.socket()) as probe:
@@ -60,6 +66,14 @@ def free_port() -> int:
         except OSError:
             continue
         return port
+
+
+def free_ports(count: int) -> list[int]:
+    """Find so many of them, each another one."""
+    ports: set[int] = set()
+    while len(ports) < count:
+        ports.add(free_port())
+    return list(ports)
 
 
 def wait_until(done: Callable[[], bool], what: str, timeout_s: float = 15) -> None:
@@ -103,16 +117,19 @@ class Server:
 
         A replica counts as online a while before it confirms anything.
         """
-
-        def follow() -> bool:
-            self.client.flushall()
-            return bool(self.client.wait(count, 100) >= count)
-
-        wait_until(follow, f"{count} replicas follow")
+        wait_until(lambda: self._has_replicas(count), f"{count} replicas follow", 60)
 
     def role(self) -> str:
         """Say what it takes itself for: master or slave."""
         return str(self.client.role()[0].decode())
+
+    def _has_replicas(self, count: int) -> bool:
+        known = self.client.info("replication")
+        states = [known[f"slave{i}"]["state"] for i in range(known["connected_slaves"])]
+        if states.count("online") < count:
+            return False  # FLUSHALL would break off the copy that is on its way
+        self.client.flushall()
+        return bool(self.client.wait(count, 1_000) >= count)
 
 
 @contextmanager
@@ -185,7 +202,20 @@ class Cluster:
             }
             return set(states) == {"ok"} and ports <= {server.port for server in living}
 
-        wait_until(whole, "every slot is served")
+        wait_until(whole, "every slot is served", 60)
+
+    def wait_for_replicas(self, count: int) -> None:
+        """Wait until so many replicas follow each master, whoever that is. Empties the Cluster."""
+
+        def follow() -> bool:
+            return all(master._has_replicas(count) for master in self.masters())
+
+        wait_until(follow, f"{count} replicas follow each master", 60)
+
+    def watch_closely(self) -> None:
+        """Let a node count as dead after DOWN_MS, for a test that kills one."""
+        for server in self._living():
+            server.client.config_set("cluster-node-timeout", DOWN_MS)
 
     def empty(self) -> None:
         """Delete every key."""
@@ -198,11 +228,18 @@ class Cluster:
 
 @contextmanager
 def cluster(
-    masters: int = 3, replicas: int = 1, binary: str | None = None, *options: str
+    masters: int = 3,
+    replicas: int = 1,
+    binary: str | None = None,
+    *options: str,
+    down_ms: int = CALM_MS,
 ) -> Iterator[Cluster]:
-    """Run a Cluster of so many masters, with so many replicas each."""
+    """Run a Cluster of so many masters, with so many replicas each.
+
+    down_ms: milliseconds after which a silent node counts as dead.
+    """
     made = Cluster()
-    ports = [free_port() for _ in range(masters * (1 + replicas))]
+    ports = free_ports(masters * (1 + replicas))
     edges = [SLOTS * i // masters for i in range(masters + 1)]
     with ExitStack() as stack:
         for port in ports:
@@ -213,13 +250,12 @@ def cluster(
                     binary,
                     Path(folder),
                     port,
-                    *("--cluster-enabled", "yes", "--cluster-node-timeout", str(DOWN_MS)),
+                    *("--cluster-enabled", "yes", "--cluster-node-timeout", str(down_ms)),
                     *("--cluster-replica-validity-factor", "0", *options),
                 )
             )
         made.wait_until_whole()
-        for port in ports[:masters]:
-            made.servers[port].wait_for_replicas(replicas)
+        made.wait_for_replicas(replicas)
         yield made
 
 
@@ -260,7 +296,9 @@ class Sentinels:
         self.wait_until_promoted()
 
     def wait_until_promoted(self) -> None:
-        """Wait until every Sentinel names the replica as the master."""
+        """Wait until every Sentinel names the replica as the master; a dead one counts soon."""
+        for each in self.sentinels:
+            each.client.sentinel_set("parley", "down-after-milliseconds", DOWN_MS)
         wait_until(
             lambda: (
                 all(
@@ -281,7 +319,7 @@ def sentinel(binary: str | None = None) -> Iterator[Sentinels]:
         master = stack.enter_context(single(binary))
         replica = stack.enter_context(single(binary, "--replicaof", "127.0.0.1", str(master.port)))
         master.wait_for_replicas(1)
-        ports = [free_port() for _ in range(3)]
+        ports = free_ports(3)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="parley-redis-")))
         sentinels = []
         for port in ports:
@@ -305,7 +343,7 @@ def _write_sentinel(path: Path, own: int, ports: list[int], master: int, replica
         f"port {own}\nbind 127.0.0.1\nprotected-mode no\ndir {path.parent}\n"
         f"sentinel myid {ids[own]}\n"
         f"sentinel monitor parley 127.0.0.1 {master} 2\n"
-        f"sentinel down-after-milliseconds parley {DOWN_MS}\n"
+        f"sentinel down-after-milliseconds parley {CALM_MS}\n"
         "sentinel failover-timeout parley 3000\n"
         f"sentinel known-replica parley 127.0.0.1 {replica}\n"
         + "".join(

@@ -11,7 +11,7 @@ from typing import Any
 
 import redis
 
-from tests.redis_servers import Cluster, Server, cluster, single, wait_until
+from tests.redis_servers import DOWN_MS, Cluster, Server, cluster, single, wait_until
 
 SAFE = ("--maxmemory-policy", "noeviction")
 
@@ -161,7 +161,7 @@ def is_cluster() -> bool:
 def redis_of_the_run() -> Iterator[One | Many]:
     """Run the Redis that TEST_REDIS and TEST_REDIS_SERVER name."""
     if is_cluster():
-        with cluster(MASTERS, 1, None, *SAFE) as servers:
+        with cluster(MASTERS, 1, None, *SAFE, down_ms=DOWN_MS) as servers:
             yield Many(servers)
     else:
         with single(None, *SAFE) as server:

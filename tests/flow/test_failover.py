@@ -10,7 +10,7 @@ import redis
 
 from tests.flow.fleet import Fleet
 from tests.flow.redises import Foreign
-from tests.redis_servers import cluster, sentinel
+from tests.redis_servers import DOWN_MS, cluster, sentinel
 
 REPLICATED = {"DURABILITY": "replicated", "REPLICAS": "1"}
 """What is answered 200 is on the replica: the only promise a fail-over can't break."""
@@ -18,7 +18,7 @@ REPLICATED = {"DURABILITY": "replicated", "REPLICAS": "1"}
 
 def test_a_cluster_whose_master_dies_loses_and_doubles_nothing(tmp_path: Path):
     """A third of all conversations would be lost with one machine."""
-    with cluster(3, 2) as servers:
+    with cluster(3, 2, down_ms=DOWN_MS) as servers:
 
         def look() -> redis.RedisCluster:
             return redis.RedisCluster(host="127.0.0.1", port=servers.masters()[0].port)

@@ -222,6 +222,7 @@ async def test_a_dead_master_is_replaced_without_a_restart_and_nothing_accepted_
     await asyncio.sleep(0.3)
     gone = Partition(0)
     dead = servers.master_of(PartitionKeys(gone).inbox)
+    await asyncio.to_thread(servers.watch_closely)
     dead.kill()
     known, end = len(accepted), time.monotonic() + 1
     # Before the successor is there, the other nodes go on: their texts, and their readers.
