@@ -7,6 +7,7 @@
     ├── CallbackRejected            the caller's: answered with its `status`, nothing stored
     │   ├── SignatureRejected       403
     │   ├── AccountRejected         403
+    │   ├── CallbackForged          403: signed, and then rearranged
     │   ├── CallbackIncomplete      400
     │   ├── CallbackTooLarge        413
     │   └── CallbackUnsupported     415
@@ -82,6 +83,12 @@ class SignatureRejected(CallbackRejected):
 
 class AccountRejected(CallbackRejected):
     """Signed correctly, but for an account that is not ours."""
+
+    status = 403
+
+
+class CallbackForged(CallbackRejected):
+    """The signature fits, and the parameters are not as Twilio writes them: it was rearranged."""
 
     status = 403
 

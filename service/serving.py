@@ -34,9 +34,6 @@ AsgiApp = Callable[..., Awaitable[None]]
 BACKLOG = 2048
 """Connections the kernel holds while the process is busy: a second of a rush, at most."""
 
-KEEP_ALIVE_S = 75
-"""Longer than the idle time-out of usual proxies (60 s), so that it is they who close."""
-
 
 def listen(host: str, port: int, setting: str) -> socket.socket:
     """Bind a listener; port 0 takes a free one.
@@ -66,7 +63,7 @@ def listen(host: str, port: int, setting: str) -> socket.socket:
 class AppServer(Server):
     """One uvicorn server on an inherited listener; started and stopped by us.
 
-    http: makes the connections, instead of uvicorn's own class for them.
+    http: makes the connections: uvicorn's own class for them knows no bounds.
     """
 
     def __init__(
@@ -75,7 +72,7 @@ class AppServer(Server):
         listener: socket.socket,
         *,
         stop_s: float,
-        http: Callable[..., asyncio.Protocol] | None = None,
+        http: Callable[..., asyncio.Protocol],
     ) -> None:
         super().__init__(
             Config(
@@ -87,9 +84,8 @@ class AppServer(Server):
                 # Nothing here believes X-Forwarded headers, so nobody need read them.
                 proxy_headers=False,
                 date_header=False,
-                http="httptools" if http is None else cast("Any", http),
+                http=cast("Any", http),
                 ws="none",
-                timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=max(1, int(stop_s)),
             )
         )

@@ -4,10 +4,12 @@ Twilio signs the URL it was given and, for a form POST, every parameter. The URL
 registered, never one rebuilt from a request's headers, followed by the query exactly as received.
 
 One HMAC over the likeliest reading lets a genuine callback in, at a hundredth of the cost of
-Twilio's own library. What that does not match is read with the other port and the other token,
-and nothing is refused before `twilio.request_validator.RequestValidator` has refused it too. Its
-known slips (userinfo, IPv6 with a port, a trailing "?", characters `urlparse` removes) are kept
-away from it or made good here. `signature_hints` explains a refusal.
+Twilio's own library. What that does not match is read with the other port and the other token
+(`Verifier.matches`). Nothing is refused before `twilio.request_validator.RequestValidator` has
+refused it too (`Verifier.look_again`), unless so much is being refused that the caller can't afford
+it: the library costs ten times as much, and knows no reading that Twilio is known to sign and we
+are not. Its known slips (userinfo, IPv6 with a port, a trailing "?", characters `urlparse` removes)
+are kept away from it or made good here. `signature_hints` explains a refusal.
 
 A shared key is named by a second header, together with its algorithm: that one key is tried then,
 and no other.
@@ -30,6 +32,10 @@ from twilio.request_validator import RequestValidator  # type: ignore[import-unt
 from service.core.forms import Pairs
 
 DEFAULT_PORTS = {"https": "443", "http": "80"}
+
+AUTH_TOKEN_LENGTHS = frozenset({28})
+SHARED_KEY_LENGTHS = frozenset({28, 44})
+"""Characters of a SHA-1 and of a SHA-256 in base64: of X-Twilio-Signature, by what signs."""
 
 DIGESTS = {"HMAC_SHA1": "sha1", "HMAC_SHA256": "sha256"}
 """Twilio's names for the algorithms, and hashlib's."""
@@ -121,16 +127,52 @@ class Verifier:
         signature: value of the header X-Twilio-Signature; None or junk is False, never an error.
         signed_with: value of X-Twilio-Webhooks-Signature-Settings, None without one.
         """
-        if not signature:
+        given = query, params, signature, signed_with
+        return self.matches(*given) or self.look_again(*given)
+
+    def could_match(self, signature: bytes | None, signed_with: bytes | None = None) -> bool:
+        """Tell whether a key of ours makes signatures of this length at all."""
+        return signature is not None and len(signature) in (
+            AUTH_TOKEN_LENGTHS if signed_with is None else SHARED_KEY_LENGTHS
+        )
+
+    def matches(
+        self,
+        query: bytes,
+        params: Pairs,
+        signature: bytes | None,
+        signed_with: bytes | None = None,
+    ) -> bool:
+        """Do what `verify` does by our own comparison alone, in the likely readings."""
+        if signature is None or not self.could_match(signature, signed_with):
             return False
         keys = self._keys if signed_with is None else self._named(signed_with)
-        if not keys:
-            return False
         tail = b"?" + query if query else b""
-        signed = signed_text(params)
-        if keys[0].matches(self._url + tail + signed, signature):
-            return True
-        return self._look_again(keys, tail, params, signed, signature)
+        signed = tail + signed_text(params) if tail else signed_text(params)
+        for key in keys:
+            if key.matches(self._url + signed, signature):
+                return True
+        return any(key.matches(self._twin + signed, signature) for key in keys)
+
+    def look_again(
+        self,
+        query: bytes,
+        params: Pairs,
+        signature: bytes | None,
+        signed_with: bytes | None = None,
+    ) -> bool:
+        """Ask Twilio's library, and try the unlikely readings, of what `matches` does not match."""
+        if signature is None or not self.could_match(signature, signed_with):
+            return False
+        keys = self._keys if signed_with is None else self._named(signed_with)
+        if not query:
+            # A server can't tell "/path?" from "/path"; a URL registered so is signed so.
+            signed = b"?" + signed_text(params)
+            for key in keys:
+                if any(key.matches(url + signed, signature) for url in (self._url, self._twin)):
+                    return True
+        tail = "?" + query.decode("utf-8", "replace") if query else ""
+        return any(key.judge(self.address.url + tail, params, signature) for key in keys)
 
     def verify_json(
         self,
@@ -144,11 +186,7 @@ class Verifier:
         body: raw. Its SHA-256 in hex has to be `bodySHA256` in the query, which is signed as part
         of the URL; without it the body is not covered by the signature, and refused.
         """
-        claimed = parse_qs(query.decode("utf-8", "replace")).get("bodySHA256")
-        actual = hashlib.sha256(body).hexdigest()
-        if not claimed or not hmac.compare_digest(claimed[0].encode(), actual.encode()):
-            return False
-        return self.verify(query, (), signature, signed_with)
+        return self.verify(query, (), signature, signed_with) and covers(query, body)
 
     def _named(self, signed_with: bytes) -> tuple[SigningKey, ...]:
         """Return the key that the header names, none if we do not have it."""
@@ -158,23 +196,12 @@ class Verifier:
         key = self._shared.get((id_, algorithm))
         return () if key is None else (key,)
 
-    def _look_again(
-        self,
-        keys: Sequence[SigningKey],
-        tail: bytes,
-        params: Pairs,
-        signed: bytes,
-        signature: bytes,
-    ) -> bool:
-        readings = [self._url + tail, self._twin + tail]
-        if not tail:
-            # A server can't tell "/path?" from "/path"; a URL registered so is signed so.
-            readings += [self._url + b"?", self._twin + b"?"]
-        for key in keys:
-            if any(key.matches(reading + signed, signature) for reading in readings):
-                return True
-        judged = self.address.url + tail.decode("utf-8", "replace")
-        return any(key.judge(judged, params, signature) for key in keys)
+
+def covers(query: bytes, body: bytes) -> bool:
+    """Tell whether the digest in a signed query is that of a body of JSON."""
+    claimed = parse_qs(query.decode("utf-8", "replace")).get("bodySHA256", [""])[0]
+    actual = hashlib.sha256(body).hexdigest()
+    return hmac.compare_digest(claimed.encode(), actual.encode())
 
 
 def read_settings(signed_with: bytes) -> tuple[str, str]:

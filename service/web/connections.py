@@ -7,8 +7,8 @@ first byte: another method or path, JSON, a shared key, a body in pieces or chun
 HTTP/1.0, a connection that is to be closed, a request behind an unanswered one, a caller who does
 not read.
 
-Parsing (httptools), limits on a connection, keep-alive and the graceful stop stay uvicorn's. What
-it is given here beside that: `cycle`, its notion of the exchange under way, may be a `_Exchange`.
+Parsing (httptools) and the graceful stop stay uvicorn's, the bounds are `bounds`'. What they are
+given here beside that: `cycle`, their notion of the exchange under way, may be a `_Exchange`.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sized
 from functools import partial
-from math import inf
 from typing import Any, cast
 
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.web.answers import Answer
+from service.web.bounds import BoundedConnection, Crowd
 from service.web.callbacks import Door
 from service.web.request import FORM, SIGNED_WITH
 
@@ -59,11 +59,11 @@ class _Flow(FlowControl):
             super().resume_reading()
 
 
-class Connection(HttpToolsProtocol):
+class Connection(BoundedConnection):
     """One connection.
 
     door: takes whole callbacks. paths: where, as written in the request line.
-    kept: what uvicorn gives every protocol.
+    kept: what every bounded connection is given.
     """
 
     def __init__(self, *, door: Door, paths: frozenset[bytes], **kept: Any) -> None:
@@ -76,7 +76,6 @@ class Connection(HttpToolsProtocol):
         self._body = b""
         self._query = b""
         self._fields: dict[bytes, bytes] = {}
-        self._idle_since = inf
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin."""
@@ -90,17 +89,18 @@ class Connection(HttpToolsProtocol):
             self._held = False
             self._go_the_usual_way()
             if self._body:
-                super().on_body(self._body)
+                HttpToolsProtocol.on_body(self, self._body)
 
     # What the parser calls.
 
     def on_message_begin(self) -> None:
         """Begin a request; uvicorn's scope for it is made when it turns out to be needed."""
+        self._begin()
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
 
-    def on_headers_complete(self) -> None:
+    def serve(self) -> None:
         """Hold back what may be a whole callback, and let uvicorn have the rest."""
         if self._is_plain():
             self._held = True
@@ -111,6 +111,7 @@ class Connection(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Keep a piece of the body."""
         if self._held:
+            self._body_bytes += len(body)
             self._body += body
         else:
             super().on_body(body)
@@ -121,6 +122,7 @@ class Connection(HttpToolsProtocol):
             super().on_message_complete()
             return
         self._held = False
+        self._reading = False
         exchange = self._exchange
         exchange.response_complete = False
         self.cycle = cast("RequestResponseCycle", exchange)
@@ -155,65 +157,33 @@ class Connection(HttpToolsProtocol):
 
     def _go_the_usual_way(self) -> None:
         url, headers, expect = self.url, self.headers, self.expect_100_continue
-        super().on_message_begin()
+        HttpToolsProtocol.on_message_begin(self)
         self.url, self.expect_100_continue = url, expect
         self.headers += headers
-        super().on_headers_complete()
+        super().serve()
 
     def _reply(self, answer: Answer) -> None:
         exchange = self._exchange
         exchange.response_complete = True
         if self.transport.is_closing():
             return
-        if answer.closes or not exchange.keep_alive:
+        if answer.closes or self._over or not exchange.keep_alive:
             self.transport.write(answer.last_wire)
             self.transport.close()
         else:
             self.transport.write(answer.wire)
         if self.pipeline:
             self.on_response_complete()
-            return
-        self.server_state.total_requests += 1
-        self._idle_since = self.loop.time()
-        if self.timeout_keep_alive_task is None:
-            self._look_again_in(self.timeout_keep_alive)
-
-    # Keep-alive. uvicorn starts and cancels a timer for each request; a callback's answer only
-    # notes the time, and the timer looks at it.
-
-    def on_response_complete(self) -> None:
-        """Begin the next request, or wait for it, after an answer that went the usual way."""
-        self._cancel_timer()
-        super().on_response_complete()
-        self._idle_since = self.loop.time()
-
-    def timeout_keep_alive_handler(self) -> None:
-        """Close an idle connection when its time is up."""
-        left_s = self._idle_since + self.timeout_keep_alive - self.loop.time()
-        if left_s <= 0:
-            super().timeout_keep_alive_handler()
         else:
-            self._look_again_in(min(left_s, self.timeout_keep_alive))
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
-        self._cancel_timer()
-        super().connection_lost(exc)
-
-    def _unset_keepalive_if_required(self) -> None:
-        self._idle_since = inf
-
-    def _look_again_in(self, seconds: float) -> None:
-        self.timeout_keep_alive_task = self.loop.call_later(
-            seconds, self.timeout_keep_alive_handler
-        )
-
-    def _cancel_timer(self) -> None:
-        if self.timeout_keep_alive_task is not None:
-            self.timeout_keep_alive_task.cancel()
-            self.timeout_keep_alive_task = None
+            self.server_state.total_requests += 1
+            self.rest()
 
 
-def connections(door: Door, paths: frozenset[bytes]) -> Callable[..., asyncio.Protocol]:
-    """Make what `uvicorn.Config` takes as `http`."""
-    return partial(Connection, door=door, paths=paths)
+def connections(
+    door: Door, paths: frozenset[bytes], crowd: Crowd | None = None
+) -> Callable[..., asyncio.Protocol]:
+    """Make what `uvicorn.Config` takes as `http`.
+
+    crowd: what the connections share; a new one with the usual bounds if there is none.
+    """
+    return (crowd or Crowd()).connections(partial(Connection, door=door, paths=paths))

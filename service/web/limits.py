@@ -1,4 +1,4 @@
-"""How often something may happen, and for how long. Used by the door."""
+"""How often something may happen, for how long, and what it may cost. Used by the door."""
 
 from __future__ import annotations
 
@@ -99,3 +99,28 @@ class TokenBucket:
         self._tokens -= 1
         held_back, self.suppressed = self.suppressed, 0
         return held_back
+
+
+class CpuBudget:
+    """Allows work a share of one CPU. What runs over its end is paid off before the next begins.
+
+    share: seconds of work a second, above 0. Up to a second's worth may be saved.
+    """
+
+    __slots__ = ("_left_s", "_seen_s", "_share")
+
+    def __init__(self, share: float) -> None:
+        self._share = share
+        self._left_s = share
+        self._seen_s = 0.0
+
+    def open(self, now_s: float) -> bool:
+        """Tell whether work may begin. now_s: any clock that never runs backwards, seconds."""
+        gained = (now_s - self._seen_s) * self._share
+        self._seen_s = now_s
+        self._left_s = min(self._share, self._left_s + gained)
+        return self._left_s > 0
+
+    def spend(self, seconds: float) -> None:
+        """Take off what the work took."""
+        self._left_s -= seconds

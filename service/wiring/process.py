@@ -39,6 +39,7 @@ from service.store.leases import Leases
 from service.store.pace import Pace
 from service.store.partition import PartitionStore
 from service.store.watch import Watch
+from service.web.bounds import Crowd
 from service.web.callbacks import Door
 from service.web.connections import connections
 from service.web.internal import Check, internal_app
@@ -62,6 +63,9 @@ STOP_GRACE_S = 7.0
 
 LAYOUT_RETRY_S = 1.0
 
+INTERNAL_CONNECTIONS = 100
+"""Of probes, people and collectors of metrics, in one process."""
+
 
 class Process:
     """One process of the service.
@@ -80,6 +84,7 @@ class Process:
         self._failure: Exception | None = None
         self._watch: Watch | None = None
         self._door: Door | None = None
+        self._crowd = Crowd()
         self._backfill: Backfill | None = None
 
     async def run(
@@ -102,7 +107,10 @@ class Process:
         closing = asyncio.Event()
         readiness = self._readiness(client, instance)
         internal_server = AppServer(
-            internal_app(readiness, lambda: self._counters(batch)), internal, stop_s=1
+            internal_app(readiness, lambda: self._counters(batch)),
+            internal,
+            stop_s=1,
+            http=Crowd(INTERNAL_CONNECTIONS).connections(),
         )
         background = [asyncio.create_task(internal_server.run_until(closing))]
         try:
@@ -205,7 +213,8 @@ class Process:
         self._door = door
         prefix = urlsplit(settings.public_url).path
         app = public_app(door, callback_path=CALLBACK_PATH, prefix=prefix)
-        http = connections(door, written_paths(callback_path=CALLBACK_PATH, prefix=prefix))
+        paths = written_paths(callback_path=CALLBACK_PATH, prefix=prefix)
+        http = connections(door, paths, self._crowd)
         await AppServer(app, listener, stop_s=STOP_GRACE_S, http=http).run_until(stop)
 
     async def _work(
@@ -284,6 +293,9 @@ class Process:
             "script_round_trips": batch.round_trips,
             "dead_letters": self._watch.dead_letters if self._watch is not None else 0,
             **{f"callbacks_{what}": count for what, count in door.items()},
+            **{
+                f"connections_{what}": count for what, count in asdict(self._crowd.counters).items()
+            },
         }
 
     def _readiness(

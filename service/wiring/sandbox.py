@@ -7,6 +7,7 @@ import uvloop
 from service.logs import set_up_logs
 from service.sandbox.app import SandboxConfig, sandbox_app
 from service.serving import AppServer, inherit, listen, stop_event
+from service.web.bounds import Crowd
 
 
 def serve_sandbox(
@@ -34,7 +35,7 @@ def serve_sandbox(
         )
 
     async def run() -> None:
-        server = AppServer(sandbox_app(config), listener, stop_s=1)
+        server = AppServer(sandbox_app(config), listener, stop_s=1, http=Crowd().connections())
         await server.run_until(stop_event(stop_with_stdin=stop_with_stdin))
 
     uvloop.run(run())

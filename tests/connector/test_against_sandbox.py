@@ -19,6 +19,7 @@ from service.sandbox.app import SandboxConfig, sandbox_app
 from service.serving import AppServer, listen
 from service.store.connection import connect
 from service.store.instances import Instances
+from service.web.bounds import Crowd
 from tests.connector.pieces import (
     BASE,
     ORGANIZATION,
@@ -41,7 +42,9 @@ async def sandbox() -> AsyncIterator[str]:
     listener = listen("127.0.0.1", 0, "PORT")
     stop = asyncio.Event()
     app = sandbox_app(SandboxConfig(user_secret=USER, organization_secret=ORGANIZATION))
-    running = asyncio.create_task(AppServer(app, listener, stop_s=1).run_until(stop))
+    running = asyncio.create_task(
+        AppServer(app, listener, stop_s=1, http=Crowd().connections()).run_until(stop)
+    )
     yield f"http://127.0.0.1:{listener.getsockname()[1]}{BASE}"
     stop.set()
     await running

@@ -66,7 +66,7 @@ def test_a_form_is_read(form: bytes, pairs: list[tuple[str, str]]) -> None:
 def test_more_fields_than_the_limit_are_refused() -> None:
     """Without a bound a stranger makes us sort and hash tens of thousands of fields for nothing."""
     assert len(parse(b"&".join([b"a=1"] * FIELD_LIMIT))) == FIELD_LIMIT
-    with pytest.raises(CallbackTooLarge, match="1000"):
+    with pytest.raises(CallbackTooLarge, match="200"):
         parse(b"&".join([b"a=1"] * (FIELD_LIMIT + 1)))
     with pytest.raises(CallbackTooLarge):
         parse(b"&" * FIELD_LIMIT)

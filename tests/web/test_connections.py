@@ -10,11 +10,13 @@ from typing import Any, cast
 from urllib.parse import urlencode, urlsplit
 
 import pytest
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.core.signature import Verifier
 from service.errors import StoreError, StoreUnavailable
 from service.model import Message
 from service.serving import AppServer, listen
+from service.web.bounds import BoundedConnection, Crowd
 from service.web.callbacks import Door
 from service.web.connections import Connection, connections
 from service.web.public import public_app, written_paths
@@ -58,6 +60,7 @@ class Listener:
     port: int
     door: Door
     inbox: Memory
+    crowd: Crowd
     stop: asyncio.Event
     running: asyncio.Task[None]
     usual_way: list[str]
@@ -115,7 +118,7 @@ class Wire:
 
 
 FIELDS = {
-    "MessageSid": "SM1",
+    "MessageSid": "SM" + "1" * 32,
     "AccountSid": ACCOUNT,
     "From": "+12125550123",
     "To": "+14155550100",
@@ -158,11 +161,11 @@ Opener = Callable[..., Awaitable[Listener]]
 async def open_listener() -> AsyncIterator[Opener]:
     """Open a listener as the service does; keyword arguments go to the door.
 
-    keep_alive_s: uvicorn's time-out for idle connections.
+    crowd: bounds of its connections.
     """
     async with AsyncExitStack() as stack:
 
-        async def start(*, keep_alive_s: int | None = None, **options: Any) -> Listener:
+        async def start(*, crowd: Crowd | None = None, **options: Any) -> Listener:
             inbox = Memory()
             door = Door(Verifier(CALLBACK_URL, [TOKEN]), ACCOUNT, inbox, **options)
             app = public_app(door, callback_path=CALLBACK_PATH, prefix=PREFIX)
@@ -175,12 +178,11 @@ async def open_listener() -> AsyncIterator[Opener]:
             paths = written_paths(callback_path=CALLBACK_PATH, prefix=PREFIX)
             socket = listen("127.0.0.1", 0, "PORT")
             port = socket.getsockname()[1]
-            server = AppServer(noting, socket, stop_s=5, http=connections(door, paths))
-            if keep_alive_s is not None:
-                server.config.timeout_keep_alive = keep_alive_s
+            crowd = crowd or Crowd()
+            server = AppServer(noting, socket, stop_s=5, http=connections(door, paths, crowd))
             stop = asyncio.Event()
             running = asyncio.create_task(server.run_until(stop))
-            opened = Listener(port, door, inbox, stop, running, usual_way)
+            opened = Listener(port, door, inbox, crowd, stop, running, usual_way)
             stack.push_async_callback(opened.end)
             return opened
 
@@ -269,7 +271,7 @@ async def test_a_caller_who_asks_first_is_told_to_continue(listener: Listener) -
 SENT = {
     "accepted": callback(),
     "forged": callback(Body="other", signature="junk"),
-    "foreign account": callback(AccountSid="AC0"),
+    "foreign account": callback(AccountSid="AC" + "0" * 32),
     "incomplete": callback(MessageSid=""),
     "report": callback(MessageStatus="delivered", SmsStatus="delivered"),
     "no form": callback(content_type="text/plain"),
@@ -396,7 +398,7 @@ async def test_an_answer_that_was_given_up_on_stays_the_only_one(open_listener: 
 
 async def test_an_idle_connection_is_closed_and_a_busy_one_is_not(open_listener: Opener) -> None:
     """Idle connections would pile up; one that is closed under a callback loses it."""
-    listener = await open_listener(keep_alive_s=1)
+    listener = await open_listener(crowd=Crowd(idle_s=1))
     began = asyncio.get_running_loop().time()
     wire = await listener.wire()
     for _ in range(4):
@@ -436,7 +438,7 @@ async def test_a_caller_who_does_not_read_is_not_served_without_end(
     listener: Listener,
 ) -> None:
     """Answers nobody reads would pile up in our memory."""
-    refused = callback(AccountSid="AC0") * 500
+    refused = callback(AccountSid="AC" + "0" * 32) * 500
     wire = await listener.wire()
     cast("asyncio.ReadTransport", wire.writer.transport).pause_reading()
     sent = 0
@@ -456,9 +458,10 @@ async def test_a_caller_who_does_not_read_is_not_served_without_end(
 
 def test_what_uvicorn_is_expected_to_have_is_there() -> None:
     """A new uvicorn that is built otherwise must be seen here, not in production."""
-    for name in ("on_message_begin", "on_headers_complete", "on_body", "on_message_complete"):
+    for name in ("on_message_begin", "on_body", "on_message_complete", "data_received"):
         assert name in vars(Connection)
-        assert name in vars(Connection.__mro__[1])
-    for name in ("on_response_complete", "timeout_keep_alive_handler", "connection_lost"):
-        assert name in vars(Connection.__mro__[1])
-    assert "_unset_keepalive_if_required" in vars(Connection.__mro__[1])
+        assert name in vars(HttpToolsProtocol)
+    for name in ("on_headers_complete", "on_response_complete", "connection_lost", "pause_writing"):
+        assert name in vars(BoundedConnection)
+        assert name in vars(HttpToolsProtocol)
+    assert "_unset_keepalive_if_required" in vars(HttpToolsProtocol)
