@@ -36,6 +36,12 @@ async def slow(message, seconds):
     await asyncio.sleep(float(seconds))
     return f"re {message.from_} 0"
 
+@router.keyword("HOLD")
+async def hold(message):
+    while not os.path.exists(os.path.join(os.path.dirname(__file__), "let-go")):
+        await asyncio.sleep(0.1)
+    return f"re {message.from_} 0"
+
 @router.default
 async def echo(message):
     return "re " + message.body
