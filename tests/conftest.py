@@ -20,7 +20,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.lanes import Lanes, runs_a_system, workers_for
+from tests.lanes import Lanes, workers_for
 from tests.redis_servers import cluster, redis_binary
 
 
@@ -134,8 +134,3 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Lanes:
     """Let few whole systems run at once."""
     return Lanes(config, log)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes longest: the lanes of whole systems."""
-    items.sort(key=lambda item: not runs_a_system(item.nodeid))

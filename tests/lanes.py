@@ -4,31 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 from xdist.scheduler import LoadFileScheduling
+from xdist.workermanage import WorkerController
 
 WORKERS = 4
 """Most tests wait rather than compute: with two a core, two cores are about busy."""
 
 LANES = 2
-"""Whole systems under way at once. Each is some six processes, and breaks down if starved."""
+"""Whole systems under way at once: each is some six processes, and its times are the product's."""
 
 SYSTEMS = ("tests/flow/", "tests/bench/test_bench.py")
 """Where tests run whole systems."""
-
-
-class Lanes(LoadFileScheduling):
-    """Gives whole-system runs to LANES workers, one by one, and the rest out file by file."""
-
-    def __init__(self, config: pytest.Config, log: object = None) -> None:
-        super().__init__(config, log)
-        self._lanes: dict[str, str] = {}
-
-    def _split_scope(self, nodeid: str) -> str:
-        """Name what `nodeid` stays together with: tests of one scope are one worker's."""
-        if not runs_a_system(nodeid):
-            return super()._split_scope(nodeid)
-        return self._lanes.setdefault(nodeid, f"lane {len(self._lanes) % LANES}")
 
 
 def runs_a_system(nodeid: str) -> bool:
@@ -37,6 +23,43 @@ def runs_a_system(nodeid: str) -> bool:
 
 
 def workers_for(named: list[str]) -> int:
-    """Say how many workers share the tests that a command line names; none for files' own."""
-    files = [each for each in named if Path(each.partition("::")[0]).is_file()]
-    return 0 if named and files == named else WORKERS
+    """Say how many workers share the tests that a command line names; none if it names files."""
+    return (
+        0 if named and all(Path(each.partition("::")[0]).is_file() for each in named) else WORKERS
+    )
+
+
+class Lanes(LoadFileScheduling):
+    """Whole systems go to LANES workers, one by one; the others take the rest, file by file.
+
+    A worker of a lane helps the others when no system is left.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        """Name what `nodeid` stays together with: tests of one scope are one worker's."""
+        return nodeid if runs_a_system(nodeid) else super()._split_scope(nodeid)
+
+    def _reschedule(self, node: WorkerController) -> None:
+        """Keep two tests with a worker: it begins one when it knows the next."""
+        if node.shutting_down:
+            return
+        if self._next_for(node) is None:
+            node.shutdown()
+        elif self._pending_of(self.assigned_work[node]) < 2:
+            self._assign_work_unit(node)
+
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        """Hand over what is next for this worker, if there is any."""
+        scope = self._next_for(node)
+        if scope is not None:
+            self.workqueue.move_to_end(scope, last=False)
+            super()._assign_work_unit(node)
+
+    def _next_for(self, node: WorkerController) -> str | None:
+        """Choose for a worker from what nobody has been given."""
+        lanes = [each for each in self.nodes if not each.shutting_down][:LANES]
+        systems, others = [], []
+        for scope in self.workqueue:
+            (systems if runs_a_system(scope) else others).append(scope)
+        left = systems + others if node in lanes else others
+        return left[0] if left else None
