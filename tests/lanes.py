@@ -11,7 +11,11 @@ WORKERS = 4
 """Most tests wait rather than compute: with two a core, two cores are about busy."""
 
 LANES = 2
-"""Whole systems under way at once: each is some six processes, and its times are the product's."""
+"""Whole systems under way at once, beside the other tests: each is some six processes, and waits
+for the product's own times."""
+
+LANES_ALONE = 3
+"""The same when nothing else is left to do."""
 
 SYSTEMS = ("tests/flow/", "tests/bench/test_bench.py")
 """Where tests run whole systems."""
@@ -32,7 +36,7 @@ def workers_for(named: list[str]) -> int:
 class Lanes(LoadFileScheduling):
     """Whole systems go to LANES workers, one by one; the others take the rest, file by file.
 
-    A worker of a lane helps the others when no system is left.
+    Whoever has nothing of its own left helps, until LANES_ALONE run whole systems.
     """
 
     def _split_scope(self, nodeid: str) -> str:
@@ -57,9 +61,10 @@ class Lanes(LoadFileScheduling):
 
     def _next_for(self, node: WorkerController) -> str | None:
         """Choose for a worker from what nobody has been given."""
-        lanes = [each for each in self.nodes if not each.shutting_down][:LANES]
         systems, others = [], []
         for scope in self.workqueue:
             (systems if runs_a_system(scope) else others).append(scope)
-        left = systems + others if node in lanes else others
+        working = [each for each in self.nodes if not each.shutting_down]
+        in_lane = node in working[: LANES if others else LANES_ALONE]
+        left = systems + others if in_lane else others
         return left[0] if left else None

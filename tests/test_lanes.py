@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lanes import LANES, WORKERS, workers_for
+from tests.lanes import LANES, LANES_ALONE, WORKERS, workers_for
 
 ROOT = Path(__file__).parents[1]
 
@@ -54,7 +54,9 @@ def test_few_systems_run_at_once_and_files_stay_together(tmp_path: Path) -> None
     said = [line.split() for line in notes.read_text().splitlines()]
     assert len(said) == 2 * sum(layout.values())
     steps = {"+system": 1, "-system": -1}
-    assert max(accumulate(steps.get(what, 0) for what, _ in said)) == LANES
+    at_once = list(accumulate(steps.get(what, 0) for what, _ in said))
+    others_left = [place for place, (what, _) in enumerate(said) if what == "+test_d"][2]
+    assert max(at_once[:others_left]) <= LANES <= max(at_once) <= LANES_ALONE
     for name in ("test_c", "test_d", "test_e"):
         assert len({worker for what, worker in said if what.endswith(name)}) == 1
 
