@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -19,6 +20,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from tests.lanes import Lanes, workers_for
 from tests.redis_servers import cluster, redis_binary
 
 
@@ -119,6 +121,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--chaos-rounds",
         type=int,
-        default=20 if os.environ.get("CI") else 3,
-        help="rounds of chaos (20 in CI, else 3)",
+        default=3,
+        help="rounds of chaos (3)",
     )
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Share the suite out among workers; single files run here, where a debugger reaches them."""
+    return workers_for(config.option.file_or_dir)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Lanes:
+    """Let few whole systems run at once."""
+    return Lanes(config, log)

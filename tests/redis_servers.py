@@ -51,29 +51,36 @@ def valkey_binary() -> str:
     return binary
 
 
+_RESERVED: list[socket.socket] = []
+"""What tells tests in other processes that a port is given out: the UDP port of its number."""
+
+
 def free_port() -> int:
     """Find a port that is free together with its Cluster bus port; below those the kernel picks.
 
-    None of these ports is the bus port of another.
+    None of these ports is the bus port of another, and none is found again while this process
+    lives, by it or another that asks here.
     """
     dice = random.SystemRandom()
     while True:
         port = dice.randrange(11_000, 11_000 + BUS)
-        try:
-            for number in (port, port + BUS):
-                with closing(socket.socket()) as probe:
-                    probe.bind(("127.0.0.1", number))
-        except OSError:
-            continue
+        with ExitStack() as stack:
+            reserved = stack.enter_context(socket.socket(type=socket.SOCK_DGRAM))
+            try:
+                reserved.bind(("127.0.0.1", port))
+                for number in (port, port + BUS):
+                    with closing(socket.socket()) as probe:
+                        probe.bind(("127.0.0.1", number))
+            except OSError:
+                continue
+            stack.pop_all()
+        _RESERVED.append(reserved)
         return port
 
 
 def free_ports(count: int) -> list[int]:
     """Find so many of them, each another one."""
-    ports: set[int] = set()
-    while len(ports) < count:
-        ports.add(free_port())
-    return list(ports)
+    return [free_port() for _ in range(count)]
 
 
 def wait_until(done: Callable[[], bool], what: str, timeout_s: float = 15) -> None:

@@ -11,7 +11,7 @@ import asyncio
 import itertools
 import random
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
@@ -34,6 +34,12 @@ async def die(message):
 @router.pattern(r"SLOW (?P<seconds>[0-9.]+)")
 async def slow(message, seconds):
     await asyncio.sleep(float(seconds))
+    return f"re {message.from_} 0"
+
+@router.keyword("HOLD")
+async def hold(message):
+    while not os.path.exists(os.path.join(os.path.dirname(__file__), "let-go")):
+        await asyncio.sleep(0.1)
     return f"re {message.from_} 0"
 
 @router.default
@@ -157,10 +163,11 @@ def judge(published: Published, bodies: list[str]) -> Verdict:
         arrived[theirs].append(int(number))
     lost, doubled, disordered = [], [], []
     for theirs, numbers in published.texts.items():
-        answers = [number for number in arrived[theirs] if number in set(numbers)]
-        once = list(dict.fromkeys(answers))
-        lost += [f"{theirs} {number}" for number in set(numbers) - set(once)]
-        doubled += [f"{theirs} {number}" for number in once if answers.count(number) > 1]
+        wanted = set(numbers)
+        answers = Counter(number for number in arrived[theirs] if number in wanted)
+        once = list(answers)
+        lost += [f"{theirs} {number}" for number in wanted - set(once)]
+        doubled += [f"{theirs} {number}" for number in once if answers[number] > 1]
         pairs = itertools.pairwise(once)
         disordered += [
             f"{theirs} {later} after {sooner}" for sooner, later in pairs if later < sooner

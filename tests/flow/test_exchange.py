@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ from urllib.parse import urlencode, urlsplit
 import pytest
 import redis
 
-from tests.flow.conftest import ROOT, fetch, listener, until
+from tests.flow.conftest import ROOT, fetch, until
 from tests.flow.test_dead_letters import parley
 
 HANDLERS = """
@@ -247,11 +248,16 @@ def post(deployment, callback: tuple[dict[str, str], str]) -> int:
     return answer.status
 
 
-def test_ready_says_which_part_is_not_and_why(deployment):
+@pytest.fixture
+def nowhere():
+    """Keep a port where nobody listens, and nobody else can."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        yield silent.getsockname()[1]
+
+
+def test_ready_says_which_part_is_not_and_why(deployment, nowhere):
     """In a container there is no curl, and an operator has to know what is missing."""
-    gone = listener()
-    nowhere = gone.getsockname()[1]
-    gone.close()
     deployment.settings["INTERNAL_PORT"] = str(nowhere)
     assert "nobody answers" in parley(deployment, "ready", status=1)
     deployment.settings["INTERNAL_PORT"] = deployment.sandbox.rpartition(":")[2]

@@ -186,12 +186,11 @@ def test_slow_conversations_hold_up_no_other(fleet):
     async def faults(fleet: Fleet) -> None:
         for theirs in slow:
             for _ in range(2):
-                assert fleet.text("SLOW 15", theirs)["status"] == 200
+                assert fleet.text("HOLD", theirs)["status"] == 200
 
-    began = time.monotonic()
     fleet.run(faults, phones=PHONES, texts=20, seed=11)
-    assert time.monotonic() - began < 15
     assert not any(theirs in body for theirs in slow for body in fleet.bodies())
+    (fleet.folder / "let-go").touch()
     until(lambda: all(f"re {theirs} 0" in fleet.bodies() for theirs in slow), within_s=30)
 
 

@@ -1,0 +1,76 @@
+"""How the suite shares itself out, seen in a small suite that is laid out like it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from itertools import accumulate
+from pathlib import Path
+
+import pytest
+
+from tests.lanes import LANES, LANES_ALONE, WORKERS, workers_for
+
+ROOT = Path(__file__).parents[1]
+
+NOTED = """
+import os, pathlib, time
+import pytest
+
+def note(what):
+    with open({notes!r}, "a") as notes:
+        notes.write(f"{{what}} {{os.environ['PYTEST_XDIST_WORKER']}}\\n")
+
+@pytest.mark.parametrize("number", range({count}))
+def test_noted(number):
+    note("+{kind}")
+    time.sleep(0.1)
+    note("-{kind}")
+"""
+
+
+def test_few_systems_run_at_once_and_files_stay_together(tmp_path: Path) -> None:
+    """Systems that starve each other fail at random, and what files share is made anew."""
+    notes = tmp_path / "notes"
+    layout = {"flow/test_a": 6, "flow/test_b": 1, "test_c": 5, "test_d": 5, "test_e": 1}
+    for name, count in layout.items():
+        file = tmp_path / "tests" / f"{name}.py"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        kind = "system" if name.startswith("flow") else name
+        file.write_text(NOTED.format(notes=str(notes), count=count, kind=kind))
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    command = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "--import-mode=importlib"]
+    ran = subprocess.run(
+        [*command, "--numprocesses=auto", "--no-loadscope-reorder", "tests"],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    said = [line.split() for line in notes.read_text().splitlines()]
+    assert len(said) == 2 * sum(layout.values())
+    steps = {"+system": 1, "-system": -1}
+    at_once = list(accumulate(steps.get(what, 0) for what, _ in said))
+    others_left = [place for place, (what, _) in enumerate(said) if what == "+test_d"][2]
+    assert max(at_once[:others_left]) <= LANES <= max(at_once) <= LANES_ALONE
+    for name in ("test_c", "test_d", "test_e"):
+        assert len({worker for what, worker in said if what.endswith(name)}) == 1
+
+
+@pytest.mark.parametrize(
+    ("named", "workers"),
+    [
+        ([], WORKERS),
+        (["tests/store"], WORKERS),
+        (["tests/test_lanes.py"], 0),
+        (["tests/test_lanes.py::test_something"], 0),
+        (["tests/test_lanes.py", "tests/store"], WORKERS),
+    ],
+)
+def test_single_files_run_in_the_process_that_was_started(named: list[str], workers: int) -> None:
+    """Whoever mends one test would wait for four processes, and see nothing of its output."""
+    assert workers_for([str(ROOT / each) for each in named]) == workers
