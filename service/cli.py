@@ -182,6 +182,8 @@ def bench(
             wanted, processes=processes, delay_ms=connector_delay_ms, json_wanted=as_json
         )
         raise typer.Exit(status)
+    if any("@" in each for each in (url, address, connector_log, internal)):
+        raise UsageError("--url, --address, ... hold no user and no password")
     if not (token and account and to):
         from service.settings.loading import load_settings
 
@@ -198,8 +200,11 @@ def bench(
     )
     try:
         status = command.bench_deployment(place, wanted, json_wanted=as_json)
-    except ValueError as error:
-        raise UsageError(f"--url, --address, ...: {error}") from error
+    except ValueError:  # whose text may quote a password
+        raise UsageError(
+            "--url, --address, --connector-log and --internal are addresses: "
+            "http:// or https://, a host, and a port or none"
+        ) from None
     raise typer.Exit(status)
 
 
@@ -387,8 +392,11 @@ def explain_signature(
         bare = raw.rstrip(b"\r\n")
         if not matched and bare != raw and explained(bare)[0]:
             lines = ("It would match without the newline at the end, which editors add.",)
-    except ValueError as error:
-        raise UsageError(f"--url or --token: {error}") from error
+    except ValueError:  # whose text may quote a password
+        raise UsageError(
+            "--url or --token: a callback URL begins with https:// and a host name, "
+            "and no token is empty"
+        ) from None
     if as_json:
         say_json({"matched": matched, "lines": list(lines)})
     else:
