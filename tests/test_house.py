@@ -46,7 +46,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "http1": set(),
     "wiring": EVERYTHING,
     # What wiring is built with: the log, the listeners, the processes. They know no part.
-    "logs": VALUES,
+    "logs": {"core", *VALUES},
     "serving": VALUES,
     "processes": VALUES,
     # The body of `parley demo`: it starts the others as processes and speaks HTTP to them.
