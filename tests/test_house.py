@@ -26,6 +26,7 @@ EVERYTHING = {
     "sandbox",
     "logs",
     "serving",
+    "descriptors",
     "processes",
     "http1",
     "demo",
@@ -48,6 +49,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # What wiring is built with: the log, the listeners, the processes. They know no part.
     "logs": {"core", *VALUES},
     "serving": VALUES,
+    "descriptors": set(),
     "processes": VALUES,
     # The body of `parley demo`: it starts the others as processes and speaks HTTP to them.
     "demo": {"serving", "core", "errors"},
