@@ -6,16 +6,10 @@ complains of malformed requests.
 
 from __future__ import annotations
 
-import atexit
-import io
+import json
 import logging
 import sys
-import threading
-import time
-from collections import Counter
-from typing import TYPE_CHECKING, Literal, TextIO
-
-from service.core.plain_text import escape
+from typing import TYPE_CHECKING, Literal
 
 # What structlog imports where it is installed and is never used here: rich for tracebacks, 5 MB in
 # every process, and greenlet, 1 MB.
@@ -23,22 +17,14 @@ _hidden = {"rich", "greenlet"} - sys.modules.keys()
 sys.modules |= dict.fromkeys(_hidden)  # type: ignore[arg-type]
 import structlog  # noqa: E402
 
+from service.core.plain_text import escape_in_json  # noqa: E402
+from service.log_lines import LibraryLimit, indented_traceback, only_read  # noqa: E402
+
 for _name in _hidden:
     del sys.modules[_name]
 
 if TYPE_CHECKING:
-    from structlog.typing import EventDict, ExcInfo, Processor
-
-LIBRARY_LINES = 2
-"""Lines of one kind that a library may write in `LIBRARY_PERIOD_S`; of the rest, their number."""
-
-LIBRARY_PERIOD_S = 1.0
-
-KINDS = 100
-"""Kinds of lines told apart; a library that writes ever new ones shares one count for the rest."""
-
-KIND_LENGTH = 80
-"""Characters of a line that make its kind: what differs comes later, or as an argument."""
+    from structlog.typing import EventDict, Processor
 
 
 def set_up_logs(form: Literal["auto", "console", "json"], level: str) -> None:
@@ -57,9 +43,9 @@ def set_up_logs(form: Literal["auto", "console", "json"], level: str) -> None:
     ]
     last: list[Processor] = (
         [
-            _only_read,
+            only_read,
             structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(), pad_event_to=0, exception_formatter=_indented_traceback
+                colors=sys.stderr.isatty(), pad_event_to=0, exception_formatter=indented_traceback
             ),
         ]
         if console
@@ -67,7 +53,9 @@ def set_up_logs(form: Literal["auto", "console", "json"], level: str) -> None:
             structlog.processors.ExceptionRenderer(
                 structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
             ),
-            structlog.processors.JSONRenderer(),
+            structlog.processors.JSONRenderer(
+                lambda event, **given: escape_in_json(json.dumps(event, **given))
+            ),
         ]
     )
     least = logging.getLevelNamesMapping()[level.upper()]
@@ -83,98 +71,10 @@ def set_up_logs(form: Literal["auto", "console", "json"], level: str) -> None:
             processors=[_drop_record, *last], foreign_pre_chain=shared
         )
     )
-    handler.addFilter(_LibraryLimit())
+    handler.addFilter(LibraryLimit())
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(max(least, logging.WARNING))
-
-
-class _LibraryLimit(logging.Filter):
-    """Lets `LIBRARY_LINES` of each kind pass, and says once a period how many it has held back.
-
-    A kind is a logger and the beginning of its message, before arguments are put in.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._lock = threading.Lock()
-        self._ends = 0.0
-        self._passed: Counter[tuple[str, str]] = Counter()
-        self._held_back: Counter[tuple[str, str]] = Counter()
-        self._over = threading.Event()
-        self._teller: threading.Thread | None = None
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Tell whether a line may be written."""
-        kind = (record.name, str(record.msg).strip().partition("\n")[0][:KIND_LENGTH])
-        with self._lock:
-            if (now := time.monotonic()) >= self._ends:
-                self._passed.clear()
-                self._ends = now + LIBRARY_PERIOD_S
-            if kind not in self._passed and len(self._passed) >= KINDS:
-                kind = ("", "")
-            self._passed[kind] += 1
-            if self._passed[kind] <= LIBRARY_LINES:
-                return True
-            self._held_back[kind] += 1
-            if self._teller is None:
-                # A thread, as nothing else happens when a flood is over; it ends with it.
-                atexit.register(self._tell_the_rest)
-                self._teller = threading.Thread(target=self._tell, name="log", daemon=True)
-                self._teller.start()
-        return False
-
-    def _tell(self) -> None:
-        while not self._over.wait(LIBRARY_PERIOD_S):
-            self._tell_once()
-            with self._lock:
-                if not self._held_back:
-                    atexit.unregister(self._tell_the_rest)
-                    self._teller = None
-                    return
-
-    def _tell_once(self) -> None:
-        with self._lock:
-            told, self._held_back = self._held_back, Counter()
-        for (name, line), count in told.items():
-            structlog.get_logger().warning(
-                "a library's lines were left out", logger=name or "several", line=line, count=count
-            )
-
-    def _tell_the_rest(self) -> None:
-        self._over.set()
-        self._tell_once()
-
-
-class _Shown:
-    """A value whose `repr` is harmless."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def __repr__(self) -> str:
-        return self._text
-
-
-def _only_read(logger: object, name: str, event: EventDict) -> EventDict:
-    """Let a terminal obey nothing that an event quotes; JSON escapes by itself."""
-    for key, value in event.items():
-        if key in {"exc_info", "exception", "stack"} or isinstance(value, int | float | None):
-            continue
-        if not isinstance(value, str):
-            event[key] = _Shown(escape(repr(value)))
-        elif key == "event":
-            event[key] = escape(value.strip())
-        elif (text := escape(value)) != value:
-            event[key] = _Shown(f"'{text}'")
-    return event
-
-
-def _indented_traceback(output: TextIO, error: ExcInfo) -> None:
-    """Write a traceback whose lines can't be taken for events, whatever the error says."""
-    text = io.StringIO()
-    structlog.dev.plain_traceback(text, error)
-    output.writelines(f"\n    {escape(line)}" for line in text.getvalue().strip().splitlines())
 
 
 def _drop_record(logger: object, name: str, event: EventDict) -> EventDict:

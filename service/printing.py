@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import TextIO
 
-from service.core.plain_text import escape
+from service.core.plain_text import escape, escape_in_json
 
 WIDE = 10_000
 """Columns of what is no terminal: nobody sees a line break there, and `grep` would miss half."""
@@ -34,7 +34,7 @@ def say_error(*lines: object) -> None:
 
 def say_json(value: object) -> None:
     """Print a value for scripts: exactly, all but plain ASCII as JSON's own escapes."""
-    print(json.dumps(value, indent=2).replace("\x7f", r"\u007f"))
+    print(escape_in_json(json.dumps(value, indent=2)))
 
 
 def print_table(titles: Sequence[str], rows: Sequence[Row]) -> None:

@@ -47,7 +47,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "http1": set(),
     "wiring": EVERYTHING,
     # What wiring is built with: the log, the listeners, the processes. They know no part.
-    "logs": {"core", *VALUES},
+    "logs": {"core", "log_lines", *VALUES},
+    "log_lines": {"core"},
     "serving": VALUES,
     "descriptors": set(),
     "processes": VALUES,

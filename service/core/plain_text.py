@@ -33,7 +33,19 @@ def escape(text: str) -> str:
     return "".join(map(_shown, text))
 
 
+def escape_in_json(line: str) -> str:
+    """Return JSON with what is not simply shown as JSON's own escapes, its newlines aside."""
+    if line.isascii() and "\x7f" not in line:
+        return line
+    return "".join(c if c == "\n" or _shown(c) == c else _in_json(c) for c in line)
+
+
 def _shown(character: str) -> str:
     if unicodedata.category(character) in OBEYED or UNSEEN.match(character):
         return character.encode("unicode_escape", "surrogatepass").decode("ascii")
     return character
+
+
+def _in_json(character: str) -> str:
+    units = character.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[place : place + 4]}" for place in range(0, len(units), 4))

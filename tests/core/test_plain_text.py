@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.plain_text import escape
+from service.core.plain_text import escape, escape_in_json
 
 
 @pytest.mark.parametrize(
@@ -41,3 +42,14 @@ def test_whatever_is_sent_comes_out_as_one_line_that_can_be_written(text):
     assert len(shown.splitlines()) <= 1
     shown.encode()
     assert escape(shown) == shown
+
+
+WRITABLE = st.text(st.characters(exclude_categories=["Cs"]))
+
+
+@given(st.dictionaries(WRITABLE, WRITABLE), st.booleans())
+def test_json_says_the_same_with_nothing_in_it_that_acts(value, plain):
+    """A script would read another text than was sent, or a log's reader be deceived."""
+    shown = escape_in_json(json.dumps(value, ensure_ascii=plain, indent=1))
+    assert json.loads(shown) == value
+    assert escape(shown.replace("\n", "")) == shown.replace("\n", "")
