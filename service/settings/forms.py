@@ -163,6 +163,13 @@ def _words(words: str) -> str:
     return " ".join(words.replace(",", " ").upper().split())
 
 
+def _host_names(text: str) -> str:
+    names = text.replace(",", " ").lower().split()
+    if not all(re.fullmatch(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?", name) for name in names):
+        raise ValueError("is not a list of host names, without ports, separated by commas")
+    return " ".join(name.removesuffix(".") for name in names)
+
+
 RETRY_POLICIES = ("4xx", "5xx", "ct", "rt")
 """What Twilio can be asked to repeat a callback for; `all` is every one of them."""
 
@@ -244,6 +251,7 @@ AccountSid = Annotated[Text, AfterValidator(_account_sid)]
 Sender = Annotated[Text, AfterValidator(_sender)]
 Handlers = Annotated[Text, AfterValidator(_handlers)]
 PlainName = Annotated[Text, AfterValidator(_plain_name)]
+HostNames = Annotated[Text, AfterValidator(_host_names)]
 Words = Annotated[Text, AfterValidator(_words)]
 RetryPolicy = Annotated[Text, AfterValidator(_retry_policy)]
 

@@ -102,7 +102,13 @@ class Process:
         closing = asyncio.Event()
         readiness = self._readiness(client, instance)
         internal_server = AppServer(
-            internal_app(readiness, lambda: self._counters(batch)), internal, stop_s=1
+            internal_app(
+                readiness,
+                lambda: self._counters(batch),
+                hosts=(settings.internal_host, *settings.internal_hosts.split()),
+            ),
+            internal,
+            stop_s=1,
         )
         background = [asyncio.create_task(internal_server.run_until(closing))]
         try:

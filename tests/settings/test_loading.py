@@ -295,6 +295,8 @@ def test_a_default_that_goes_with_no_other_setting_is_not_given_as_its_own_examp
         ("INSTANCE_TAG", "<b>parley</b>", '"<"'),
         ("CONNECTOR_ELEMENT", "twilio3", "'twilio' or 'twiliov2'"),
         ("CALLBACK_RETRIES", "6", "at most 5"),
+        ("INTERNAL_HOSTS", "parley:8081", "not a list of host names"),
+        ("INTERNAL_HOSTS", "*.svc", "not a list of host names"),
         ("CALLBACK_RETRY_POLICY", "5xx,never", "must be all, or some of 4xx,5xx,ct,rt"),
         ("CALLBACK_RETRY_POLICY", ",", "must be all, or some of 4xx,5xx,ct,rt"),
     ],
