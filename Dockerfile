@@ -2,17 +2,23 @@
 # docker build -t parley .
 # docker run -p 8080:8080 -v parley:/data --env-file parley.env parley
 
-FROM python:3.12.12-slim-bookworm AS builder
+# The image of Python that the recipe was written for, by its tag. A tag can be moved to another
+# image. None was at hand to take a digest from, so none is written here; name the one you trust:
+#   docker buildx imagetools inspect python:3.12.12-slim-bookworm      (its "Digest")
+#   docker build --build-arg PYTHON_IMAGE=python:3.12.12-slim-bookworm@sha256:<digest> -t parley .
+ARG PYTHON_IMAGE=python:3.12.12-slim-bookworm
+
+FROM ${PYTHON_IMAGE} AS builder
 
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /build
 
 # The dependencies change seldom: a layer of their own, each archive checked against its hash.
-COPY config/requirements.txt config/constraints.txt config/
+COPY config/requirements.txt config/build-requirements.txt config/
 RUN python -m venv /opt/parley \
  && /opt/parley/bin/pip install --require-hashes -r config/requirements.txt
 RUN python -m venv /opt/build \
- && /opt/build/bin/pip install -c config/constraints.txt hatchling
+ && /opt/build/bin/pip install --require-hashes -r config/build-requirements.txt
 
 COPY pyproject.toml README.md LICENSE ./
 COPY service service
@@ -23,7 +29,7 @@ RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /build/d
  && /opt/parley/bin/pip uninstall --yes pip
 
 
-FROM python:3.12.12-slim-bookworm
+FROM ${PYTHON_IMAGE}
 
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /data --shell /usr/sbin/nologin parley \
  && install --directory --owner=parley --group=parley --mode=0700 /data

@@ -21,6 +21,7 @@ from service.errors import (
     StoreMismatch,
     UsageError,
 )
+from service.printing import say_error
 
 
 def _role(text: str) -> str:
@@ -87,17 +88,20 @@ def main() -> None:
 
             sys.exit(serve_with(**options))
     except SettingsError as error:
-        for problem in error.problems:
-            print(problem, file=sys.stderr)
+        say_error(*error.problems)
         sys.exit(OPERATOR_MUST_MEND)
-    except (HandlersError, StoreMismatch, UsageError) as error:
-        print(error, file=sys.stderr)
+    except HandlersError as error:
+        # With the line of the file below it.
+        say_error(*str(error).split("\n"))
+        sys.exit(OPERATOR_MUST_MEND)
+    except (StoreMismatch, UsageError) as error:
+        say_error(error)
         sys.exit(OPERATOR_MUST_MEND)
     except ConnectorError as error:
-        print(f"{error} ({error.advice})", file=sys.stderr)
+        say_error(f"{error} ({error.advice})")
         sys.exit(1)
     except ParleyError as error:
-        print(error, file=sys.stderr)
+        say_error(error)
         sys.exit(1)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

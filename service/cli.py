@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from enum import StrEnum
 from http.client import HTTPConnection, HTTPException
@@ -13,7 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from service import cli_backfill, cli_connector, cli_dead
-from service.errors import OPERATOR_MUST_MEND
+from service.errors import OPERATOR_MUST_MEND, UsageError
+from service.printing import print_table, say, say_error, say_json
 
 app = typer.Typer(
     name="parley",
@@ -43,9 +43,9 @@ def _show_version(wanted: bool) -> None:
         from importlib.metadata import PackageNotFoundError, version
 
         try:
-            print(f"parley {version('parley-sms')}")
+            say(f"parley {version('parley-sms')}")
         except PackageNotFoundError:
-            print("parley (not installed; run from its folder)")
+            say("parley (not installed; run from its folder)")
         raise typer.Exit
 
 
@@ -182,6 +182,8 @@ def bench(
             wanted, processes=processes, delay_ms=connector_delay_ms, json_wanted=as_json
         )
         raise typer.Exit(status)
+    if any("@" in each for each in (url, address, connector_log, internal)):
+        raise UsageError("--url, --address, ... hold no user and no password")
     if not (token and account and to):
         from service.settings.loading import load_settings
 
@@ -198,8 +200,11 @@ def bench(
     )
     try:
         status = command.bench_deployment(place, wanted, json_wanted=as_json)
-    except ValueError as error:
-        raise typer.BadParameter(f"--url, --address, ...: {error}") from error
+    except ValueError:  # whose text may quote a password
+        raise UsageError(
+            "--url, --address, --connector-log and --internal are addresses: "
+            "http:// or https://, a host, and a port or none"
+        ) from None
     raise typer.Exit(status)
 
 
@@ -238,27 +243,22 @@ def settings(
 ) -> None:
     """Show every setting: its value (secrets masked), where it came from, what is wrong."""
     from service.settings.loading import explain_settings
-    from service.tables import print_table
 
     rows = explain_settings()
     wrong = [row for row in rows if row.problem]
     if as_json:
-        print(
-            json.dumps(
-                [
-                    {"name": r.name, "value": r.shown, "source": r.source, "problem": r.problem}
-                    for r in rows
-                ],
-                indent=2,
-            )
+        say_json(
+            [
+                {"name": r.name, "value": r.shown, "source": r.source, "problem": r.problem}
+                for r in rows
+            ]
         )
     else:
         print_table(
             ("setting", "value", "from"),
             [((r.name, r.shown, r.source), "red" if r.problem else None) for r in rows],
         )
-        for row in wrong:
-            print(row.problem, file=sys.stderr)
+        say_error(*(row.problem for row in wrong))
     if wrong:
         raise typer.Exit(OPERATOR_MUST_MEND)
 
@@ -282,11 +282,11 @@ def ready(
             break
         time.sleep(0.5)
     if as_json:
-        print(json.dumps(found, indent=2))
+        say_json(found)
     else:
         for name, check in found["checks"].items():
             detail = f": {check['detail']}" if check["detail"] else ""
-            print(f"{name} {'ok' if check['ok'] else 'NOT READY'}{detail}")
+            say(f"{name} {'ok' if check['ok'] else 'NOT READY'}{detail}")
     if not found["ready"]:
         raise typer.Exit(1)
 
@@ -333,14 +333,12 @@ def optouts(
             for each in found
             for ours, theirs in (each.conversation,)
         ]
-        print(json.dumps(rows, indent=2))
+        say_json(rows)
         return
     for each in found:
-        print(
-            f"{each.at:%Y-%m-%d %H:%M:%S}  {each.conversation.theirs} of {each.conversation.ours}"
-        )
+        say(f"{each.at:%Y-%m-%d %H:%M:%S}  {each.conversation.theirs} of {each.conversation.ours}")
     if not found:
-        print("Nobody has opted out.")
+        say("Nobody has opted out.")
 
 
 @app.command(
@@ -383,7 +381,7 @@ def explain_signature(
     try:
         raw = Path(body[1:]).read_bytes() if body.startswith("@") else body.encode()
     except OSError as error:
-        raise typer.BadParameter(f"--body {body}: can't be read: {error.strerror}") from error
+        raise UsageError(f"--body {body}: can't be read: {error.strerror}") from error
     try:
 
         def explained(form: bytes) -> tuple[bool, tuple[str, ...]]:
@@ -394,12 +392,14 @@ def explain_signature(
         bare = raw.rstrip(b"\r\n")
         if not matched and bare != raw and explained(bare)[0]:
             lines = ("It would match without the newline at the end, which editors add.",)
-    except ValueError as error:
-        raise typer.BadParameter(f"--url or --token: {error}") from error
+    except ValueError:  # whose text may quote a password
+        raise UsageError(
+            "--url or --token: a callback URL begins with https:// and a host name, "
+            "and no token is empty"
+        ) from None
     if as_json:
-        print(json.dumps({"matched": matched, "lines": list(lines)}))
+        say_json({"matched": matched, "lines": list(lines)})
     else:
-        for line in lines:
-            print(line)
+        say(*lines)
     if not matched:
         raise typer.Exit(1)

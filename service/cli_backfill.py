@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -12,6 +11,7 @@ import typer
 
 from service.cli_words import read_age
 from service.errors import UsageError
+from service.printing import say, say_json
 
 
 def backfill(
@@ -68,12 +68,16 @@ def backfill(
             "missing" if dry_run else "recovered": found.recovered,
             "other_numbers": found.foreign,
         }
-        told = f"{found.read} texts came since {start:%F %T} UTC: "
+        if as_json:
+            say_json(facts)
+            return
         done = "missing; nothing was accepted" if dry_run else "recovered"
-        told += f"{found.recovered} {done}, {found.known} accepted before."
+        say(
+            f"{found.read} texts came since {start:%F %T} UTC: "
+            f"{found.recovered} {done}, {found.known} accepted before."
+        )
         if found.foreign:
-            told += f"\n{found.foreign} to numbers not known as ours; --to names one that is."
-        print(json.dumps(facts, indent=2) if as_json else told)
+            say(f"{found.foreign} to numbers not known as ours; --to names one that is.")
 
     asyncio.run(run())
 

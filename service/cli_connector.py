@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, TypeVar
 
 import typer
+
+from service.printing import say, say_json
 
 Provisioner = Any
 """What `wiring.commands.open_provisioner` yields; commands know no part of the service itself."""
@@ -47,10 +48,9 @@ def plan(
             }
             for step in found.steps
         ]
-        print(json.dumps({"changes": bool(found), "steps": steps}, indent=2))
+        say_json({"changes": bool(found), "steps": steps})
         raise typer.Exit(status)
-    for line in found.lines() or ["The connector has what is wanted; nothing to do."]:
-        print(line)
+    say(*(found.lines() or ["The connector has what is wanted; nothing to do."]))
     raise typer.Exit(status)
 
 
@@ -61,8 +61,7 @@ def apply(as_json: AsJson = False) -> None:
     async def both(provisioner: Provisioner) -> tuple[list[str], str]:
         lines = (await provisioner.plan()).lines()
         if not as_json:
-            for line in lines:
-                print(line)
+            say(*lines)
         return lines, (await provisioner.ensure()).id
 
     lines, id_ = _run(both)
@@ -89,16 +88,15 @@ def show(as_json: AsJson = False) -> None:
         configuration = dict(found.configuration)
         shown |= {"disabled": found.disabled, "configuration": configuration}
     if as_json:
-        print(json.dumps(shown, indent=2))
+        say_json(shown)
         return
     for name, value in shown.items():
         if isinstance(value, dict):
-            for key, each in value.items():
-                print(f"  {key}: {each}")
+            say(*(f"  {key}: {each}" for key, each in value.items()))
         else:
-            print(f"{name.replace('_', ' ')}: {value}")
+            say(f"{name.replace('_', ' ')}: {value}")
     if found is None:
-        print("The connector does not know it any more; see `parley connector plan`.")
+        say("The connector does not know it any more; see `parley connector plan`.")
 
 
 @app.command(epilog="Example:  parley connector check")
@@ -120,15 +118,14 @@ def check(as_json: AsJson = False) -> None:
             for each in found.findings
         ]
         described = list(found.described)
-        print(json.dumps({"file": file, "findings": findings, "described": described}, indent=2))
+        say_json({"file": file, "findings": findings, "described": described})
     elif found.findings:
-        print(f"{file} differs from what the instance describes:")
-        for each in found.findings:
-            print(f"  {each}")
-        print(f"It describes: {', '.join(found.described)}.")
-        print("A description need not be whole: while your replies are taken, leave the file.")
+        say(f"{file} differs from what the instance describes:")
+        say(*(f"  {each}" for each in found.findings))
+        say(f"It describes: {', '.join(found.described)}.")
+        say("A description need not be whole: while your replies are taken, leave the file.")
     else:
-        print(f"{file} fits what the instance describes.")
+        say(f"{file} fits what the instance describes.")
     if found.findings:
         raise typer.Exit(1)
 
@@ -196,7 +193,10 @@ def _ask(question: str, *, yes: bool) -> None:
 
 
 def _tell(as_json: bool, facts: dict[str, Any], sentence: str) -> None:
-    print(json.dumps(facts, indent=2) if as_json else sentence)
+    if as_json:
+        say_json(facts)
+    else:
+        say(sentence)
 
 
 def _run(act: Callable[[Provisioner], Awaitable[Result]]) -> Result:

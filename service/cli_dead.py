@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +9,7 @@ import typer
 
 from service.cli_words import read_age, refuse_empty
 from service.errors import UsageError
+from service.printing import print_table, say, say_error, say_json
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -45,15 +44,14 @@ def list_(
 ) -> None:
     """List dead letters, each conversation in order."""
     from service import operations
-    from service.tables import print_table
 
     filters = _filters(number, route, error, older_than)
     found = operations.find(_settings(), **filters)
     if as_json:
-        print(json.dumps([operations.as_json(letter) for letter in found], indent=2))
+        say_json([operations.as_json(letter) for letter in found])
         return
     if not found:
-        print("There are no dead letters" + (" like that." if filters else "."))
+        say("There are no dead letters" + (" like that." if filters else "."))
         return
     print_table(
         ("id", "kind", "given up", "number", "tries", "route", "error"),
@@ -73,7 +71,7 @@ def list_(
             for letter in found
         ],
     )
-    print(f"{len(found)} in all. Next: parley dead show ID, replay ID, drop ID")
+    say(f"{len(found)} in all. Next: parley dead show ID, replay ID, drop ID")
 
 
 @app.command(epilog="Example:  parley dead show 7-1700000000000-0")
@@ -86,16 +84,13 @@ def show(
 
     letter = operations.get(_settings(), id_)
     if letter is None:
-        print(
-            f"no such dead letter: {id_}; `parley dead list` shows what there is", file=sys.stderr
-        )
+        say_error(f"no such dead letter: {id_}; `parley dead list` shows what there is")
         raise typer.Exit(1)
     shown = operations.as_json(letter)
     if as_json:
-        print(json.dumps(shown, indent=2))
+        say_json(shown)
         return
-    for name, value in shown.items():
-        print(f"{name:8} {value}")
+    say(*(f"{name:8} {value}" for name, value in shown.items()))
 
 
 @app.command(
@@ -144,7 +139,7 @@ def _act(
     settings = _settings()
     chosen = ids or [letter.id for letter in operations.find(settings, **filters)]
     if not chosen:
-        print("There are no dead letters like that.")
+        say("There are no dead letters like that.")
         return
     if not yes and not typer.confirm(f"Delete {len(chosen)} dead letters for good?"):
         raise typer.Exit(1)
@@ -152,13 +147,12 @@ def _act(
     with _progress() as bar:
         task = bar.add_task(what, total=len(chosen))
         done = act(settings, chosen, lambda count: bar.update(task, completed=count))
-    print(f"{done.done} {'replayed' if what == 'replay' else 'dropped'}.")
+    say(f"{done.done} {'replayed' if what == 'replay' else 'dropped'}.")
     for id_ in done.missing:
-        print(f"{id_}: there is no such dead letter (any more)", file=sys.stderr)
+        say_error(f"{id_}: there is no such dead letter (any more)")
     if done.full:
-        print(
-            f"{len(done.full)} stay dead letters for now: their inboxes are full; try again later",
-            file=sys.stderr,
+        say_error(
+            f"{len(done.full)} stay dead letters for now: their inboxes are full; try again later"
         )
     if done.missing or done.full:
         raise typer.Exit(1)

@@ -28,6 +28,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from service.core.plain_text import escape
 from service.errors import ParleyError
 from service.serving import listen
 
@@ -280,7 +281,7 @@ def _bubble(arrow: str, number: str, text: str, took: str) -> Table:
     row.add_column(width=1, style="bold cyan" if arrow == "→" else "bold green")
     row.add_column(width=8, justify="right", style="dim")
     row.add_column(overflow="fold")
-    row.add_row(number, arrow, took, Text(text))
+    row.add_row(number, arrow, took, Text(escape(text)))
     return row
 
 

@@ -27,6 +27,8 @@ request that crosses their close would be in doubt."""
 ANSWER_LIMIT_BYTES = 16 * 1024 * 1024
 """Most bytes read of one answer, its head included."""
 
+NO_ORIGIN = "an origin is http:// or https://, a host, and a port or none"
+
 _NO_HEADER = re.compile(r"[\r\n\0]|[^\x00-\xff]")
 _NO_TARGET = re.compile(r"[^!-~]")
 
@@ -65,12 +67,16 @@ class Client:
         connect_timeout_s: float,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        parts = urlsplit(origin)
+        try:
+            parts = urlsplit(origin)
+            port = parts.port
+        except ValueError:  # whose text may quote a password
+            raise ValueError(NO_ORIGIN) from None
         if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ValueError("an origin is http:// or https:// and a host")
+            raise ValueError(NO_ORIGIN)
         self._host = parts.hostname
         self._tls = (tls or ssl.create_default_context()) if parts.scheme == "https" else None
-        self._port = parts.port or (443 if self._tls else 80)
+        self._port = port or (443 if self._tls else 80)
         self._host_header = parts.netloc.rpartition("@")[2]
         self._connect_timeout_s = connect_timeout_s
         self._free = asyncio.Semaphore(connections)

@@ -1,7 +1,12 @@
-"""Sets the log up: one line an event, for eyes on a terminal, as JSON elsewhere. Called once."""
+"""Sets the log up: one line an event, for eyes on a terminal, as JSON elsewhere. Called once.
+
+What libraries log comes in the same form, and is bounded: a stranger decides how often uvicorn
+complains of malformed requests.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from typing import TYPE_CHECKING, Literal
@@ -12,11 +17,14 @@ _hidden = {"rich", "greenlet"} - sys.modules.keys()
 sys.modules |= dict.fromkeys(_hidden)  # type: ignore[arg-type]
 import structlog  # noqa: E402
 
+from service.core.plain_text import escape_in_json  # noqa: E402
+from service.log_lines import LibraryLimit, indented_traceback, only_read  # noqa: E402
+
 for _name in _hidden:
     del sys.modules[_name]
 
 if TYPE_CHECKING:
-    from structlog.typing import Processor
+    from structlog.typing import EventDict, Processor
 
 
 def set_up_logs(form: Literal["auto", "console", "json"], level: str) -> None:
@@ -35,18 +43,19 @@ def set_up_logs(form: Literal["auto", "console", "json"], level: str) -> None:
     ]
     last: list[Processor] = (
         [
+            only_read,
             structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(),
-                pad_event_to=0,
-                exception_formatter=structlog.dev.plain_traceback,
-            )
+                colors=sys.stderr.isatty(), pad_event_to=0, exception_formatter=indented_traceback
+            ),
         ]
         if console
         else [
             structlog.processors.ExceptionRenderer(
                 structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
             ),
-            structlog.processors.JSONRenderer(),
+            structlog.processors.JSONRenderer(
+                lambda event, **given: escape_in_json(json.dumps(event, **given))
+            ),
         ]
     )
     least = logging.getLevelNamesMapping()[level.upper()]
@@ -62,14 +71,13 @@ def set_up_logs(form: Literal["auto", "console", "json"], level: str) -> None:
             processors=[_drop_record, *last], foreign_pre_chain=shared
         )
     )
+    handler.addFilter(LibraryLimit())
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(max(least, logging.WARNING))
 
 
-def _drop_record(
-    logger: object, name: str, event: structlog.typing.EventDict
-) -> structlog.typing.EventDict:
+def _drop_record(logger: object, name: str, event: EventDict) -> EventDict:
     return structlog.stdlib.ProcessorFormatter.remove_processors_meta(
         logging.getLogger(), name, event
     )

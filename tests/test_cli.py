@@ -129,6 +129,30 @@ def test_a_mistake_is_answered_with_what_to_write(arguments, said):
     assert said in ran.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "environ"),
+    [
+        pytest.param(("serve",), {"REDIS_URL": "redis://:PASSxZq/7@host"}, id="Redis"),
+        pytest.param(("dead", "list"), {"REDIS_URL": "unix://:PASSxZq/7@x"}, id="a socket"),
+        pytest.param(("settings",), {"PUBLIC_URL": "https://a:PASSxZq@b"}, id="our own"),
+        pytest.param(
+            ("explain-signature", "--url", "https://[PASSxZq", "--signature", "A" * 27 + "="),
+            {"TWILIO_AUTH_TOKEN": "x"},
+            id="a callback's",
+        ),
+        *(
+            pytest.param(("bench", "--url", url, "--token=x", "--account=x", "--to=x"), {}, id=url)
+            for url in ("http://a:PASSxZq/7@b", "http://a:PASSxZq", "http://[PASSxZq")
+        ),
+    ],
+)
+def test_no_address_is_quoted_in_an_error_about_it(arguments, environ):
+    """What was pasted wrongly holds a password more often than not."""
+    ran = parley(*arguments, **environ)
+    assert ran.returncode == 2
+    assert "PASSxZq" not in ran.stdout + ran.stderr
+
+
 def test_a_missing_token_is_named():
     """The signature can't be explained without it."""
     ran = parley("explain-signature", "--url", URL, "--signature", "x")

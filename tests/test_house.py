@@ -26,6 +26,7 @@ EVERYTHING = {
     "sandbox",
     "logs",
     "serving",
+    "descriptors",
     "processes",
     "http1",
     "demo",
@@ -46,13 +47,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "http1": set(),
     "wiring": EVERYTHING,
     # What wiring is built with: the log, the listeners, the processes. They know no part.
-    "logs": VALUES,
+    "logs": {"core", "log_lines", *VALUES},
+    "log_lines": {"core"},
     "serving": VALUES,
+    "descriptors": set(),
     "processes": VALUES,
     # The body of `parley demo`: it starts the others as processes and speaks HTTP to them.
-    "demo": {"serving", "errors"},
+    "demo": {"serving", "core", "errors"},
     # The body of `parley bench`: signs as Twilio does, speaks HTTP, starts what the demo starts.
-    "bench": {"http1", "demo", "core", *VALUES},
+    "bench": {"http1", "demo", "printing", "core", *VALUES},
     # What operators do to a deployment's data; the commands only read arguments and print.
     "operations": {"wiring", "store", "settings", "errors"},
     "cli": {
@@ -60,7 +63,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "cli_connector",
         "cli_dead",
         "operations",
-        "tables",
+        "printing",
         "logs",
         "wiring",
         "demo",
@@ -68,13 +71,14 @@ MAY_IMPORT: dict[str, set[str]] = {
         "settings",
         "errors",
     },
-    "cli_dead": {"cli_words", "operations", "tables", "settings", "errors"},
-    "tables": set(),
-    "cli_backfill": {"cli_words", "logs", "wiring", "settings", "errors"},
+    "cli_dead": {"cli_words", "operations", "printing", "settings", "errors"},
+    # What every command prints with.
+    "printing": {"core"},
+    "cli_backfill": {"cli_words", "logs", "printing", "wiring", "settings", "errors"},
     # How commands read what several of them take.
     "cli_words": {"errors"},
-    "cli_connector": {"logs", "wiring", "settings", "errors"},
-    "__main__": {"cli", "logs", "wiring", "errors"},
+    "cli_connector": {"logs", "printing", "wiring", "settings", "errors"},
+    "__main__": {"cli", "logs", "printing", "wiring", "errors"},
     # What handler authors import, and nothing else.
     "__init__": {"handlers", "model"},
 }
@@ -92,7 +96,7 @@ ONLY_IN: dict[str, set[str]] = {
     "pydantic": {"settings"},
     "pydantic_settings": {"settings"},
     "typer": {"cli", "cli_backfill", "cli_connector", "cli_dead"},
-    "rich": {"cli", "cli_backfill", "cli_dead", "demo", "bench", "tables"},
+    "rich": {"cli", "cli_backfill", "cli_dead", "demo", "bench", "printing"},
 }
 """Library -> the parts that may import it; a library that is not named may be imported anywhere
 but in `PURE`."""

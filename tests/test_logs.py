@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+import socket
 import subprocess
 import sys
+import time
+import unicodedata
 
 import pytest
 
@@ -49,3 +53,130 @@ def test_elsewhere_than_on_a_terminal_each_event_is_a_line_of_json():
     events = [json.loads(line) for line in ran.stderr.splitlines()]
     assert [event["event"] for event in events] == ["ours", "theirs"]
     assert all(event["level"] == "error" for event in events)
+
+
+HOSTILE = (
+    "\x1b]0;owned\x07\x9b2J\u202egpj\u2028\r\nforged all is well\n2026-01-01 [info] forged\x7f"
+)
+
+HOSTILE_CODE = """
+import logging, sys, structlog
+from service.logs import set_up_logs
+set_up_logs(sys.argv[1], "debug")
+log = structlog.get_logger()
+hostile = sys.argv[2]
+
+class Odd:
+    def __repr__(self):
+        return hostile
+
+log.warning("ours", error=hostile, short=chr(27) + "[2J", odd=Odd(), listed=[hostile])
+log.warning(hostile)
+logging.getLogger("library").warning("theirs %s", hostile)
+try:
+    raise ValueError(hostile)
+except ValueError:
+    log.exception("ours failed")
+    logging.getLogger("library").exception("theirs failed")
+"""
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_a_line_of_the_log_is_only_read(form):
+    """A stranger's words would forge events, or act on the terminal of whoever looks."""
+    ran = subprocess.run(
+        [sys.executable, "-c", HOSTILE_CODE, form, HOSTILE], capture_output=True, check=True
+    )
+    said = ran.stderr.decode()
+    obeyed = {"Cc", "Cf", "Zl", "Zp"}
+    acting = {letter for letter in said if unicodedata.category(letter) in obeyed} - {"\n"}
+    assert not acting
+    assert not re.search(r"(?m)^(forged|2026)", said)
+    assert said.count(r"\u202egpj") >= 6
+    events = [line for line in said.splitlines() if not line.startswith("    ")]
+    assert len(events) == 5
+    if form == "json":
+        assert [json.loads(line)["event"] for line in events][1] == HOSTILE
+
+
+FLOOD_CODE = """
+import logging, sys, time
+from service.logs import set_up_logs
+set_up_logs(sys.argv[1], "info")
+library = logging.getLogger("library")
+for number in range(3000):
+    library.warning("Invalid request number %d", number)
+    if number < 500:
+        library.error(f"{number} ever another line")
+    if number == 2000:
+        time.sleep(1.5)
+library.warning("and something else")
+if sys.argv[2] == "wait":
+    time.sleep(2.5)
+    library.warning("the end")
+"""
+
+
+@pytest.mark.parametrize("end", ["wait", "exit"])
+def test_a_flood_of_a_librarys_lines_is_counted_instead_of_written(end):
+    """Whoever can make uvicorn complain would fill the disk, 19,000 lines a second."""
+    ran = subprocess.run(
+        [sys.executable, "-c", FLOOD_CODE, "json", end], capture_output=True, text=True, check=True
+    )
+    events = [json.loads(line) for line in ran.stderr.splitlines()]
+    told = [each for each in events if each["event"] == "a library's lines were left out"]
+    written = [each for each in events if each["event"].startswith("Invalid request")]
+    of_kind = [each for each in told if each["line"] == "Invalid request number %d"]
+    assert 2 <= len(written) <= 12
+    assert len(written) + sum(each["count"] for each in of_kind) == 3000
+    assert {each["logger"] for each in told} <= {"library", "several"}
+    # Kinds are bounded as well, and so are the lines that say what was left out.
+    assert len(events) < 500
+    rest = sum(each["count"] for each in told if each not in of_kind)
+    assert sum("ever another" in each["event"] for each in events) + rest == 500
+    assert sum(each["event"] == "and something else" for each in events) == 1
+    if end == "wait":
+        assert events[-1]["event"] == "the end"
+
+
+SERVER_CODE = """
+import asyncio, sys
+from service.logs import set_up_logs
+from service.serving import AppServer, inherit, stop_event
+from service.web.internal import internal_app
+set_up_logs("json", "debug")
+
+async def ready():
+    return {}
+
+async def run():
+    stop = stop_event(stop_with_stdin=True)
+    await AppServer(internal_app(ready), inherit(int(sys.argv[1])), stop_s=1).run_until(stop)
+
+asyncio.run(run())
+"""
+
+
+def test_malformed_requests_fill_no_log():
+    """Anybody can send them, and uvicorn writes a line for each."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = subprocess.Popen(
+            [sys.executable, "-c", SERVER_CODE, str(listener.fileno())],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=[listener.fileno()],
+        )
+        sent, began = 0, time.monotonic()
+        while sent < 300 or time.monotonic() - began < 1:
+            with socket.create_connection(listener.getsockname(), timeout=10) as connection:
+                upgrade = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n"
+                connection.sendall(b"\0\r\n\r\n" if sent % 2 else upgrade + b"Upgrade: a\r\n\r\n")
+                assert connection.recv(1000)
+            sent += 1
+        _, said = server.communicate(timeout=20)
+    events = [json.loads(line) for line in said.decode().splitlines()]
+    took = time.monotonic() - began
+    assert any("Invalid HTTP request" in each["event"] for each in events)
+    assert len(events) <= 8 * (took + 2)
+    counted = sum(each.get("count", 1) for each in events)
+    assert counted >= sent

@@ -14,8 +14,12 @@ import pytest
 ROOT = Path(__file__).parent.parent
 CONFIG = ROOT / "config"
 
-NOT_SHIPPED = {"pin", "constraints.txt", "requirements.txt"}
+NOT_SHIPPED = {"pin", "constraints.txt", "requirements.txt", "build-requirements.txt"}
 """Files of config/ that make or test the package and are no use once it is installed."""
+
+
+HASHED = ("requirements.txt", "build-requirements.txt")
+"""What the image installs: to run, and to build the wheel."""
 
 
 def pins_of(name: str) -> dict[str, str]:
@@ -44,7 +48,7 @@ def wanted(requirements: object) -> set[str]:
 # --- pins ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["constraints.txt", "requirements.txt"])
+@pytest.mark.parametrize("name", ["constraints.txt", *HASHED])
 def test_a_pin_file_names_no_index(name: str) -> None:
     """Otherwise an installation asks somebody else's registry, which may not answer."""
     text = (CONFIG / name).read_text(encoding="utf-8")
@@ -52,24 +56,26 @@ def test_a_pin_file_names_no_index(name: str) -> None:
     assert not re.search(r"://|--(extra-)?index|--find-links|-i |-f |@ ", text)
 
 
-def test_what_is_tested_is_what_is_shipped() -> None:
-    """Otherwise the image runs versions that no test has seen."""
+@pytest.mark.parametrize("name", HASHED)
+def test_what_is_tested_is_what_is_shipped(name: str) -> None:
+    """Otherwise the image runs, or is built by, versions that no test has seen."""
     # Without their markers: a pin for one platform may be one for every platform's tests.
     tested, shipped = (
         {(name.split()[0], version) for name, version in pins_of(file).items()}
-        for file in ("constraints.txt", "requirements.txt")
+        for file in ("constraints.txt", name)
     )
 
     assert shipped
     assert shipped <= tested
 
 
-def test_every_shipped_pin_carries_hashes() -> None:
+@pytest.mark.parametrize("name", HASHED)
+def test_every_shipped_pin_carries_hashes(name: str) -> None:
     """Otherwise the image takes whatever a registry hands out under the right name."""
-    text = (CONFIG / "requirements.txt").read_text(encoding="utf-8")
+    text = (CONFIG / name).read_text(encoding="utf-8")
     entries = re.split(r"\n(?=\S)", text.strip())
 
-    assert len(entries) == len(pins_of("requirements.txt"))
+    assert len(entries) == len(pins_of(name))
     assert all("--hash=sha256:" in entry for entry in entries)
 
 
@@ -81,6 +87,8 @@ def test_every_dependency_is_pinned() -> None:
     assert isinstance(extras, dict)
 
     assert wanted(project()["dependencies"]) <= shipped
+    builders = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]
+    assert wanted(builders["requires"]) <= pins_of("build-requirements.txt").keys()
     assert set().union(*map(wanted, extras.values())) <= tested
 
 
@@ -161,12 +169,14 @@ def test_the_image_is_pinned_and_does_not_run_as_root() -> None:
     """Otherwise the same recipe gives another image tomorrow, or a break-in gives root."""
     recipe = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 
-    assert all(
-        re.fullmatch(r"python:\d+\.\d+\.\d+-slim-\w+", image)
-        for image in re.findall(r"^FROM (\S+)", recipe, re.MULTILINE)
-    )
+    assert re.findall(r"^FROM (\S+)", recipe, re.MULTILINE) == ["${PYTHON_IMAGE}"] * 2
+    (image,) = re.findall(r"^ARG PYTHON_IMAGE=(\S+)$", recipe, re.MULTILINE)
+    assert re.fullmatch(r"python:\d+\.\d+\.\d+-slim-\w+(@sha256:[0-9a-f]{64})?", image)
     assert re.search(r"^USER 10001:10001$", recipe, re.MULTILINE)
-    assert "--require-hashes -r config/requirements.txt" in recipe
+    installs = re.findall(r"pip install (.+?)(?: \\)?$", recipe, re.MULTILINE)
+    by_hash = {f"--require-hashes -r config/{name}" for name in HASHED}
+    # And the wheel that was just built, with no index to take anything else from.
+    assert set(installs) == by_hash | {"--no-deps --no-index dist/*.whl"}
 
 
 def test_the_readme_holds_the_command_that_ci_runs() -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import signal
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +26,7 @@ from service.bench.targets import (
     targets_of,
 )
 from service.demo import OUR_NUMBER, Demo
+from service.printing import say_error, say_json
 
 CALLBACK_PATH = "/callbacks/twilio"
 
@@ -193,7 +192,7 @@ def _show(measured: Sequence[_Measured], *, json_wanted: bool) -> int:
         ]
         names = [name for name, _, _ in found]
         values = dict(zip(names, runs, strict=True)) if len(runs) > 1 else runs[0]
-        print(json.dumps(values, indent=2))  # noqa: T201  (the command's output)
+        say_json(values)
     else:
         output = Console(highlight=False)
         for name, summary, delay_ms in found:
@@ -204,6 +203,5 @@ def _show(measured: Sequence[_Measured], *, json_wanted: bool) -> int:
             output.print(targets_as_table(targets_of(summary, delay_ms)))
             output.print()
     for _, summary, _ in found:
-        for note in summary.notes:
-            print(f"note: {note}", file=sys.stderr)  # noqa: T201
+        say_error(*(f"note: {note}" for note in summary.notes))
     return 0 if all(summary.promises.kept for _, summary, _ in found) else 1

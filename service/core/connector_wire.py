@@ -105,7 +105,10 @@ def clean_callback_url(url: str) -> str:
     Raises ValueError when what is left is no http or https URL with a host.
     """
     cleaned = "".join(url.split())
-    parts = urlsplit(cleaned)  # raises ValueError itself for a malformed host
+    try:
+        parts = urlsplit(cleaned)
+    except ValueError:  # whose text may quote a password
+        raise ValueError("is no URL: its host is malformed") from None
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("is no URL that begins with https:// and names a host")
     return cleaned

@@ -68,7 +68,7 @@ def _redis_url(secret: SecretStr) -> SecretStr:
     scheme, separator, rest = secret.get_secret_value().partition("://")
     if not separator or scheme not in REDIS_SCHEMES:
         raise ValueError(f"must begin with one of {', '.join(f'{s}://' for s in REDIS_SCHEMES)}")
-    place, _, query = rest.rpartition("@")[2].partition("?")
+    place, _, query = _without_login(scheme, rest).partition("?")
     if not place.strip("/"):
         raise ValueError("names no server")
     if scheme != "unix":
@@ -80,15 +80,38 @@ def _redis_url(secret: SecretStr) -> SecretStr:
             if not service:
                 raise ValueError("names no service; Sentinel's end like this: host:26379/mymaster")
         if not re.fullmatch(r"[0-9]*/?", path):
-            raise ValueError("ends with a database that is no number, such as /0")
+            raise ValueError(f"ends with a database that is no number, such as /0; {AS_WRITTEN}")
+    _check_options(query)
+    return secret
+
+
+def _without_login(scheme: str, rest: str) -> str:
+    """Return what follows the login of a Redis address; refuse a login that would end early."""
+    login, _, address = rest.rpartition("@")
+    if scheme == "unix":
+        # What stands before the path is a login or nothing; a path may hold an "@".
+        authority, slash, path = rest.partition("/")
+        login, at, host = authority.rpartition("@")
+        if host or (authority and not at):
+            raise ValueError(f"is not unix:///path or unix://user:password@/path; {AS_WRITTEN}")
+        address = slash + path
+    if re.search(r"[\s/?#@\[\]\\]", login) or "#" in rest:
+        raise ValueError(
+            f"has a character that ends an address, in its password maybe; {AS_WRITTEN}"
+        )
+    return address
+
+
+def _check_options(query: str) -> None:
     try:
         options = parse_qsl(query, strict_parsing=True, keep_blank_values=True) if query else []
     except ValueError:
-        raise ValueError("has options that are not name=value&name=value") from None
-    for name, _ in options:
-        if not REDIS_OPTIONS.fullmatch(name):
-            raise ValueError(f"has an option that is none of Redis's: {name[:40]}")
-    return secret
+        raise ValueError(f"has options that are not name=value&name=value; {AS_WRITTEN}") from None
+    if not all(REDIS_OPTIONS.fullmatch(name) for name, _ in options):
+        raise ValueError(
+            "has an option that is none of Redis's, such as db, username, password, "
+            f"socket_timeout, ssl_ca_certs or tls; {AS_WRITTEN}"
+        )
 
 
 def _host_and_port(host: str) -> None:
@@ -98,8 +121,12 @@ def _host_and_port(host: str) -> None:
     except ValueError:
         named = None
     if not named:
-        raise ValueError("lists a server that is not host:port")
+        raise ValueError(f"lists a server that is not host:port; {AS_WRITTEN}")
 
+
+AS_WRITTEN = "in a user or password / ? # @ are written %2F %3F %23 %40"
+"""The hint with every error about REDIS_URL that may be about a password. None quotes the address:
+where it is malformed, nobody knows which part of it is the password."""
 
 REDIS_OPTIONS = re.compile(
     "db|username|password|protocol|client_name|max_connections|tls|sentinel_username"
@@ -134,6 +161,13 @@ def read_shared_keys(text: str) -> dict[str, str]:
 
 def _words(words: str) -> str:
     return " ".join(words.replace(",", " ").upper().split())
+
+
+def _host_names(text: str) -> str:
+    names = text.replace(",", " ").lower().split()
+    if not all(re.fullmatch(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?", name) for name in names):
+        raise ValueError("is not a list of host names, without ports, separated by commas")
+    return " ".join(name.removesuffix(".") for name in names)
 
 
 RETRY_POLICIES = ("4xx", "5xx", "ct", "rt")
@@ -217,6 +251,7 @@ AccountSid = Annotated[Text, AfterValidator(_account_sid)]
 Sender = Annotated[Text, AfterValidator(_sender)]
 Handlers = Annotated[Text, AfterValidator(_handlers)]
 PlainName = Annotated[Text, AfterValidator(_plain_name)]
+HostNames = Annotated[Text, AfterValidator(_host_names)]
 Words = Annotated[Text, AfterValidator(_words)]
 RetryPolicy = Annotated[Text, AfterValidator(_retry_policy)]
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from service.errors import SettingsError
+from service.settings.forms import REDIS_OPTIONS
 from service.settings.sources import DEFAULT, SETTINGS_FILE, Gathered, Problem, gather, problem_of
 from service.settings.table import Settings
 
@@ -94,7 +95,8 @@ def explain_settings(
         name = field.upper()
         found = gathered.found.get(field)
         if found is not None:
-            shown, source = _show(field, found.value), found.source
+            shown = _show(field, found.value, wrong=name in texts)
+            source = found.source
         elif info.is_required():
             shown, source = "missing", ""
         else:
@@ -104,12 +106,22 @@ def explain_settings(
     return tuple(rows)
 
 
-def _show(field: str, value: object) -> str:
+def _show(field: str, value: object, *, wrong: bool) -> str:
     text = str(value).strip()
-    if field in SECRETS and (field != "redis_url" or "://" not in text):
+    # Of a malformed address nobody knows which part is the password.
+    if field in SECRETS and (field != "redis_url" or wrong):
         return f"{MASK} ({len(text)} characters)"
+    if "://" not in text:
+        return text
     text = re.sub(r"://.*@", f"://{MASK}@", text, flags=re.DOTALL)
-    return re.sub(r"(password=)[^&]*", rf"\1{MASK}", text)
+    place, mark, query = text.partition("?")
+    return place + mark + "&".join(map(_show_option, query.split("&")))
+
+
+def _show_option(option: str) -> str:
+    name, equals, _ = option.partition("=")
+    harmless = REDIS_OPTIONS.fullmatch(name) and "password" not in name
+    return option if harmless else f"{name}={MASK}" if equals else MASK if name else ""
 
 
 def _check(gathered: Gathered, environ: Mapping[str, str]) -> tuple[Settings | None, list[Problem]]:

@@ -17,6 +17,7 @@ from service.settings.forms import (
     AccountSid,
     Count,
     Handlers,
+    HostNames,
     HttpAddress,
     PlainName,
     Port,
@@ -124,6 +125,11 @@ class Settings(BaseSettings):
         validate_default=True,
         description="Its port; 0 takes a free one.",
         examples=["8081"],
+    )
+    internal_hosts: HostNames = Field(
+        default="",
+        description="Names it may be asked for by besides localhost and IP addresses.",
+        examples=["parley-internal parley-internal.sms.svc"],
     )
     processes: Annotated[int, Field(ge=1, le=256)] = Field(
         default=1, description="Processes that serve and work.", examples=["2"]

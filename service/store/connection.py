@@ -15,6 +15,7 @@ until the successor is known, and the next one goes there.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
@@ -78,15 +79,33 @@ def connect(url: str, *, answer_timeout_s: float | None = ANSWER_TIMEOUT_S) -> R
         pool.connection_class = _made_ours(pool.connection_class)
         # Opens nothing, and finds the options that a connection can't be made with.
         pool.make_connection()
-    except (TypeError, ValueError, RedisError) as error:
-        raise SettingsError([f"REDIS_URL: {error}"]) from error
+    except _Malformed as error:
+        raise SettingsError([f"REDIS_URL {error}"]) from None
+    except (TypeError, ValueError, RedisError, OSError) as error:
+        # Neither in the text nor as its cause: what redis-py says may quote the address.
+        raise SettingsError([f"REDIS_URL {_refused(url, str(error))}"]) from None
     return client
+
+
+class _Malformed(ValueError):
+    """An address that is none; the text quotes nothing of it."""
+
+
+def _refused(url: str, said: str) -> str:
+    """Say which options of an address redis-py named when it refused it."""
+    names = [name for name, _ in parse_qsl(url.partition("?")[2])]
+    named = [name for name in names if re.search(rf"\b{re.escape(name)}\b", said)]
+    which = f", by its option {' or '.join(named)}" if named else ""
+    return (
+        f"can't be used{which}; such as redis://user:password@host:6379/0, "
+        "with / ? # @ in a password written %2F %3F %23 %40"
+    )
 
 
 def _cluster(rest: str, options: dict[str, Any]) -> Cluster:
     hosts, given = _parse(rest, REDIS_PORT)
     if given.pop("db", 0):
-        raise ValueError("a Cluster has no numbered databases")
+        raise _Malformed("ends with a database, and a Cluster has none")
     tls = given.pop("connection_class", None) is SSLConnection
     client = Cluster(
         startup_nodes=[ClusterNode(host, port) for host, port in hosts],
@@ -110,7 +129,7 @@ def _master(rest: str, options: dict[str, Any]) -> Redis:
     authority, _, path = place.partition("/")
     service, _, db = path.partition("/")
     if not service:
-        raise ValueError("redis+sentinel:// needs the name of the service, as in host:26379/name")
+        raise _Malformed("names no service; Sentinel's end like this: host:26379/mymaster")
     hosts, given = _parse(f"{authority}/{db}?{query}", SENTINEL_PORT)
     tls = given.pop("connection_class", None) is SSLConnection
     of_sentinel = {
@@ -160,7 +179,7 @@ def _parse(rest: str, port: int) -> tuple[list[tuple[str, int]], dict[str, Any]]
             parse_url(f"{scheme}://{login}{at}{each.strip()}/{db}?{urlencode(options)}")
         )
         if not parsed.get("host"):
-            raise ValueError("a server without a name in the list")
+            raise _Malformed("lists a server without a name")
         hosts.append((parsed.pop("host"), parsed.pop("port", port)))
         given = parsed
     return hosts, given
@@ -251,6 +270,10 @@ def translated() -> Iterator[None]:
 
 
 def describe(error: BaseException) -> str:
-    """One line about an error, with its class where it has no text of its own."""
+    """One line about an error, with its class where it has no text of its own.
+
+    No password: a server that does not know AUTH or HELLO answers with what it was given.
+    """
     # Sentinel's errors go on with each client they came from, a kilobyte of it.
-    return str(error).partition(" : <redis.")[0] or type(error).__name__
+    text = str(error).partition(" : <redis.")[0].partition(", with args beginning with")[0]
+    return text or type(error).__name__

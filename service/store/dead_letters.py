@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from service.core import entries
@@ -15,6 +15,7 @@ from service.store.batch import Batch
 from service.store.connection import translated
 from service.store.keys import PartitionKeys
 from service.store.scripts import REPLAY
+from service.store.stored import moment, whole_number
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -188,7 +189,7 @@ def _read(id_: str, fields: Mapping[bytes, bytes]) -> DeadLetter:
         kind="message" if fields.get(b"k") == entries.MESSAGE else "reply",
         value=value,
         error=fields.get(b"error", b"").decode(errors="replace"),
-        tries=int(fields.get(b"tries", b"0")),
-        at=datetime.fromtimestamp(int(fields.get(b"at", b"0")) / 1000, UTC),
+        tries=whole_number(fields.get(b"tries", b"0")),
+        at=moment(fields.get(b"at", b"0")),
         route=fields.get(b"route", b"").decode(errors="replace"),
     )

@@ -7,7 +7,6 @@ killed Parley is taken over as it is, and one that dies is started again on its 
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import socket
@@ -23,6 +22,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from service.errors import SettingsError, StoreUnavailable
+from service.store.data_folder import lock, open_privately, prepare
 
 log = structlog.get_logger()
 
@@ -30,11 +30,8 @@ START_TIMEOUT_S = 30.0
 """Longest wait for the server to answer anything. While it says that it loads its file there is no
 limit: a large one takes minutes."""
 
-LOCK_TIMEOUT_S = 12.0
-"""Longest wait for a Parley that is just stopping to let go of the data folder."""
-
-SOCKET_PATH_LIMIT = 100
-"""Bytes a Unix socket's path may have; the kernel's own limit is 104 to 108."""
+PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
+"""Variables the server is given. The rest may hold secrets, and it has no use for them."""
 
 POLL_S = 0.02
 
@@ -72,8 +69,8 @@ class EmbeddedRedis:
     def start(self) -> None:
         """Start the server, or take over one that a killed Parley left running; then watch it."""
         self.binary = find_server()
-        self._prepare_folder()
-        self._lock = _lock(self._folder / "parley.lock")
+        prepare(self._folder, self.socket)
+        self._lock = lock(self._folder)
         self._stopping.clear()
         if self.answers():
             log.warning(
@@ -112,7 +109,7 @@ class EmbeddedRedis:
 
     def _launch(self) -> None:
         self.socket.unlink(missing_ok=True)
-        with (self._folder / "redis.log").open("ab") as output:
+        with open_privately(self._folder / "redis.log", "ab") as output:
             self._server = subprocess.Popen(
                 [
                     self.binary,
@@ -122,6 +119,9 @@ class EmbeddedRedis:
                     "--unixsocket",
                     str(self.socket),
                 ],
+                # What it makes is for this user alone; it has no use for our settings either.
+                umask=0o077,
+                env={name: os.environ[name] for name in PASSED_ON if name in os.environ},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -168,23 +168,6 @@ class EmbeddedRedis:
             except OSError:
                 return False
         return True
-
-    def _prepare_folder(self) -> None:
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError as error:
-            raise SettingsError(
-                [f"DATA_DIR: can't make {self._folder} ({error.strerror}); name another folder"]
-            ) from error
-        if len(os.fsencode(self.socket)) > SOCKET_PATH_LIMIT:
-            raise SettingsError(
-                [
-                    (
-                        f"DATA_DIR: the path {self._folder} is too long for a Unix socket "
-                        f"({SOCKET_PATH_LIMIT} bytes with /redis.sock); name a shorter one"
-                    )
-                ]
-            )
 
     def answers(self) -> bool:
         """Tell whether a server is running in the folder, whoever started it."""
@@ -272,40 +255,3 @@ def carried_valkey() -> str | None:
 def _client(path: Path) -> redis.Redis:
     # Without redis-py's own retries: they would look for a server that was just told to stop.
     return redis.Redis(unix_socket_path=str(path), socket_timeout=5, retry=Retry(NoBackoff(), 0))
-
-
-def _lock(path: Path) -> IO[str]:
-    """Hold the lock file, or tell who does."""
-    handle = path.open("a+", encoding="ascii")
-    deadline = time.monotonic() + LOCK_TIMEOUT_S
-    told = False
-    while True:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except OSError as error:
-            if time.monotonic() > deadline:
-                handle.seek(0)
-                holder = handle.read().strip() or "unknown"
-                handle.close()
-                raise SettingsError(
-                    [
-                        (
-                            f"DATA_DIR: {path.parent} is in use by another Parley "
-                            f"(process {holder}); stop it, name another folder, or set "
-                            "REDIS_URL to share one Redis"
-                        )
-                    ]
-                ) from error
-            if not told:
-                told = True
-                log.warning(
-                    "DATA_DIR is in use; waiting for its Parley to stop",
-                    folder=str(path.parent),
-                    longest_s=LOCK_TIMEOUT_S,
-                )
-            time.sleep(0.1)
-    handle.truncate(0)
-    handle.write(str(os.getpid()))
-    handle.flush()
-    return handle

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from service.model import Conversation, Partition
 from service.store.connection import translated
 from service.store.keys import PartitionKeys
+from service.store.stored import moment
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -30,7 +31,6 @@ async def list_opt_outs(client: Redis, partitions: int) -> list[OptOut]:
         with translated():
             noted = await hashes.hgetall(PartitionKeys(Partition(partition)).optouts)
         for pair, at_ms in noted.items():
-            ours, _, theirs = pair.decode().partition(" ")
-            at = datetime.fromtimestamp(int(at_ms) / 1000, UTC)
-            found.append(OptOut(Conversation(ours, theirs), at))
+            ours, _, theirs = pair.decode(errors="replace").partition(" ")
+            found.append(OptOut(Conversation(ours, theirs), moment(at_ms)))
     return sorted(found, key=lambda each: each.at)

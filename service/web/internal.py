@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -11,6 +11,7 @@ import structlog
 
 from service.web import answers
 from service.web.answers import Answer, AsgiApp, Receive, Scope, Send
+from service.web.visitors import guarded
 
 log = structlog.get_logger()
 
@@ -41,6 +42,7 @@ def internal_app(
     readiness: Readiness,
     counters: Counters = dict,
     *,
+    hosts: Collection[str] = (),
     timeout_s: float = READINESS_TIMEOUT_S,
 ) -> AsgiApp:
     """Make the application of the internal port.
@@ -48,6 +50,7 @@ def internal_app(
     Bare ASGI: a framework for three addresses would be a megabyte of every process.
 
     counters: shown at /counters.
+    hosts: names it may be asked for by, as `service.web.visitors.guarded` says.
     timeout_s: longest wait for `readiness`; beyond it the answer is "not ready".
     """
 
@@ -83,7 +86,7 @@ def internal_app(
         else:
             await read_only.send(send)
 
-    return app
+    return guarded(app, hosts)
 
 
 def _json(value: object, status: int = 200) -> Answer:

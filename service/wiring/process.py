@@ -23,6 +23,7 @@ from service.core.breaker import Breaker
 from service.core.retry import Schedule
 from service.core.sealing import Sealer
 from service.core.signature import Verifier
+from service.descriptors import needed_for, usable
 from service.errors import StoreUnavailable
 from service.model import Partition
 from service.serving import AppServer, stop_event
@@ -39,7 +40,7 @@ from service.store.leases import Leases
 from service.store.pace import Pace
 from service.store.partition import PartitionStore
 from service.store.watch import Watch
-from service.web.bounds import Crowd
+from service.web.bounds import CONNECTIONS_LIMIT, Crowd
 from service.web.callbacks import Door
 from service.web.connections import connections
 from service.web.internal import Check, internal_app
@@ -63,6 +64,9 @@ STOP_GRACE_S = 7.0
 
 LAYOUT_RETRY_S = 1.0
 
+LEAST_CONNECTIONS = 50
+"""Of callers, however few files may be open: the start has said that they are too few."""
+
 INTERNAL_CONNECTIONS = 100
 """Of probes, people and collectors of metrics, in one process."""
 
@@ -84,7 +88,7 @@ class Process:
         self._failure: Exception | None = None
         self._watch: Watch | None = None
         self._door: Door | None = None
-        self._crowd = Crowd()
+        self._crowd = Crowd(_room_for_callers(settings))
         self._backfill: Backfill | None = None
 
     async def run(
@@ -107,7 +111,11 @@ class Process:
         closing = asyncio.Event()
         readiness = self._readiness(client, instance)
         internal_server = AppServer(
-            internal_app(readiness, lambda: self._counters(batch)),
+            internal_app(
+                readiness,
+                lambda: self._counters(batch),
+                hosts=(settings.internal_host, *settings.internal_hosts.split()),
+            ),
             internal,
             stop_s=1,
             http=Crowd(INTERNAL_CONNECTIONS).connections(),
@@ -320,6 +328,12 @@ class Process:
             }
 
         return readiness
+
+
+def _room_for_callers(settings: Settings) -> int:
+    """Say how many connections of callers there may be, with a reserve for all our own."""
+    own = settings.send_concurrency + settings.handler_concurrency + INTERNAL_CONNECTIONS
+    return max(LEAST_CONNECTIONS, min(CONNECTIONS_LIMIT, usable() - needed_for(own, callers=0)))
 
 
 def _addresses(public: socket.socket | None, internal: socket.socket) -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 import uvloop
 
+from service.descriptors import needed_for, raise_limit
 from service.errors import SettingsError
 from service.handlers.loading import load_router
 from service.logs import set_up_logs
@@ -49,6 +50,7 @@ def serve(
     Raises SettingsError, HandlersError or StoreMismatch for what an operator must mend.
     """
     set_up_logs(settings.log_format, settings.log_level)
+    raise_limit(needed=needed_for(settings.send_concurrency, settings.handler_concurrency))
     # Loaded before anything listens: a broken handlers file must not take a single callback.
     router = load_router(settings.handlers, settings.config_dir)
     public = None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from service.settings.loading import (
 )
 from service.settings.sources import config_dir
 from service.settings.table import Settings
+from service.store.connection import connect
 
 SHIPPED = Path(__file__).parent.parent.parent / "config"
 
@@ -260,8 +263,16 @@ def test_a_default_that_goes_with_no_other_setting_is_not_given_as_its_own_examp
         ("REDIS_URL", "redis://one:x/0", "not host:port"),
         ("REDIS_URL", "redis://one/zero", "no number"),
         ("REDIS_URL", "redis+sentinel://one/mymaster/zero", "no number"),
-        ("REDIS_URL", "redis://one/0?retries=3", "none of Redis's: retries"),
+        ("REDIS_URL", "redis://one/0?retries=3", "none of Redis's"),
         ("REDIS_URL", "redis://one/0?db", "not name=value"),
+        ("REDIS_URL", "redis://:pass/7@one", "%2F"),
+        ("REDIS_URL", "rediss://:pass#7@one", "%23"),
+        ("REDIS_URL", "redis+cluster://:pass?7@one,two", "%3F"),
+        ("REDIS_URL", "redis+sentinel://:pa@ss@one/mymaster", "%40"),
+        ("REDIS_URL", "redis://one/0?password=a@b", "%40"),
+        ("REDIS_URL", "redis://one/0?password=a#b", "%23"),
+        ("REDIS_URL", "unix://:pa/ss@/run/redis.sock", "unix:///path"),
+        ("REDIS_URL", "unix://run/redis.sock", "unix:///path"),
         ("DURABILITY", "disk", "must be 'memory', 'fsync' or 'replicated'"),
         ("TWILIO_ACCOUNT_SID", "SK0123456789abcdef0123456789abcdef", "account SID"),
         ("TWILIO_AUTH_TOKEN", "two words", "a blank"),
@@ -284,6 +295,8 @@ def test_a_default_that_goes_with_no_other_setting_is_not_given_as_its_own_examp
         ("INSTANCE_TAG", "<b>parley</b>", '"<"'),
         ("CONNECTOR_ELEMENT", "twilio3", "'twilio' or 'twiliov2'"),
         ("CALLBACK_RETRIES", "6", "at most 5"),
+        ("INTERNAL_HOSTS", "parley:8081", "not a list of host names"),
+        ("INTERNAL_HOSTS", "*.svc", "not a list of host names"),
         ("CALLBACK_RETRY_POLICY", "5xx,never", "must be all, or some of 4xx,5xx,ct,rt"),
         ("CALLBACK_RETRY_POLICY", ",", "must be all, or some of 4xx,5xx,ct,rt"),
     ],
@@ -436,6 +449,77 @@ def test_a_refused_secret_is_not_quoted(name: str, secret: str) -> None:
     assert f"{secret}§" not in str(caught.value)
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
+
+
+MARK = "PASSxZq"
+ADDRESSES = (
+    ("REDIS_URL", "{scheme}://:{secret}@one:6379/0"),
+    ("REDIS_URL", "{scheme}://me:{secret}@one,two:1/mymaster/0?tls=true"),
+    ("REDIS_URL", "{scheme}://{secret}@/run/redis.sock"),
+    ("REDIS_URL", "{scheme}://one:{secret}"),
+    ("REDIS_URL", "{scheme}://one/{secret}"),
+    ("REDIS_URL", "{scheme}://one?{secret}"),
+    ("REDIS_URL", "{scheme}://one?{secret}=1"),
+    ("REDIS_URL", "{scheme}://one/0?password={secret}"),
+    ("REDIS_URL", "{scheme}://one/0?p%61ssword={secret}"),
+    ("REDIS_URL", "{scheme}://one/m?sentinel_password={secret}&socket_timeout=x"),
+    ("PUBLIC_URL", "https://me:{secret}@sms.example.com"),
+    ("PUBLIC_URL", "https://sms.example.com/a?token={secret}"),
+    ("OPEN_CONNECTORS_BASE_URL", "https://{secret}@api.example.com/elements/api-v2"),
+    ("OPEN_CONNECTORS_BASE_URL", "https://api.example.com:{secret}/elements/api-v2"),
+)
+
+
+@given(
+    shape=st.sampled_from(ADDRESSES),
+    scheme=st.sampled_from(["redis", "rediss", "unix", "redis+sentinel", "redis+cluster", "http"]),
+    before=st.text("/?#@:%[]\\&=a1 ,é", max_size=3),
+    after=st.text("/?#@:%[]\\&=a1 ,é", max_size=3),
+)
+def test_an_address_that_is_refused_is_not_quoted(
+    shape: tuple[str, str], scheme: str, before: str, after: str
+) -> None:
+    """A password with a slash in it would be in the log of every start that fails."""
+    name, form = shape
+    value = form.format(scheme=scheme, secret=f"{before}{MARK}{after}")
+    environ = COMPLETE | {"HANDLERS": "some.module", name: value}
+
+    told = refusal_of(environ)
+    assert MARK not in told
+    assert not told or name in told
+    if name == "REDIS_URL" and row_of(explain_settings(SHIPPED, environ), name).problem:
+        assert MARK not in row_of(explain_settings(SHIPPED, environ), name).shown
+
+
+def refusal_of(environ: dict[str, str]) -> str:
+    """Return the traceback of a start with these settings, "" when they are taken."""
+
+    async def use(url: str) -> None:
+        await connect(url).aclose()
+
+    try:
+        url = load_settings(SHIPPED, environ).redis_url
+        if url is not None:
+            asyncio.run(use(url.get_secret_value()))
+    except SettingsError as error:
+        return "".join(traceback.format_exception(error))
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("REDIS_URL", f"redis://me:{MARK}@one:1/0", f"redis://{MASK}@one:1/0"),
+        ("REDIS_URL", f"redis://one?password={MARK}&db=3", f"redis://one?password={MASK}&db=3"),
+        ("PUBLIC_URL", f"https://a:b@c/x?{MARK}", f"https://{MASK}@c/x?{MASK}"),
+        ("PUBLIC_URL", f"https://c/x?t={MARK}#{MARK}", f"https://c/x?t={MASK}"),
+        ("HANDLERS", "/no/file?.py", "/no/file?.py"),
+    ],
+)
+def test_of_an_address_that_is_shown_the_secrets_are_not(name: str, value: str, shown: str) -> None:
+    """`parley settings` is what people paste when they ask for help."""
+    rows = explain_settings(SHIPPED, COMPLETE | {name: value})
+    assert row_of(rows, name).shown == shown
 
 
 def test_each_value_is_shown_with_where_it_came_from(folder: MakeFolder) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 
 import pytest
 import redis
@@ -70,6 +71,37 @@ async def test_a_malformed_address_is_the_operators_to_mend(url):
     """The start would end in a traceback."""
     with pytest.raises(SettingsError, match="REDIS_URL"):
         connect(url)
+
+
+@pytest.mark.parametrize("scheme", ["redis", "rediss", "unix", "redis+sentinel", "redis+cluster"])
+@pytest.mark.parametrize("cut", ["/", "#", "?", "@", ":", "[", "]", "%", "\\", " ", "\n"])
+async def test_a_password_is_in_no_error_about_its_address(scheme, cut):
+    """It would be in the log of every start, and whoever reads it has the texts."""
+    for form in ("{}://:PASSxZq{}7@host/m", "{}://host?password=PASSxZq{}7&db=x&ssl_cert_reqs=y"):
+        with pytest.raises((SettingsError, StoreUnavailable)) as caught:
+            await ping(connect(form.format(scheme, cut)))
+        assert "PASSxZq" not in str(caught.value)
+        if caught.errisinstance(SettingsError):  # told at the start, with a traceback maybe
+            assert "PASSxZq" not in "".join(traceback.format_exception(caught.value))
+
+
+async def test_a_server_that_repeats_the_login_it_was_given_is_not_quoted():
+    """A proxy without AUTH answers with the password, and the log would hold it."""
+
+    async def answer(reader, writer):
+        while command := await reader.read(1000):
+            word = command.split(b"\r\n")[2].decode()
+            said = f"-ERR unknown command '{word}', with args beginning with: 'PASSxZq7' \r\n"
+            writer.write(said.encode())
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        client = connect(f"redis://:PASSxZq7@127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        with pytest.raises(StoreUnavailable, match="unknown command '") as caught:
+            await ping(client)
+        await client.aclose()
+    assert "PASSxZq" not in str(caught.value)
 
 
 async def test_a_cluster_that_is_away_is_an_outage_and_no_more():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -39,18 +40,94 @@ def test_what_was_written_is_there_after_a_restart(tmp_path):
             server.stop()
 
 
+def modes(folder):
+    """The rights of everything in a folder, itself included."""
+    return {each: stat.S_IMODE(each.lstat().st_mode) for each in (folder, *folder.rglob("*"))}
+
+
+def test_nobody_else_on_the_machine_can_read_what_is_kept(tmp_path, monkeypatch):
+    """Every text is in the append-only file, and the socket takes commands."""
+    folder = tmp_path / "data"
+    server = embedded(folder)
+    monkeypatch.setenv("TWILIO_AUTH_TOKEN", "not-for-the-server")
+    before = os.umask(0o022)
+    try:
+        server.start()
+        try:
+            with redis.Redis.from_url(server.url) as client:
+                client.set("kept", "1")
+                client.save()
+                [pid] = [client.info("server")["process_id"]]
+            found = modes(folder)
+            told = Path(f"/proc/{pid}/environ").read_bytes()
+        finally:
+            server.stop()
+    finally:
+        os.umask(before)
+    assert {path.name for path in found} >= {"redis.sock", "dump.rdb", "parley.lock", "redis.log"}
+    assert any(path.name.endswith(".aof") for path in found)
+    assert {path.name: oct(mode) for path, mode in found.items() if mode & 0o077} == {}
+    assert found[folder] == 0o700
+    assert found[folder / "redis.sock"] == 0o600
+    assert b"not-for-the-server" not in told
+
+
+def test_a_folder_of_before_that_is_open_is_closed(tmp_path):
+    """An earlier version, or an operator's `mkdir`, left it readable for everybody."""
+    folder = tmp_path / "data"
+    for _ in range(2):
+        server = embedded(folder)
+        server.start()
+        server.stop()
+        assert not [path for path, mode in modes(folder).items() if mode & 0o077]
+        for path in (folder, *folder.rglob("*")):
+            path.chmod(0o777 if path.is_dir() else 0o666)
+    empty = tmp_path / "empty"
+    empty.mkdir(mode=0o777)
+    empty.chmod(0o777)
+    (empty / "lost+found").mkdir(mode=0o700)
+    server = embedded(empty)
+    server.start()
+    server.stop()
+    assert modes(empty)[empty] == 0o700
+
+
+def test_a_folder_that_is_for_others_as_well_is_refused(tmp_path):
+    """Closing /srv would take it from everybody; leaving it open would show every text."""
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    folder.chmod(0o755)
+    (folder / "theirs.txt").touch()
+    with pytest.raises(SettingsError, match=r"DATA_DIR: .* holds what is not Parley's; name"):
+        embedded(folder).start()
+    assert modes(folder)[folder] == 0o755
+    assert [path.name for path in folder.iterdir()] == ["theirs.txt"]
+
+
+def test_a_folder_of_somebody_else_is_refused(tmp_path):
+    """Its owner can open it again, and read and change what is kept in it."""
+    folder = Path("/")
+    if os.geteuid() == 0:
+        folder = tmp_path / "theirs"
+        folder.mkdir(mode=0o700)
+        os.chown(folder, 12345, 12345)
+    with pytest.raises(SettingsError, match=r"belongs to another user .* chown it"):
+        embedded(folder).start()
+
+
 def test_a_second_parley_is_told_who_has_the_folder(tmp_path):
     """Two servers writing one append-only file would destroy it."""
-    from service.store import embedded as module
+    from service.store import data_folder as module
 
     assert module.LOCK_TIMEOUT_S > 10, "a stopping Parley takes up to 10 s to let go"
     server = embedded(tmp_path)
     server.start()
     try:
         code = (
-            "import sys; from pathlib import Path; from service.store import embedded as e;"
+            "import sys; from pathlib import Path;"
+            "from service.store import data_folder, embedded as e;"
             "from service.errors import SettingsError\n"
-            "e.LOCK_TIMEOUT_S = 0.2\n"
+            "data_folder.LOCK_TIMEOUT_S = 0.2\n"
             "try: e.EmbeddedRedis(Path(sys.argv[1]), Path(sys.argv[2])).start()\n"
             "except SettingsError as error: print(error); sys.exit(7)"
         )
