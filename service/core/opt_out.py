@@ -13,7 +13,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-from service.model import Message
+from service.core.twilio_codes import OPTED_OUT
+from service.model import DeliveryStatus, Message
 
 STOP = frozenset({"STOP", "STOPALL", "UNSUBSCRIBE", "END", "QUIT", "CANCEL", "REVOKE", "OPTOUT"})
 START = frozenset({"START", "UNSTOP", "YES"})
@@ -39,3 +40,8 @@ def kind_of(message: Message, words: Collection[str] = WORDS) -> str:
     if word not in words or not LONG_CODE.fullmatch(message.to):
         return ""
     return "START" if word in START else "HELP" if word in HELP else "STOP"
+
+
+def is_reported(report: DeliveryStatus) -> bool:
+    """Tell whether a report says that its recipient has opted out of our number."""
+    return report.error_code == str(OPTED_OUT)

@@ -17,6 +17,7 @@ from service.model import Conversation, EntryId, Message, Outbound, Partition
 from service.store.batch import Batch
 from service.store.connection import translated
 from service.store.keys import PartitionKeys
+from service.store.opt_outs import field_of
 from service.store.scripts import (
     ABANDON,
     BEGIN,
@@ -245,7 +246,7 @@ class PartitionStore:
         await self._commit(
             OPT_OUT,
             (keys.lease, keys.optouts),
-            (f"{conversation.ours} {conversation.theirs}", "" if at_ms is None else at_ms),
+            (field_of(conversation), "" if at_ms is None else at_ms),
         )
 
     async def _reschedule(

@@ -433,9 +433,10 @@ class StoreMachine(RuleBasedStateMachine):
         pair = f"{conversation.ours} {theirs}"
 
         def check(_: None) -> None:
-            shard.opted_out.pop(pair, None)
-            if at_ms is not None:
-                shard.opted_out[pair] = at_ms
+            if at_ms is None:
+                shard.opted_out.pop(pair, None)
+            else:
+                shard.opted_out.setdefault(pair, at_ms)
 
         self.commit(hand, lambda: hand.note_opt_out(conversation, at_ms), check)
 
