@@ -231,7 +231,8 @@ class Settings(BaseSettings):
     )
     opt_out_words: Words = Field(
         default="STOP STOPALL UNSUBSCRIBE END QUIT CANCEL REVOKE OPTOUT START UNSTOP YES HELP INFO",
-        description="Words that Twilio answers itself on a long code; none leaves it nothing.",
+        description="Words that Twilio answers itself on a long code, START, UNSTOP and YES from "
+        "somebody opted out; none leaves it nothing.",
         examples=["STOP START HELP"],
     )
     segments_per_second: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(

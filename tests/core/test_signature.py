@@ -132,6 +132,13 @@ def test_twilio_fact_02_a_genuine_callback_is_let_in_however_its_url_was_written
     assert not Verifier(registered, [TOKEN]).verify(query, [*FORM, ("x", "")], signature)
 
 
+def test_twilio_fact_13_an_apostrophe_is_signed_as_it_is() -> None:
+    """Somebody called O'Neill in a registered query would have every callback refused."""
+    signature = official(f"{URL}?for=O'Neill", FORM)
+    assert Verifier(URL, [TOKEN]).verify(b"for=O'Neill", FORM, signature)
+    assert not Verifier(URL, [TOKEN]).verify(b"for=O%27Neill", FORM, signature)
+
+
 @pytest.mark.parametrize(
     ("query", "signed_url"),
     [

@@ -21,7 +21,7 @@ from service.store.instances import Instances
 from service.store.keys import PartitionKeys
 from service.store.layout import claim_partition_count
 from service.store.opt_outs import list_opt_outs
-from service.store.partition import read_entries
+from service.store.partition import Begun, read_entries
 from tests.redis_servers import Cluster, cluster
 from tests.store.pieces import PARTITIONS, Store, message, outbound
 
@@ -88,9 +88,11 @@ async def test_a_text_goes_its_whole_way(store, arrivals):
     assert entry.value == text
 
     owned = await store.own(place(text))
-    assert await owned.begin(entry.id) == 1
+    assert await owned.begin(entry.id, text.conversation) == Begun(1)
     assert (await owned.fetch(entry.id)).value == text
-    first, second = await owned.settle(entry.id, [outbound(text), outbound(text, 1)], mark_ms=5)
+    first, second = await owned.settle(
+        entry.id, [outbound(text), outbound(text, 1)], mark_ms=5, opted_in=text.conversation
+    )
     assert await owned.mark(second, 6) == 1
     assert (await owned.backlog()).marked_ms == {first: 5, second: 6}
     assert await owned.sent(first, outbound(text), "OC1")
