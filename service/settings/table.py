@@ -46,6 +46,7 @@ class Settings(BaseSettings):
     )
 
     public_url: PublicUrl = Field(
+        repr=False,  # It may hold a password, which `parley settings` masks.
         description="Address Twilio reaches this service at, without the callback's path.",
         examples=["https://sms.example.com"],
     )

@@ -417,8 +417,9 @@ class Door:
         suppressed = bucket.take(time.monotonic())
         if suppressed is None:
             return
-        url = f"{self._verifier.address.url}?{query.decode('utf-8', 'replace')}"
         verifier = self._verifier
+        # Not for the log: it may hold a password.
+        url = f"{verifier.address.with_userinfo()[0]}?{query.decode('utf-8', 'replace')}"
         hint = explain(
             url,
             body,
