@@ -51,6 +51,8 @@ def serve(
     set_up_logs(settings.log_format, settings.log_level)
     # Loaded before anything listens: a broken handlers file must not take a single callback.
     router = load_router(settings.handlers, settings.config_dir)
+    for doubt in router.doubts:
+        log.warning("a route is hardly ever reached", route=doubt)
     public = None
     if role != "worker":
         public = inherit(fd) if fd is not None else listen(settings.host, settings.port, "PORT")
