@@ -130,7 +130,8 @@ class Instance:
     """Our provisioned connector instance, as the store keeps it.
 
     id: the connector's number for it. token: the instance token, in the clear only in memory.
-    name, tags: as asked for. callback_url: what was registered for inbound texts.
+    name, tags: as asked for. callback_url: what was registered for inbound texts, without the user
+        and password it may have.
     fingerprint: keyed digest of the wanted configuration, secrets included, so that a change
         of any of them is noticed without keeping them.
     """

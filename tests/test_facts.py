@@ -23,6 +23,8 @@ FACTS = {
         "status parameters",
         "opt-out",
         "sending limits, segments",
+        "userinfo and apostrophes in the URL",
+        "who START, UNSTOP and YES opt in",
     ],
     "open_connectors": [
         "JSON in, JSON out",

@@ -180,7 +180,7 @@ class Connector:
 
     async def _platform(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         raw = b"" if body is None else json.dumps(body).encode()
-        secrets = (*self._secrets, *wire.secrets_of(body or {}))
+        secrets = (*self._secrets, *wire.secrets_of(body or {}), *wire.logins_of(body or {}))
         headers = self._platform_headers
         return _read(await self._request(method, path, headers, raw, None, secrets=secrets))
 

@@ -14,6 +14,7 @@ from service.connector.client import Connector
 from service.core import connector_wire as wire
 from service.core.connector_wire import InstanceAnswer
 from service.core.elements import element_of
+from service.core.masking import mask_login
 from service.core.plan import Plan, fits, make_plan, wanted_tags
 from service.core.sealing import Sealer
 from service.core.templates import Template
@@ -85,8 +86,8 @@ class Wanted:
 
     @property
     def callback_url(self) -> str:
-        """The URL registered for inbound texts."""
-        return str(self.body["configuration"][element_of(self.body).callback_url])
+        """The URL registered for inbound texts, as it may be shown: without its login."""
+        return mask_login(str(self.body["configuration"][element_of(self.body).callback_url]))
 
 
 class Provisioner:
@@ -151,9 +152,16 @@ class Provisioner:
             return await self._replace(stored)
 
     async def current(self) -> tuple[Instance | None, InstanceAnswer | None]:
-        """Return our instance as we kept it, and as the connector describes it."""
+        """Return our instance as we kept it, and as the connector describes it, to be shown.
+
+        Addresses in its configuration are without their logins.
+        """
         stored = await self._store.load()
-        return stored, None if stored is None else await self._connector.get_instance(stored.id)
+        found = None if stored is None else await self._connector.get_instance(stored.id)
+        if found is not None:
+            shown = {key: mask_login(value) for key, value in found.configuration.items()}
+            found = replace(found, configuration=shown)
+        return stored, found
 
     async def describe(self) -> Any:
         """Return our instance's own API description. Raises SettingsError without an instance."""

@@ -99,6 +99,18 @@ def secrets_of(body: Mapping[str, Any]) -> list[str]:
     return [str(configuration[entry]) for entry in sorted(SECRET_ENTRIES & configuration.keys())]
 
 
+def logins_of(body: Mapping[str, Any]) -> list[str]:
+    """Return users with passwords that addresses in such a body hold, to keep them out of errors.
+
+    The callback URL has one where Twilio has to log in at a proxy.
+    """
+    logins = []
+    for value in _object(body.get("configuration")).values():
+        if found := re.match(r"\w+://(.*)@", str(value), re.DOTALL):
+            logins += [found[1], found[1].partition(":")[2]]
+    return [login for login in logins if login]
+
+
 def clean_callback_url(url: str) -> str:
     """Return a callback URL without the newlines and blanks that copied documentation leaves in it.
 

@@ -5,6 +5,8 @@ Every log line that names a person's number goes through `mask_number`; nothing 
 
 from __future__ import annotations
 
+import re
+
 MASK = "********"
 """Stands for a secret. Eight stars as Open Connectors shows its own, whatever the length."""
 
@@ -33,3 +35,11 @@ def mask_number(address: str) -> str:
         return f"{channel}{colon}{DOTS}"
     head = rest[:2] if rest.startswith("+") else ""
     return f"{channel}{colon}{head}{DOTS}{rest[-SHOWN_DIGITS:]}"
+
+
+def mask_login(url: str) -> str:
+    """Hide who logs in, and how, in an address: `https://user:password@host` loses both.
+
+    What stands before the last "@" goes: of a malformed address nobody knows where it ends.
+    """
+    return re.sub(r"://.*@", f"://{MASK}@", url, count=1, flags=re.DOTALL)

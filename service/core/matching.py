@@ -12,6 +12,8 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from service.core import opt_out
+from service.core.expressions import takes_everything
 from service.model import Message
 
 
@@ -132,9 +134,34 @@ def conflicts(new: Matcher, earlier: Sequence[Matcher]) -> Iterator[tuple[int, s
     for place, old in enumerate(earlier):
         if isinstance(old, Default):
             yield place, "it comes after the default, which takes everything"
+        elif isinstance(old, Pattern) and old != new and takes_everything(old.expression):
+            # Of what Twilio has answered, keywords are tried all the same.
+            if not isinstance(new, Keyword):
+                yield place, "it comes after a pattern that is found in every text"
         elif isinstance(new, Keyword) and isinstance(old, Keyword):
             for word in new.words:
                 if word in old.words:
                     yield place, f"keyword {word} is taken"
         elif new == old:
             yield place, f"{new} is taken"
+
+
+def shadows(words: Sequence[str], earlier: Sequence[Matcher]) -> list[int]:
+    """Return the places of the patterns that take all of a keyword route's words before it.
+
+    words: as the author wrote them.
+    Returns nothing when one word may reach the route as it is usually typed, in whichever case, or
+        when Twilio may have answered one, as keywords alone are tried then.
+    """
+    if any(normalise(word) in opt_out.WORDS for word in words):
+        return []
+    found = [_taken_by(word, earlier) for word in words]
+    return [] if None in found else [place for place in dict.fromkeys(found) if place is not None]
+
+
+def _taken_by(word: str, earlier: Sequence[Matcher]) -> int | None:
+    typed = {word, word.lower(), word.upper(), word.capitalize()}
+    for place, old in enumerate(earlier):
+        if isinstance(old, Pattern) and all(map(old.expression.search, typed)):
+            return place
+    return None

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from service.core.connector_wire import InstanceAnswer
 from service.core.elements import SECRET_ENTRIES
-from service.core.masking import MASK
+from service.core.masking import MASK, mask_login
 
 Kind = Literal["create", "adopt", "enable", "update", "token"]
 """What a step does: make an instance, take one that carries our tag, switch it on again, write what
@@ -23,7 +23,7 @@ differs, take the token that it has now."""
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One entry that differs. old, new: as shown; a secret's value is in neither."""
+    """One entry that differs. old, new: as shown; a secret's value is in neither, nor a login."""
 
     entry: str
     old: str
@@ -183,4 +183,4 @@ def _changes(
 
 
 def _shown(key: str, value: str) -> str:
-    return MASK if key in SECRET_ENTRIES else repr(value)
+    return MASK if key in SECRET_ENTRIES else repr(mask_login(value))

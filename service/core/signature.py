@@ -23,13 +23,14 @@ import hashlib
 import hmac
 from binascii import b2a_base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from urllib.parse import parse_qs, urlparse, urlsplit
 
 from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]
 
 from service.core.forms import Pairs
+from service.core.masking import mask_login
 
 DEFAULT_PORTS = {"https": "443", "http": "80"}
 
@@ -43,17 +44,19 @@ DIGESTS = {"HMAC_SHA1": "sha1", "HMAC_SHA256": "sha256"}
 
 @dataclass(frozen=True, slots=True)
 class CallbackAddress:
-    """The URL callbacks are registered with, in the two ways Twilio may have written it.
+    """The URL callbacks are registered with, in the ways Twilio may have written it.
 
-    url: as configured, without userinfo, query and fragment, none of which Twilio signs as part of
-        it (a query is taken from each request as received).
+    url: as configured, without userinfo, query and fragment (a query is taken from each request as
+        received; a fragment is no part of what is signed).
     twin: the same with the port left out, or with the scheme's own port where there was none.
     path: of both, as written.
+    userinfo: who Twilio logs in as, and how: "user:password@", "" without. A secret.
     """
 
     url: str
     twin: str
     path: str
+    userinfo: str = field(default="", repr=False)
 
     @classmethod
     def parse(cls, url: str) -> CallbackAddress:
@@ -63,11 +66,22 @@ class CallbackAddress:
         """
         parts = urlsplit(url)
         if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
-            raise ValueError(f"a callback URL begins with https:// and a host name, not {url!r}")
-        host, port = split_port(parts.netloc.rpartition("@")[2])
+            shown = repr(mask_login(url))
+            raise ValueError(f"a callback URL begins with https:// and a host name, not {shown}")
+        login, at, netloc = parts.netloc.rpartition("@")
+        host, port = split_port(netloc)
         bare = f"{parts.scheme}://{host}{parts.path}"
         ported = f"{parts.scheme}://{host}:{port or DEFAULT_PORTS[parts.scheme]}{parts.path}"
-        return cls(ported, bare, parts.path) if port else cls(bare, ported, parts.path)
+        url, twin = (ported, bare) if port else (bare, ported)
+        return cls(url, twin, parts.path, login + at)
+
+    def with_userinfo(self) -> tuple[str, str]:
+        """Return both with the userinfo, if there is one: secrets then.
+
+        Twilio's libraries differ on whether it is signed.
+        """
+        begin = f"://{self.userinfo}"
+        return self.url.replace("://", begin, 1), self.twin.replace("://", begin, 1)
 
 
 def split_port(netloc: str) -> tuple[str, str]:
@@ -84,7 +98,8 @@ def split_port(netloc: str) -> tuple[str, str]:
 class Verifier:
     """Verifies callbacks for one URL.
 
-    callback_url: the whole URL registered with Twilio. Userinfo and fragment are ignored.
+    callback_url: the whole URL registered with Twilio. Userinfo may be signed or left out; a
+        fragment is ignored.
     auth_tokens: the primary one first; a second while tokens are being rotated.
     shared_keys: secrets by the key's id.
     Raises ValueError for a URL that is none, or without a token.
@@ -104,6 +119,8 @@ class Verifier:
         self.auth_tokens = tuple(auth_tokens)
         self._url = self.address.url.encode()
         self._twin = self.address.twin.encode()
+        private = self.address.with_userinfo() if self.address.userinfo else ()
+        self._private = tuple(each.encode() for each in private)
         self._keys = tuple(SigningKey(token) for token in auth_tokens)
         self.shared_keys = dict(shared_keys or {})
         self._shared = {
@@ -152,7 +169,8 @@ class Verifier:
         for key in keys:
             if key.matches(self._url + signed, signature):
                 return True
-        return any(key.matches(self._twin + signed, signature) for key in keys)
+        others = (self._twin, *self._private)
+        return any(key.matches(each + signed, signature) for key in keys for each in others)
 
     def look_again(
         self,
@@ -168,8 +186,9 @@ class Verifier:
         if not query:
             # A server can't tell "/path?" from "/path"; a URL registered so is signed so.
             signed = b"?" + signed_text(params)
+            everyone = (self._url, self._twin, *self._private)
             for key in keys:
-                if any(key.matches(url + signed, signature) for url in (self._url, self._twin)):
+                if any(key.matches(each + signed, signature) for each in everyone):
                     return True
         tail = "?" + query.decode("utf-8", "replace") if query else ""
         return any(key.judge(self.address.url + tail, params, signature) for key in keys)

@@ -232,11 +232,19 @@ def _changes(url: str, query: str, body: bytes, pairs: Pairs) -> Sequence[Sequen
     address = url.partition("#")[0].partition("?")[0]
     parts = urlsplit(address)
     return (
+        list(_logins(parts.netloc)),
         list(_origins(parts.scheme, *split_port(parts.netloc.rpartition("@")[2]))),
         list(_paths(parts.path)),
         list(_queries(query, body)),
         list(_forms(body, pairs)),
     )
+
+
+def _logins(netloc: str) -> Iterator[_Change]:
+    login, at, place = netloc.rpartition("@")
+    if at:
+        host = f"{login}@{split_port(place)[0]}"
+        yield _Change("with the user and password of PUBLIC_URL", REGISTER, {"host": host})
 
 
 def _origins(scheme: str, host: str, port: str) -> Iterator[_Change]:
@@ -287,6 +295,9 @@ def _queries(query: str, body: bytes) -> Iterator[_Change]:
     if in_order != query:
         yield _Change("with the query's fields sorted", PROXY, {"query": in_order})
     for said, other in (
+        # Some proxies escape it; Twilio signs it as it is.
+        ("with ' for %27 in the query", query.replace("%27", "'")),
+        ("with %27 for ' in the query", query.replace("'", "%27")),
         ("with the query decoded", unquote(query)),
         ("with the query encoded", quote(query, safe="=&%+")),
         ("with %20 for + in the query", query.replace("+", "%20")),

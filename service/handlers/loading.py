@@ -80,10 +80,10 @@ def _load_module(name: str) -> ModuleType:
 def _router_of(module: ModuleType, place: str) -> Router:
     found = getattr(module, "router", None)
     if isinstance(found, Router):
-        return found
+        return _with_routes(found)
     routers = {id(value): value for value in vars(module).values() if isinstance(value, Router)}
     if len(routers) == 1:
-        return next(iter(routers.values()))
+        return _with_routes(next(iter(routers.values())))
     if routers:
         raise HandlersError(
             f"{place}:1: there are several routers; call the one that is meant `router`"
@@ -92,6 +92,15 @@ def _router_of(module: ModuleType, place: str) -> Router:
         f"{place}:1: there is no `router`; begin with:  from service import Router"
         "  and  router = Router()"
     )
+
+
+def _with_routes(router: Router) -> Router:
+    if not len(router):
+        raise HandlersError(
+            f"{router.place}: the router has no routes, so that no text would be answered; "
+            "begin with:  @router.default"
+        )
+    return router
 
 
 def _explain(error: BaseException, place: str, name: str) -> HandlersError:

@@ -12,7 +12,18 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, overload
 
-from service.core.matching import Default, Keyword, Matcher, Pattern, To, conflicts, find, normalise
+from service.core.expressions import takes_nothing
+from service.core.matching import (
+    Default,
+    Keyword,
+    Matcher,
+    Pattern,
+    To,
+    conflicts,
+    find,
+    normalise,
+    shadows,
+)
 from service.errors import HandlersError
 from service.model import Message, Reply
 
@@ -50,9 +61,14 @@ class Router:
 
     Every decorator raises HandlersError, beginning with `file:line:`, for a route that could never
     be reached, an expression that does not compile, or a handler that can't take its arguments.
+
+    place: where it was made, `file:line`. doubts: of routes that are hardly ever reached, each a
+        sentence that begins in the same way; for the log.
     """
 
     def __init__(self) -> None:
+        self.place = str(_caller())
+        self.doubts: list[str] = []
         self._matchers: list[Matcher] = []
         self._handlers: list[Handler] = []
         self._places: list[_Place] = []
@@ -68,7 +84,20 @@ class Router:
         for word in words:
             if not normalise(word):
                 raise HandlersError(f"{place}: keyword {word!r} has no letter or digit")
-        return self._register(Keyword(tuple(dict.fromkeys(map(normalise, words)))), place)
+        matcher = Keyword(tuple(dict.fromkeys(map(normalise, words))))
+
+        def register(handler: H) -> H:
+            hiding = shadows(words, self._matchers)
+            added = self._add(matcher, handler, place)
+            if hiding:
+                routes = ", ".join(f"{self._matchers[at]} at {self._places[at]}" for at in hiding)
+                self.doubts.append(
+                    f"{place}: {matcher} is not reached by its words as people type them: "
+                    f"they are taken before it ({routes})"
+                )
+            return added
+
+        return register
 
     def pattern(self, expression: str | re.Pattern[str]) -> Callable[[H], H]:
         """Route texts in which `expression` is found; its named groups become arguments.
@@ -87,6 +116,11 @@ class Router:
             ) from error
         if not _is_text(getattr(compiled, "pattern", None)):
             raise HandlersError(f'{place}: pattern needs its expression: @router.pattern("order")')
+        if takes_nothing(compiled):
+            raise HandlersError(
+                f"{place}: pattern {compiled.pattern!r} is found in no text: it asks for something "
+                r"before its beginning or behind its end; `^` and `$` as such are `\^` and `\$`"
+            )
         return self._register(Pattern(compiled), place)
 
     def to(self, number: str) -> Callable[[H], H]:
@@ -94,6 +128,11 @@ class Router:
         place = _caller()
         if not _is_text(number) or not number.strip():
             raise HandlersError(f'{place}: to needs a number: @router.to("+14155550100")')
+        address = number.strip().rpartition(":")[2]
+        if address.startswith("+") and not re.fullmatch(r"\+[0-9]+", address):
+            raise HandlersError(
+                f"{place}: to needs a number as Twilio writes it, as +14155550100, not {number!r}"
+            )
         return self._register(To(number.strip()), place)
 
     @overload

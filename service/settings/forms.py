@@ -37,8 +37,11 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def _http_address(url: str) -> str:
-    """Check an address that others call or that we call with secrets; drop its trailing slash."""
+def _http_address(url: str, *, login: bool = False) -> str:
+    """Check an address that others call or that we call with secrets; drop its trailing slash.
+
+    login: it may hold a user and a password.
+    """
     if re.search(r"[\s\\]|[^\x20-\x7e]", url):  # urlsplit would drop a newline in silence
         raise ValueError("holds a blank, a newline, a backslash or a letter that is not ASCII")
     try:
@@ -50,7 +53,7 @@ def _http_address(url: str) -> str:
         raise ValueError("is not an address that begins with https://")
     if parts.scheme == "http" and not _is_loopback(host):
         raise ValueError("must begin with https:// (http:// is for this machine alone)")
-    if "@" in parts.netloc:
+    if "@" in parts.netloc and not login:
         raise ValueError('must not hold a user or a password ("...@")')
     if "?" in url or "#" in url:
         raise ValueError('must end before any "?" or "#"')
@@ -58,7 +61,8 @@ def _http_address(url: str) -> str:
 
 
 def _public_url(url: str) -> str:
-    address = _http_address(url)
+    # Twilio logs in with it at a proxy that asks for a password (HTTP Basic).
+    address = _http_address(url, login=True)
     if address.endswith(CALLBACK_PATH):
         raise ValueError(f"must end before {CALLBACK_PATH}, which is added to it")
     return address

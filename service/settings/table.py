@@ -47,6 +47,7 @@ class Settings(BaseSettings):
     )
 
     public_url: PublicUrl = Field(
+        repr=False,  # It may hold a password, which `parley settings` masks.
         description="Address Twilio reaches this service at, without the callback's path.",
         examples=["https://sms.example.com"],
     )
@@ -237,7 +238,8 @@ class Settings(BaseSettings):
     )
     opt_out_words: Words = Field(
         default="STOP STOPALL UNSUBSCRIBE END QUIT CANCEL REVOKE OPTOUT START UNSTOP YES HELP INFO",
-        description="Words that Twilio answers itself on a long code; none leaves it nothing.",
+        description="Words that Twilio answers itself on a long code, START, UNSTOP and YES from "
+        "somebody opted out; none leaves it nothing.",
         examples=["STOP START HELP"],
     )
     segments_per_second: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(

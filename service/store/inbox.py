@@ -1,7 +1,8 @@
 """The door's side of the store: take a verified message, or report on a reply, once.
 
 A message is appended to its conversation's inbox. A report (delivered, failed) is remembered by its
-sid and status together: the sid alone would swallow all but the first.
+sid and status together: the sid alone would swallow all but the first. One that says the person has
+opted out puts them on the list in the same step.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from functools import partial
 from typing import Any
 
 from service.core import entries
+from service.core.opt_out import is_reported
 from service.core.partitions import partition_of
 from service.errors import StoreError, StoreFull, StoreUnavailable
 from service.model import Conversation, DeliveryStatus, Message, MessageSid, Partition
 from service.store.batch import Batch
 from service.store.keys import PartitionKeys
+from service.store.opt_outs import field_of
 from service.store.scripts import ACCEPT, SEEN, STATUS
 
 Accepted = Callable[[bool, StoreError | None], None]
@@ -87,12 +90,12 @@ class Inbox:
                 partial(self._read, keys.inbox, done),
             )
         else:
-            self._batch.submit(
-                STATUS,
-                (keys.status(arrival.sid, arrival.status),),
-                (self._window_s,),
-                partial(_read_status, done),
-            )
+            taken: tuple[str, ...] = (keys.status(arrival.sid, arrival.status),)
+            args: tuple[str | int, ...] = (self._window_s,)
+            if is_reported(arrival):
+                taken += (keys.optouts, keys.optout(arrival.sid))
+                args += (field_of(arrival.conversation),)
+            self._batch.submit(STATUS, taken, args, partial(_read_status, done))
 
     def _read(self, inbox: str, done: Accepted, answer: Any, error: StoreError | None) -> None:
         if answer == b"full":

@@ -9,6 +9,7 @@
     parley:{p07}:outbox:later    hash     entry id -> "next_ms error"
     parley:{p07}:outbox:marked   hash     entry id -> ms of the POST whose outcome is not recorded
     parley:{p07}:optouts         hash     "ours theirs" -> ms of the opt-out
+    parley:{p07}:optout:<sid>    string   a report on this reply was taken for an opt-out, expires
     parley:{p07}:lease           string   "owner:epoch", expires
     parley:{p07}:epoch           string   last epoch given out
     parley:{p07}:seen:<sid>      string   this MessageSid was accepted, expires with the window
@@ -80,6 +81,10 @@ class PartitionKeys:
     def status(self, sid: MessageSid, status: str) -> str:
         """Key that says this report on one of our replies was taken."""
         return f"{self.prefix}status:{sid}:{status}"
+
+    def optout(self, sid: MessageSid) -> str:
+        """Key that says a report on this reply of ours was taken for an opt-out."""
+        return f"{self.prefix}optout:{sid}"
 
     def sent(self, connector_sid: str) -> str:
         """Key that says which of our replies the connector knows by this sid."""

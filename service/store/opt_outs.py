@@ -1,4 +1,8 @@
-"""Who has opted out of which of our numbers, as the workers noted it."""
+"""Who has opted out of which of our numbers, as far as texts, refusals and reports told.
+
+Kept beside the inbox of their conversation, so that the scripts which handle a text or take a
+report read and write it in the same step.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +25,11 @@ class OptOut:
 
     conversation: Conversation
     at: datetime
+
+
+def field_of(conversation: Conversation) -> str:
+    """Name the two of them in the hash: our number, a blank, theirs."""
+    return f"{conversation.ours} {conversation.theirs}"
 
 
 async def list_opt_outs(client: Redis, partitions: int) -> list[OptOut]:

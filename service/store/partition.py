@@ -17,6 +17,7 @@ from service.model import Conversation, EntryId, Message, Outbound, Partition
 from service.store.batch import Batch
 from service.store.connection import translated
 from service.store.keys import PartitionKeys
+from service.store.opt_outs import field_of
 from service.store.scripts import (
     ABANDON,
     BEGIN,
@@ -55,6 +56,17 @@ class Later:
 
     next_ms: int
     error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """An attempt at handling that was counted.
+
+    number: from 1. opted_out: the sender is on the list of opt-outs; False where nobody asked.
+    """
+
+    number: int
+    opted_out: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +145,19 @@ class PartitionStore:
         fields = dict(zip(flat[::2], flat[1::2], strict=True))
         return Entry(entry, _decode(fields))
 
-    async def begin(self, entry: EntryId) -> int | None:
-        """Count an attempt at handling; returns its number, from 1, or None if it is settled."""
+    async def begin(self, entry: EntryId, asked: Conversation | None = None) -> Begun | None:
+        """Count an attempt at handling; None if the message is settled.
+
+        asked: whether they are opted out of our number is told with it, at no further round trip.
+        """
         keys = self._keys
-        answer = await self._commit(BEGIN, (keys.lease, keys.inbox, keys.inbox_tries), (entry,))
-        return None if answer == b"gone" else int(answer)
+        counted: tuple[str, ...] = (keys.lease, keys.inbox, keys.inbox_tries)
+        args: tuple[str, ...] = (entry,)
+        if asked is not None:
+            counted += (keys.optouts,)
+            args += (field_of(asked),)
+        answer = await self._commit(BEGIN, counted, args)
+        return None if answer == b"gone" else Begun(abs(answer), opted_out=answer < 0)
 
     async def abandon(self, entry: EntryId) -> None:
         """Take back an attempt that we cut short ourselves."""
@@ -145,30 +165,40 @@ class PartitionStore:
         await self._commit(ABANDON, (keys.lease, keys.inbox_tries), (entry,))
 
     async def settle(
-        self, entry: EntryId, replies: Sequence[Outbound], *, mark_ms: int | None
+        self,
+        entry: EntryId,
+        replies: Sequence[Outbound],
+        *,
+        mark_ms: int | None,
+        opted_in: Conversation | None = None,
     ) -> list[EntryId] | None:
         """Commit a handled message: its replies in, itself out.
 
         mark_ms: marks the first reply as being POSTed at that time (ms since the epoch); None
             leaves all of them waiting.
+        opted_in: they take texts from our number again, and are off the list in the same step.
         Returns the replies' outbox ids, in order; None when it had been settled already.
         """
         keys = self._keys
+        touched: tuple[str, ...] = (
+            keys.lease,
+            keys.inbox,
+            keys.inbox_tries,
+            keys.inbox_later,
+            keys.outbox,
+            keys.outbox_tries,
+            keys.outbox_marked,
+        )
+        if opted_in is not None:
+            touched += (keys.optouts,)
         answer = await self._commit(
             SETTLE,
-            (
-                keys.lease,
-                keys.inbox,
-                keys.inbox_tries,
-                keys.inbox_later,
-                keys.outbox,
-                keys.outbox_tries,
-                keys.outbox_marked,
-            ),
+            touched,
             (
                 entry,
                 entries.VERSION,
                 "" if mark_ms is None else mark_ms,
+                "" if opted_in is None else field_of(opted_in),
                 *map(entries.encode, replies),
             ),
         )
@@ -245,7 +275,7 @@ class PartitionStore:
         await self._commit(
             OPT_OUT,
             (keys.lease, keys.optouts),
-            (f"{conversation.ours} {conversation.theirs}", "" if at_ms is None else at_ms),
+            (field_of(conversation), "" if at_ms is None else at_ms),
         )
 
     async def _reschedule(

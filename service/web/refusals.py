@@ -204,7 +204,8 @@ class Refusals:
                 "parley explain-signature tries them."
             )
         hint = explain(
-            f"{verifier.address.url}?{callback.query.decode('utf-8', 'replace')}",
+            # Not for the log: it may hold a password.
+            f"{verifier.address.with_userinfo()[0]}?{callback.query.decode('utf-8', 'replace')}",
             callback.body,
             headers.signature,
             verifier.auth_tokens,

@@ -53,6 +53,8 @@ def serve(
     raise_limit(needed=needed_for(settings.send_concurrency, settings.handler_concurrency))
     # Loaded before anything listens: a broken handlers file must not take a single callback.
     router = load_router(settings.handlers, settings.config_dir)
+    for doubt in router.doubts:
+        log.warning("a route is hardly ever reached", route=doubt)
     public = None
     if role != "worker":
         public = inherit(fd) if fd is not None else listen(settings.host, settings.port, "PORT")

@@ -131,18 +131,22 @@ class Handler:
     ) -> tuple[int, HandlerError] | None:
         """Run the handler once and settle; returns the attempt's number and error if it failed."""
         schedule = self._handling.schedule
-        attempt = await self._store.begin(item.entry)
-        if attempt is None:
-            raise SettledUnseen(item.entry)
         kind = opt_out.kind_of(message, self._handling.opt_out_words)
+        asked = conversation if kind == opt_out.START_IF_OUT else None
+        begun = await self._store.begin(item.entry, asked)
+        if begun is None:
+            raise SettledUnseen(item.entry)
+        attempt = begun.number
+        kind = opt_out.judge(kind, opted_out=begun.opted_out)
         choice = self._handling.router.choose(message, answered=bool(kind))
         if attempt > schedule.attempts:
             error = f"attempt {schedule.attempts} of {schedule.attempts} was begun and never ended"
-            await self._bury(item, message, error, choice.route if choice else "")
+            route = choice.route if choice else ""
+            await self._bury(item, message, error, route, opted_in=kind == "START")
             return None
-        if kind in {"STOP", "START"}:
+        if kind == "STOP":
             # Before the commit: done again after a crash, it changes nothing more.
-            await self._store.note_opt_out(conversation, now_ms() if kind == "STOP" else None)
+            await self._store.note_opt_out(conversation, now_ms())
         replies: tuple[Reply, ...] = ()
         if choice is None and kind:
             log.info("left to Twilio, which has answered it", sid=message.sid, kind=kind)
@@ -168,19 +172,33 @@ class Handler:
                 )
                 if attempt < schedule.attempts:
                     return attempt, error
-                await self._bury(item, message, str(error), choice.route, outline(error))
+                await self._bury(
+                    item,
+                    message,
+                    str(error),
+                    choice.route,
+                    opted_in=kind == "START",
+                    logged=outline(error),
+                )
                 return None
         outbounds = [
             Outbound(conversation, reply, message.sid, index) for index, reply in enumerate(replies)
         ]
-        await self._settle(item.entry, conversation, outbounds)
+        await self._settle(item.entry, conversation, outbounds, opted_in=kind == "START")
         return None
 
     async def _settle(
-        self, entry: EntryId, conversation: Conversation, outbounds: list[Outbound]
+        self,
+        entry: EntryId,
+        conversation: Conversation,
+        outbounds: list[Outbound],
+        *,
+        opted_in: bool = False,
     ) -> None:
         mark_ms = now_ms() if outbounds and self._sender.ready(conversation) else None
-        ids = await self._store.settle(entry, outbounds, mark_ms=mark_ms)
+        ids = await self._store.settle(
+            entry, outbounds, mark_ms=mark_ms, opted_in=conversation if opted_in else None
+        )
         if ids is None:
             # Settled by an attempt whose answer was lost: its replies are in Redis, unknown here.
             raise SettledUnseen(entry)
@@ -196,10 +214,20 @@ class Handler:
         await self._store.put_off_message(item.entry, Later(item.next_ms, str(error)))
 
     async def _bury(
-        self, item: _Waiting, message: Message, error: str, route: str, logged: str = ""
+        self,
+        item: _Waiting,
+        message: Message,
+        error: str,
+        route: str,
+        *,
+        opted_in: bool,
+        logged: str = "",
     ) -> None:
         """Make a dead letter; `logged` is said in the log instead of the error."""
         said = logged or error
+        if opted_in:
+            # Before the letter: done again after a crash, the message has no attempts left either.
+            await self._store.note_opt_out(message.conversation, None)
         log.error("message becomes a dead letter", sid=message.sid, route=route, error=said)
         await self._store.bury_message(item.entry, error, now_ms(), route)
 

@@ -131,6 +131,21 @@ def test_the_secrets_of_a_body_are_known(body: dict[str, Any], secrets: list[str
 
 
 @pytest.mark.parametrize(
+    ("body", "logins"),
+    [
+        ({"configuration": {"u": "https://a:heron@b/c", "x": "y"}}, ["a:heron", "heron"]),
+        ({"configuration": {"u": "https://heron@b"}}, ["heron"]),
+        ({"configuration": {"u": "https://b/c", "n": 1}}, []),
+        ({"configuration": None}, []),
+    ],
+    ids=["password", "user alone", "none", "null"],
+)
+def test_the_logins_of_a_body_are_known(body: dict[str, Any], logins: list[str]) -> None:
+    """The password of a proxy turns up in an error that quotes the request."""
+    assert wire.logins_of(body) == logins
+
+
+@pytest.mark.parametrize(
     ("url", "cleaned"),
     [
         pytest.param("https://a.example/x?y=1", "https://a.example/x?y=1", id="as it is"),

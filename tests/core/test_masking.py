@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.masking import mask_number
+from service.core.masking import mask_login, mask_number
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,19 @@ def test_at_most_five_digits_of_any_number_are_readable(number: str) -> None:
 
     assert len(readable) <= 5
     assert number not in mask_number(number)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://sms.example.com/cb#rc=5", "https://sms.example.com/cb#rc=5"),
+        ("https://user:heron@sms.example.com:8443/cb", "https://********@sms.example.com:8443/cb"),
+        ("https://heron@sms.example.com", "https://********@sms.example.com"),
+        ("https://u:he@ron@sms.example.com", "https://********@sms.example.com"),
+        ("https://u:he/r#o?n@sms.example.com", "https://********@sms.example.com"),
+        ("no address", "no address"),
+    ],
+)
+def test_who_logs_in_and_how_is_hidden_in_an_address(url: str, shown: str) -> None:
+    """The proxy's password would be in every log line that names the registered URL."""
+    assert mask_login(url) == shown

@@ -20,6 +20,7 @@ from service.core.matching import (
     conflicts,
     find,
     normalise,
+    shadows,
 )
 from service.model import Message, MessageSid
 
@@ -194,6 +195,21 @@ def test_no_match_is_a_result_and_no_error(routes: tuple[Matcher, ...]) -> None:
         pytest.param(To("+1"), [To("+2")], [], id="another number"),
         pytest.param(
             To("+1"),
+            [pattern("b"), pattern("(?P<text>.*)")],
+            [(1, "it comes after a pattern that is found in every text")],
+            id="anything after a pattern that takes everything",
+        ),
+        pytest.param(
+            Default(),
+            [pattern("a|")],
+            [(0, "it comes after a pattern that is found in every text")],
+            id="the default after such a pattern",
+        ),
+        pytest.param(
+            Keyword(("STOP",)), [pattern(".*")], [], id="a word that Twilio may have answered"
+        ),
+        pytest.param(
+            To("+1"),
             [Default()],
             [(0, "it comes after the default, which takes everything")],
             id="anything after the default",
@@ -211,6 +227,38 @@ def test_a_route_that_could_never_be_reached_is_told_why(
 ) -> None:
     """The author writes a handler that never runs, and does not learn why."""
     assert list(conflicts(new, earlier)) == reasons
+
+
+@pytest.mark.parametrize(
+    ("words", "earlier", "places"),
+    [
+        (["Balance", "BAL"], [To("+1"), pattern("bal")], [1]),
+        (["balance", "credit"], [pattern("credit"), Keyword(("X",)), pattern("balance")], [2, 0]),
+        (["balance"], [pattern(".*")], [0]),
+        (["balance", "credit"], [pattern("balance")], []),
+        (["balance"], [Pattern(re.compile("balance"))], []),
+        (["opt in"], [pattern("optin")], []),
+        (["balance", "stop"], [pattern("balance|stop")], []),
+        (["yes"], [pattern("yes")], []),
+        (["balance"], [], []),
+    ],
+    ids=[
+        "one pattern for all",
+        "one pattern for each",
+        "a pattern that takes everything",
+        "one word is left",
+        "one case is left",
+        "as it is typed, and not as it counts",
+        "STOP reaches keywords past a pattern",
+        "so does YES from who is opted out",
+        "nothing earlier",
+    ],
+)
+def test_a_keyword_whose_words_patterns_take_before_it_is_known(
+    words: list[str], earlier: list[Matcher], places: list[int]
+) -> None:
+    """Its handler never runs for what people type, and the author does not learn why."""
+    assert shadows(words, earlier) == places
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.core.opt_out import WORDS, kind_of
+from service.core.opt_out import START_IF_OUT, WORDS, judge, kind_of
 from service.settings.table import Settings
 from tests.core.test_matching import text
 
@@ -18,7 +18,11 @@ POOLED = {"MessagingServiceSid": "MG" + "2e" * 16}
         pytest.param(text("STOP"), "STOP", id="STOP"),
         pytest.param(text(" stop\n"), "STOP", id="case and blanks"),
         pytest.param(text("OptOut"), "STOP", id="OPTOUT"),
-        pytest.param(text("yes"), "START", id="YES opts in again"),
+        pytest.param(text("yes"), START_IF_OUT, id="YES, from whom"),
+        pytest.param(text("Start "), START_IF_OUT, id="START, from whom"),
+        pytest.param(text("START", OptOutType="START"), "START", id="START that it took"),
+        pytest.param(text("YES", OptOutType="HELP"), "HELP", id="its word counts, not ours"),
+        pytest.param(text("YES", **POOLED), "", id="YES to a messaging service that did not act"),
         pytest.param(text("Info"), "HELP", id="INFO"),
         pytest.param(text("stop it"), "", id="more than the word"),
         pytest.param(text("Stop."), "", id="punctuation is not looked away from"),
@@ -33,6 +37,16 @@ POOLED = {"MessagingServiceSid": "MG" + "2e" * 16}
 def test_twilio_fact_11_what_twilio_answers_is_known(message, kind):
     """A second answer after STOP is forbidden; silence after "yes please" is a lost text."""
     assert kind_of(message) == kind
+
+
+@pytest.mark.parametrize("opted_out", [True, False])
+def test_twilio_fact_14_a_yes_is_twilios_from_somebody_opted_out_and_ours_from_anybody_else(
+    opted_out,
+):
+    """A dialog that asks "Confirm? YES" would wait for ever, or answer what Twilio has answered."""
+    assert judge(START_IF_OUT, opted_out=opted_out) == ("START" if opted_out else "")
+    for kind in ("STOP", "START", "HELP", ""):
+        assert judge(kind, opted_out=opted_out) == kind
 
 
 def test_the_words_are_the_accounts_own():

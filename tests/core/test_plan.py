@@ -187,3 +187,18 @@ def test_an_adopted_instance_gets_our_secrets_whatever_it_reads():
 def test_only_an_instance_of_the_same_account_with_a_token_is_adopted(changes, fitting):
     """Somebody else's texts would come to us, or no reply could leave."""
     assert fits(wanted(), answered(wanted(), **changes)) is fitting
+
+
+def test_a_password_in_the_callback_url_is_in_no_plan() -> None:
+    """`parley connector plan` would print it, and the log with it."""
+    entry = f"{PREFIX}callback.url"
+    body = wanted()
+    private = "https://user:heron@sms.example.com/callbacks/twilio"
+    body["configuration"][entry] = private
+    other = wanted()
+    other["configuration"][entry] = private.replace("user", "other").replace(".com", ".org")
+    for found in (None, answered(other)):
+        plan = planned(body, found)
+        assert "heron" not in f"{plan} {plan.lines()}"
+        assert "https://********@sms.example.com/callbacks/twilio" in plan.summary()
+    assert planned(body, answered(body)).steps == ()

@@ -133,6 +133,46 @@ def test_twilio_fact_02_a_genuine_callback_is_let_in_however_its_url_was_written
 
 
 @pytest.mark.parametrize(
+    ("registered", "query", "signed_url"),
+    [
+        ("https://u:p%40x@a.example/cb", b"", "https://u:p%40x@a.example/cb"),
+        ("https://u:p@a.example/cb", b"", "https://u:p@a.example:443/cb"),
+        ("https://u:p@a.example:8443/cb", b"", "https://u:p@a.example:8443/cb"),
+        ("https://u:p@a.example:8443/cb", b"", "https://u:p@a.example/cb"),
+        ("https://u@[::1]:8443/cb#rc=5", b"x='1", "https://u@[::1]:8443/cb?x='1"),
+        ("https://u:p@a.example/cb", b"", "https://u:p@a.example/cb?"),
+    ],
+)
+def test_twilio_fact_13_userinfo_may_be_signed_or_left_out(
+    registered: str, query: bytes, signed_url: str
+) -> None:
+    """Whoever has Twilio log in at a proxy would have every callback refused, by one library."""
+    verifier = Verifier(registered, [OTHER, TOKEN])
+    userinfo = registered.partition("://")[2].partition("@")[0]
+    bare = signed_url.replace(f"{userinfo}@", "")
+    for url in (signed_url, bare):
+        assert verifier.verify(query, FORM, official(url, FORM))
+        assert not verifier.verify(query, [*FORM, ("x", "")], official(url, FORM))
+    assert not verifier.verify(query, FORM, official(bare.replace("://", "://o:p@"), FORM))
+
+
+def test_a_password_in_the_registered_url_is_in_nothing_that_is_printed() -> None:
+    """It would end in a log or a traceback."""
+    address = CallbackAddress.parse("https://user:heron@a.example:8443/cb")
+    assert "heron" not in f"{address!r} {address.url} {address.twin}"
+    with pytest.raises(ValueError, match="callback URL") as raised:
+        CallbackAddress.parse("ftp://user:heron@a.example/cb")
+    assert "heron" not in str(raised.value)
+
+
+def test_twilio_fact_13_an_apostrophe_is_signed_as_it_is() -> None:
+    """Somebody called O'Neill in a registered query would have every callback refused."""
+    signature = official(f"{URL}?for=O'Neill", FORM)
+    assert Verifier(URL, [TOKEN]).verify(b"for=O'Neill", FORM, signature)
+    assert not Verifier(URL, [TOKEN]).verify(b"for=O%27Neill", FORM, signature)
+
+
+@pytest.mark.parametrize(
     ("query", "signed_url"),
     [
         pytest.param(b"", "http://sms.example.com/callbacks/twilio", id="another scheme"),

@@ -57,6 +57,8 @@ def test_a_misread_url_is_named(signed_url: str, hint: str) -> None:
     [
         (f"{URL}/", URL, "without the trailing slash"),
         (f"{URL}?b=2&a=1", URL, "without the query"),
+        (f"{URL}?a=O%27Neill%20b", f"{URL}?a=O'Neill%20b", "with ' for %27 in the query"),
+        (f"{URL}?a=O'Neill", f"{URL}?a=O%27Neill", "with %27 for ' in the query"),
         (f"{URL}?b=2&a=1", f"{URL}?a=1&b=2", "query's fields sorted"),
         (f"{URL}?a=x%20y", f"{URL}?a=x y", "query decoded"),
         (f"{URL}?a=x y", f"{URL}?a=x%20y", "query encoded"),
@@ -184,3 +186,14 @@ def test_matched_means_the_door_lets_it_in(fields: dict[str, str], tail: str) ->
     pairs = parse_qsl(body.decode(), keep_blank_values=True)
     let_in = Verifier(URL, [TOKEN]).verify(b"", pairs, signature.encode())
     assert explain(URL, body, signature, [TOKEN]).matched is let_in
+
+
+def test_a_password_in_the_url_is_tried_and_in_no_hint() -> None:
+    """Hints are logged: they would tell who is let in at the proxy."""
+    private = URL.replace("://", "://user:heron@")
+    for signed in (private, URL):
+        assert explain(private, BODY, sign(signed, FIELDS), [TOKEN]).matched
+        found = explain(private, BODY, sign(f"{signed}/", FIELDS), [TOKEN])
+        assert "with a trailing slash" in found.lines[0]
+        assert not found.matched
+        assert "heron" not in " ".join(found.lines)

@@ -1,8 +1,15 @@
-"""Twilio's connection overrides: registered with the instance, and no part of what is signed."""
+"""What the registered URL holds beside the address: connection overrides, and a login."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+
 from tests.flow.conftest import fetch, until
+from tests.flow.test_dead_letters import parley
+from tests.flow.test_exchange import signed
 
 
 def registered(deployment) -> list[tuple[int, str]]:
@@ -34,3 +41,33 @@ def test_twilio_fact_07_the_registered_url_asks_twilio_to_repeat_and_callbacks_s
     deployment.settings |= {"CALLBACK_RETRIES": "0"}
     deployment.serve()
     until(lambda: registered(deployment) == [(id_, "")])
+
+
+def test_twilio_fact_13_a_login_in_the_public_url_is_registered_signed_and_shown_nowhere(
+    deployment,
+):
+    """A proxy that asks Twilio for a password would have every callback refused, or be told."""
+    private = deployment.public.replace("://", "://twilio:heron-on-stilts@")
+    deployment.settings |= {"PUBLIC_URL": private, "LOG_LEVEL": "debug"}
+    planned = parley(deployment, "connector", "plan")
+    deployment.serve()
+    ((made),) = fetch(f"{deployment.sandbox}/sandbox/records")[1]["instances"]
+    assert made["callback_url"].startswith(f"{private}/")
+    assert deployment.text("hello")["status"] == 200
+    until(deployment.replies)
+    headers, body = signed(deployment, "SM" + "1" * 32, "let me in")
+    headers["X-Twilio-Signature"] = "AAAAAAAAAAAAAAAAAAAAAAAAAAA="
+    answer = httpx.post(f"{deployment.public}/callbacks/twilio", content=body, headers=headers)
+    assert answer.status_code == 403
+    until(lambda: "signature refused" in deployment.log())
+
+    shown = [planned, deployment.log(), str(fetch(f"{deployment.internal}/readyz"))]
+    shown += [parley(deployment, "connector", what) for what in ("plan", "show")]
+    shown += [parley(deployment, "connector", "show", "--json"), parley(deployment, "settings")]
+    host = urlsplit(deployment.public).netloc
+    assert f"http://********@{host}/callbacks/twilio" in planned
+    assert f"http://********@{host}/callbacks/twilio" in shown[-2]
+    kept = [path for path in Path(deployment.settings["DATA_DIR"]).rglob("*") if path.is_file()]
+    assert kept, "Redis has written nothing yet"
+    said = " ".join(shown) + " ".join(path.read_bytes().decode("latin-1") for path in kept)
+    assert "heron-on-stilts" not in said

@@ -272,3 +272,18 @@ def test_ready_says_which_part_is_not_and_why(deployment, nowhere):
     deployment.serve(ready=False)
     assert "instance ok" in parley(deployment, "ready", "--wait", "20")
     assert json.loads(parley(deployment, "ready", "--json"))["ready"] is True
+
+
+def test_routes_are_looked_at_before_anything_listens(deployment, tmp_path):
+    """A service that can answer nobody would take texts, and a hidden route be found by nobody."""
+    path = tmp_path / "routes.py"
+    path.write_text("from service import Router\nrouter = Router()\n")
+    assert deployment.serve(ready=False, HANDLERS=str(path)).wait(20) == 2
+    assert f"{path}:2: the router has no routes" in deployment.log()
+
+    path.write_text(
+        path.read_text() + "@router.pattern('bal')\ndef near(message): ...\n"
+        "@router.keyword('BALANCE')\ndef balance(message): ...\n"
+    )
+    deployment.serve(HANDLERS=str(path))
+    assert f"{path}:5: keyword BALANCE is not reached" in deployment.log()

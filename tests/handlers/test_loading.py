@@ -253,6 +253,19 @@ def test_a_route_conflict_is_told_with_both_lines(tmp_path: Path) -> None:
         pytest.param('@router.pattern("(")', "pattern '(' does not compile", id="pattern"),
         pytest.param('@router.pattern("(?P<n>a)")', "answer must take (message, n)", id="groups"),
         pytest.param("@router.to", "to needs a number", id="to without a number"),
+        pytest.param(
+            '@router.to("+1 (415) 555-0100")',
+            "to needs a number as Twilio writes it, as +14155550100",
+            id="to a number with blanks",
+        ),
+        pytest.param(
+            '@router.to("whatsapp:+1-415")', "to needs a number as Twilio", id="to a channel's"
+        ),
+        pytest.param(
+            '@router.pattern(r"$5 off")',
+            "pattern '$5 off' is found in no text: it asks for something before its beginning or",
+            id="a pattern for no text",
+        ),
     ],
 )
 def test_a_wrong_route_is_told_with_its_line(tmp_path: Path, route: str, said: str) -> None:
@@ -290,6 +303,38 @@ def test_a_target_that_is_not_there_is_told(tmp_path: Path, target: str, said: s
     with pytest.raises(HandlersError) as caught:
         load_router(target, tmp_path)
     assert str(caught.value).startswith(said.format(folder=tmp_path))
+
+
+def test_a_router_without_routes_is_told_with_its_line(tmp_path: Path) -> None:
+    """A service that can answer nobody starts, and every text is taken and left unanswered."""
+    said = refusal(tmp_path, "from service import Router\n\nrouter = Router()\n")
+    assert said.startswith("handlers.py:3: the router has no routes")
+
+
+def test_a_route_that_patterns_hide_is_told_with_both_lines(tmp_path: Path) -> None:
+    """The author wonders for days why the keyword is never answered."""
+    router = load(
+        tmp_path,
+        """
+        from service import Router
+        router = Router()
+
+        @router.pattern("bal")
+        @router.pattern("credit")
+        def near(message): ...
+
+        @router.keyword("Balance", "Credit")
+        def balance(message): ...
+
+        @router.keyword("STOP", "Bal")
+        def stop(message): ...
+        """,
+    )
+    (doubt,) = router.doubts
+    assert doubt.replace(f"{tmp_path}/", "") == (
+        "handlers.py:8: keyword BALANCE CREDIT is not reached by its words as people type them: "
+        "they are taken before it (pattern bal at handlers.py:4, pattern credit at handlers.py:5)"
+    )
 
 
 def test_a_module_is_loaded_by_its_name(tmp_path: Path) -> None:

@@ -250,7 +250,9 @@ def test_a_default_that_goes_with_no_other_setting_is_not_given_as_its_own_examp
         ("PUBLIC_URL", "https://sms.example\n.com", "a newline"),
         ("PUBLIC_URL", "https://sms.example.com#rc=5", '"?" or "#"'),
         ("PUBLIC_URL", "https://sms.example.com?a=b", '"?" or "#"'),
-        ("PUBLIC_URL", "https://user:pw@sms.example.com", "a user or a password"),
+        ("PUBLIC_URL", "https://user:p/w@sms.example.com", "is not an address"),
+        ("PUBLIC_URL", "https://user:p#w@sms.example.com", "is not an address"),
+        ("OPEN_CONNECTORS_BASE_URL", "https://user:pw@api.example.com", "a user or a password"),
         ("PUBLIC_URL", "https://sms.example.com/callbacks/twilio", "must end before"),
         ("OPEN_CONNECTORS_BASE_URL", "http://api.example.com", "must begin with https://"),
         ("REDIS_URL", "http://localhost", "redis://, rediss://"),
@@ -426,6 +428,23 @@ def test_a_secret_is_in_nothing_that_is_printed(folder: MakeFolder, field: str) 
     shown = f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()} {rows}"
     assert OBVIOUS not in shown
     assert MASK in row_of(rows, field.upper()).shown
+
+
+@pytest.mark.parametrize(
+    "password", ["lotl", "axo%40lotl", "axo:lotl", "lotl/", "axo#lotl", "axo?lotl"]
+)
+def test_the_password_that_twilio_logs_in_with_is_in_nothing_that_is_printed(
+    folder: MakeFolder, password: str
+) -> None:
+    """The proxy's password would end in a log or a screenshot of `parley settings`."""
+    environ = COMPLETE | {"PUBLIC_URL": f"https://user:{password}@sms.example.com/x"}
+    try:
+        settings = load_settings(folder(), environ)
+        said = f"{settings!r} {settings}"
+        assert settings.public_url == environ["PUBLIC_URL"]
+    except SettingsError as error:
+        said = f"{error!r} {error}"
+    assert "lotl" not in f"{said} {explain_settings(folder(), environ)}"
 
 
 def test_all_secrets_are_known_as_such() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from service.core.partitions import partition_of
 from service.errors import StoreUnavailable
-from service.model import Partition
+from service.model import DeliveryStatus, MessageSid, Partition
 from service.store.arrivals import START, Arrivals
 from service.store.batch import Batch
 from service.store.cluster import slot_of
@@ -20,7 +20,8 @@ from service.store.inbox import Inbox
 from service.store.instances import Instances
 from service.store.keys import PartitionKeys
 from service.store.layout import claim_partition_count
-from service.store.partition import read_entries
+from service.store.opt_outs import list_opt_outs
+from service.store.partition import Begun, read_entries
 from tests.redis_servers import Cluster, cluster
 from tests.store.pieces import PARTITIONS, Store, message, outbound
 
@@ -87,9 +88,11 @@ async def test_a_text_goes_its_whole_way(store, arrivals):
     assert entry.value == text
 
     owned = await store.own(place(text))
-    assert await owned.begin(entry.id) == 1
+    assert await owned.begin(entry.id, text.conversation) == Begun(1)
     assert (await owned.fetch(entry.id)).value == text
-    first, second = await owned.settle(entry.id, [outbound(text), outbound(text, 1)], mark_ms=5)
+    first, second = await owned.settle(
+        entry.id, [outbound(text), outbound(text, 1)], mark_ms=5, opted_in=text.conversation
+    )
     assert await owned.mark(second, 6) == 1
     assert (await owned.backlog()).marked_ms == {first: 5, second: 6}
     assert await owned.sent(first, outbound(text), "OC1")
@@ -100,6 +103,18 @@ async def test_a_text_goes_its_whole_way(store, arrivals):
     assert await leases.announce(1) == ["other"]
     assert await leases.acquire(owned.partition) is None
     await leases.leave()
+
+
+async def test_twilio_fact_11_a_report_of_an_opt_out_puts_the_person_on_the_list(store):
+    """On a Cluster a script whose keys lie apart is refused: the report would never be taken."""
+    texts_of_all = texts(20)
+    for text in texts_of_all:
+        sid = MessageSid(f"out-{text.sid}")
+        told = DeliveryStatus(sid, "undelivered", "21610", from_=text.to, to=text.from_)
+        assert await store.inbox.accept(told)
+        assert not await store.inbox.accept(told)
+    found = [out.conversation for out in await list_opt_outs(store.client, PARTITIONS)]
+    assert sorted(found) == sorted(text.conversation for text in texts_of_all)
 
 
 async def test_the_provisioning_lock_is_held_by_one_at_a_time(store):

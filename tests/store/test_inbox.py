@@ -8,13 +8,14 @@ import pytest
 
 from service.core.partitions import partition_of
 from service.errors import StoreFull, StoreUnavailable
-from service.model import Partition
+from service.model import DeliveryStatus, MessageSid, Partition
 from service.store.batch import Batch
 from service.store.connection import connect
 from service.store.inbox import Inbox
 from service.store.keys import PartitionKeys
+from service.store.opt_outs import list_opt_outs
 from service.store.partition import read_entries
-from tests.store.pieces import configure, message
+from tests.store.pieces import PARTITIONS, configure, message
 
 pytestmark = pytest.mark.anyio
 
@@ -120,3 +121,53 @@ async def test_what_was_accepted_is_known_and_asking_changes_nothing(store):
 
     assert await store.inbox.had(asked) == [False, True]
     assert await store.inbox.accept(other)
+
+
+def report(sid="SMout", status="undelivered", error="21610"):
+    """Make a report on a reply to the person of `message`."""
+    text = message()
+    return DeliveryStatus(MessageSid(sid), status, error, from_=text.to, to=text.from_)
+
+
+async def opted_out(store):
+    """Read who is on the list, and since when."""
+    found = await list_opt_outs(store.client, PARTITIONS)
+    return {each.conversation: each.at for each in found}
+
+
+async def test_twilio_fact_11_a_report_of_an_opt_out_puts_the_person_on_the_list(store):
+    """Who opted out elsewhere would be missing from the list although Twilio has told us."""
+    assert await store.inbox.accept(report(status="sent", error=""))
+    assert await store.inbox.accept(report(error="30003"))
+    assert await opted_out(store) == {}
+    assert await store.inbox.accept(report("SMother"))
+    assert list(await opted_out(store)) == [message().conversation]
+
+
+async def test_reports_of_one_opt_out_count_once_in_whatever_order_they_come(store):
+    """A repeated report would put somebody back on the list who has opted in since."""
+    reports = [report(), report(status="failed"), report(status="sent", error="")]
+    assert [await store.inbox.accept(each) for each in reports] == [True, True, True]
+    first = await opted_out(store)
+    assert [await store.inbox.accept(each) for each in reports[::-1]] == [False, False, False]
+    assert await store.inbox.accept(report("SMlater"))
+    assert list(first) == [message().conversation]
+    assert await opted_out(store) == first, "since the first time"
+
+    home = partition_of(message().conversation, PARTITIONS)
+    await (await store.own(home)).note_opt_out(message().conversation, None)
+    again = [*reports, report(status="canceled")]
+    assert [await store.inbox.accept(each) for each in again] == [False, False, False, True]
+    assert await opted_out(store) == {}
+
+
+async def test_an_opt_out_told_while_redis_has_no_memory_is_taken_when_it_is_repeated(store):
+    """Refused, the report would be remembered as taken, and the opt-out be lost."""
+    await configure(store.client, "maxmemory", "1")
+    try:
+        with pytest.raises(StoreUnavailable):
+            await store.inbox.accept(report())
+    finally:
+        await configure(store.client, "maxmemory", "0")
+    assert await store.inbox.accept(report())
+    assert list(await opted_out(store)) == [message().conversation]

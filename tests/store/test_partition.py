@@ -8,7 +8,7 @@ from service.core.partitions import partition_of
 from service.errors import LeaseLost
 from service.model import EntryId, Partition
 from service.store.keys import PartitionKeys
-from service.store.partition import Later, read_entries
+from service.store.partition import Begun, Later, read_entries
 from tests.store.pieces import PARTITIONS, message, outbound
 
 pytestmark = pytest.mark.anyio
@@ -27,7 +27,7 @@ async def accepted(store) -> EntryId:
 async def test_settling_moves_the_replies_in_and_the_message_out(store):
     """Half of it would be a text answered twice, or never."""
     entry, owner = await accepted(store), await store.own(HOME)
-    assert await owner.begin(entry) == 1
+    assert await owner.begin(entry) == Begun(1)
     ids = await owner.settle(entry, [outbound(TEXT, 0), outbound(TEXT, 1)], mark_ms=None)
     backlog = await owner.backlog()
     assert [each.id for each in backlog.outbox] == ids
@@ -72,7 +72,7 @@ async def test_attempts_and_retry_times_outlive_the_owner(store):
     assert (await successor.backlog()).inbox_later == {
         entry: Later(12_345, "it raised: no such order")
     }
-    assert await successor.begin(entry) == 2
+    assert await successor.begin(entry) == Begun(2)
 
 
 async def test_putting_a_reply_off_keeps_its_doubt_only_when_told(store):
@@ -146,3 +146,20 @@ async def test_an_entry_can_be_read_again_until_it_is_settled(store):
     assert (found.id, found.value) == (entry, TEXT)
     await owner.settle(entry, [], mark_ms=None)
     assert await owner.fetch(entry) is None
+
+
+async def test_whether_they_are_opted_out_is_told_with_the_attempt_and_ends_with_the_commit(store):
+    """A crash in between would take a START for one that Twilio has left to us, or the reverse."""
+    (entry, owner), who = (await accepted(store), await store.own(HOME)), TEXT.conversation
+    assert await owner.begin(entry, who) == Begun(1)
+    await owner.note_opt_out(who, 5)
+    before = store.batch.round_trips
+    assert await owner.begin(entry, who) == Begun(2, opted_out=True)
+    assert store.batch.round_trips == before + 1
+    assert await owner.begin(entry) == Begun(3), "nobody asked"
+    await owner.settle(entry, [outbound(TEXT)], mark_ms=7, opted_in=who)
+    assert await store.client.hgetall(KEYS.optouts) == {}
+    assert len((await owner.backlog()).outbox) == 1
+    await owner.note_opt_out(who, 6)
+    assert await owner.settle(entry, [], mark_ms=None, opted_in=who) is None
+    assert await store.client.hgetall(KEYS.optouts) != {}, "settled before, so nothing changes"

@@ -32,7 +32,8 @@ from service.store.dead_letters import DeadLetters
 from service.store.inbox import Inbox
 from service.store.keys import PartitionKeys
 from service.store.leases import Leases
-from service.store.partition import Later, PartitionStore
+from service.store.opt_outs import field_of
+from service.store.partition import Begun, Later, PartitionStore
 from tests.store.pieces import PARTITIONS, message, outbound
 
 COUNT = 2
@@ -233,19 +234,22 @@ class StoreMachine(RuleBasedStateMachine):
 
     # What an owner, or one that takes itself for the owner, does with messages.
 
-    @rule(hand=hands, pick=picks)
-    def begin(self, hand: PartitionStore, pick: int) -> None:
-        queue = self.shards[hand.partition].inbox
+    @rule(hand=hands, pick=picks, theirs=st.none() | numbers)
+    def begin(self, hand: PartitionStore, pick: int, theirs: str | None) -> None:
+        shard = self.shards[hand.partition]
+        queue = shard.inbox
         entry = queue.pick(pick)
+        asked = message(theirs=theirs).conversation if theirs else None
 
-        def check(attempt: int | None) -> None:
+        def check(begun: Begun | None) -> None:
             if entry not in queue.held:
-                assert attempt is None
+                assert begun is None
                 return
             queue.tries[entry] = queue.tries.get(entry, 0) + 1
-            assert attempt == queue.tries[entry]
+            out = asked is not None and field_of(asked) in shard.opted_out
+            assert begun == Begun(queue.tries[entry], opted_out=out)
 
-        self.commit(hand, lambda: hand.begin(entry), check)
+        self.commit(hand, lambda: hand.begin(entry, asked), check)
 
     @rule(hand=hands, pick=picks)
     def abandon(self, hand: PartitionStore, pick: int) -> None:
@@ -258,14 +262,35 @@ class StoreMachine(RuleBasedStateMachine):
 
         self.commit(hand, lambda: hand.abandon(entry), check)
 
-    @rule(hand=hands, pick=picks, count=st.integers(0, 3), mark_ms=st.none() | times)
-    def settle(self, hand: PartitionStore, pick: int, count: int, mark_ms: int | None) -> None:
-        entry = self.shards[hand.partition].inbox.pick(pick)
+    @rule(
+        hand=hands,
+        pick=picks,
+        count=st.integers(0, 3),
+        mark_ms=st.none() | times,
+        theirs=st.none() | numbers,
+    )
+    def settle(
+        self,
+        hand: PartitionStore,
+        pick: int,
+        count: int,
+        mark_ms: int | None,
+        theirs: str | None,
+    ) -> None:
+        shard = self.shards[hand.partition]
+        entry = shard.inbox.pick(pick)
         replies = self.replies(hand, entry, count)
+        opted_in = message(theirs=theirs).conversation if theirs else None
+
+        def check(ids: list[EntryId] | None) -> None:
+            if opted_in and entry in shard.inbox.held:
+                shard.opted_out.pop(field_of(opted_in), None)
+            self.note_settled(hand, entry, replies, mark_ms, ids)
+
         self.commit(
             hand,
-            lambda: hand.settle(entry, replies, mark_ms=mark_ms),
-            lambda ids: self.note_settled(hand, entry, replies, mark_ms, ids),
+            lambda: hand.settle(entry, replies, mark_ms=mark_ms, opted_in=opted_in),
+            check,
         )
 
     @rule(hand=hands, pick=picks, mark_ms=st.none() | times, sid=sids)
@@ -433,9 +458,10 @@ class StoreMachine(RuleBasedStateMachine):
         pair = f"{conversation.ours} {theirs}"
 
         def check(_: None) -> None:
-            shard.opted_out.pop(pair, None)
-            if at_ms is not None:
-                shard.opted_out[pair] = at_ms
+            if at_ms is None:
+                shard.opted_out.pop(pair, None)
+            else:
+                shard.opted_out.setdefault(pair, at_ms)
 
         self.commit(hand, lambda: hand.note_opt_out(conversation, at_ms), check)
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 
 import pytest
 
 from service.core.retry import Schedule
 from service.handlers.router import Router
+from service.store.opt_outs import list_opt_outs
+from service.store.partition import Begun
 from service.workers.sending import OUTBOX_LIMIT
 from tests.store.pieces import outbound
 from tests.workers.pieces import KEYS, at_work, echo, text, until, ways
@@ -108,7 +111,7 @@ async def test_a_message_whose_attempts_are_used_up_is_buried_without_running_it
     router.default(lambda message: ran.append(message.sid))
     deadly, harmless = await desk.take_in(text("SM1"), text("SM2"))
     async with desk.owned() as earlier:
-        assert [await earlier.begin(deadly) for _ in range(3)] == [1, 2, 3]
+        assert [(await earlier.begin(deadly)).number for _ in range(3)] == [1, 2, 3]
         await earlier.begin(harmless)
     async with ways(router, phone.url) as how, at_work(desk, how):
         await until(desk.empty)
@@ -135,7 +138,7 @@ async def test_messages_that_were_under_way_when_processes_died_have_their_last_
     entries = await desk.take_in(*suspects)
     async with desk.owned() as earlier:
         for entry in entries:
-            assert [await earlier.begin(entry) for _ in range(2)] == [1, 2]
+            assert [(await earlier.begin(entry)).number for _ in range(2)] == [1, 2]
     async with ways(router, phone.url) as how, at_work(desk, how):
         await until(desk.empty)
         assert most == [1] * 5
@@ -158,7 +161,7 @@ async def test_a_stop_takes_no_attempt_from_the_message_it_cuts_short(desk, phon
     async with ways(router, phone.url, timeout_s=30) as how, at_work(desk, how):
         await began.wait()
     async with desk.owned() as later:
-        assert await later.begin(entry) == 1
+        assert await later.begin(entry) == Begun(1)
 
 
 async def test_an_unreadable_entry_becomes_a_dead_letter_and_the_rest_goes_on(desk, phone):
@@ -196,3 +199,87 @@ async def test_handlers_pause_while_the_outbox_is_at_its_limit(desk, phone):
     for each in many:
         sent = [int(body) for to, body in phone.accepted if to == each.from_]
         assert sent == sorted(sent)
+
+
+WHO = text("SM0").conversation
+
+
+async def _opted_out(desk) -> bool:
+    return bool(await list_opt_outs(desk.client, 1))
+
+
+async def test_twilio_fact_14_start_and_yes_reach_handlers_except_from_who_is_opted_out(
+    desk, phone
+):
+    """A dialog that asks "Confirm? YES" would wait for ever; START would be answered twice."""
+    router = Router()
+    router.pattern(r"start|yes")(lambda message: f"pattern {message.sid}")
+    router.default(lambda message: f"default {message.sid}")
+    async with ways(router, phone.url) as how, at_work(desk, how):
+        await desk.take_in(text("SM1", "YES"), text("SM2", "Unstop"))
+        await desk.take_in(text("SM3", "STOP"))
+        await until(desk.empty)
+        assert await _opted_out(desk)
+        await desk.take_in(text("SM4", "START", theirs="+15005550124"))
+        await desk.take_in(text("SM5", "yes"), text("SM6", "yes"), text("SM7", "START"))
+        await until(desk.empty)
+    assert sorted(phone.texts) == [
+        "default SM2",
+        "pattern SM1",
+        "pattern SM4",
+        "pattern SM6",
+        "pattern SM7",
+    ]
+    assert not await _opted_out(desk)
+
+
+async def test_twilio_fact_14_twilios_own_word_counts_more_than_the_list(desk, phone):
+    """What a messaging service answered would be answered twice, as only it knows its words."""
+    told = replace(text("SM1", "JOIN"), raw={"OptOutType": "START", "MessagingServiceSid": "MG1"})
+    silent = replace(text("SM2", "YES"), raw={"MessagingServiceSid": "MG1"})
+    await desk.take_in(told, silent)
+    async with desk.owned() as earlier:
+        await earlier.note_opt_out(WHO, 5)
+    async with ways(echo(), phone.url) as how, at_work(desk, how):
+        await until(desk.empty)
+    assert phone.texts == ["YES"]
+    assert not await _opted_out(desk)
+
+
+async def test_a_start_cut_off_by_a_crash_is_left_to_twilio_when_it_is_handled_again(desk, phone):
+    """Who opts in again would get a second answer, after a crash at the wrong moment only."""
+    (entry,) = await desk.take_in(text("SM1", "START"))
+    async with desk.owned() as earlier:
+        await earlier.note_opt_out(WHO, 5)
+        assert await earlier.begin(entry, WHO) == Begun(1, opted_out=True)
+    async with ways(echo(), phone.url) as how, at_work(desk, how):
+        await until(desk.empty)
+    assert (phone.texts, await _opted_out(desk)) == ([], False)
+
+
+@pytest.mark.parametrize("recovers", [True, False])
+async def test_a_start_whose_handler_fails_stays_twilios_and_opts_in_all_the_same(
+    desk, phone, recovers
+):
+    """The default would answer at the second attempt, or the list would name somebody for ever."""
+    router, outcomes = Router(), [RuntimeError("not yet"), RuntimeError("nor now"), None]
+
+    @router.keyword("START")
+    async def welcome(message):
+        outcome = outcomes.pop(0) if recovers else RuntimeError("never")
+        if outcome is not None:
+            raise outcome
+        return "welcome back"
+
+    @router.default
+    async def echo_it(message):
+        return message.body
+
+    await desk.take_in(text("SM1", "START"))
+    async with desk.owned() as earlier:
+        await earlier.note_opt_out(WHO, 5)
+    async with ways(router, phone.url) as how, at_work(desk, how):
+        await until(desk.empty)
+    assert phone.texts == (["welcome back"] if recovers else [])
+    assert [letter.route for letter in await desk.dead()] == ([] if recovers else ["keyword START"])
+    assert not await _opted_out(desk)

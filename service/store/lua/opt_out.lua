@@ -1,4 +1,4 @@
--- Note that somebody opted out of one of our numbers, or in again.
+-- Note that somebody opted out of one of our numbers, since the first time it is told, or in again.
 --
 -- KEYS[1] lease   KEYS[2] optouts
 -- ARGV[1] lease token   ARGV[2] "<our number> <theirs>"   ARGV[3] ms since the epoch, "" for in again
@@ -9,6 +9,6 @@ end
 if ARGV[3] == '' then
   redis.call('HDEL', KEYS[2], ARGV[2])
 else
-  redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])
+  redis.call('HSETNX', KEYS[2], ARGV[2], ARGV[3])
 end
 return 1
