@@ -14,7 +14,7 @@ from service.connector.client import Connector
 from service.core import connector_wire as wire
 from service.core.connector_wire import InstanceAnswer
 from service.core.elements import element_of
-from service.core.plan import Plan, fits, make_plan, wanted_tags
+from service.core.plan import Plan, carries_tag, fits, make_plan, may_fit, wanted_tags
 from service.core.sealing import Sealer
 from service.core.templates import Template
 from service.errors import ConnectorError, ConnectorForbidden, SettingsError
@@ -245,11 +245,19 @@ class Provisioner:
         return found, plan
 
     async def _adoptable(self) -> InstanceAnswer | None:
-        """Look for ours before creating: Redis may be new, or the answer to a POST was lost."""
-        for tag in self._wanted.body.get("tags") or ():
+        """Look for ours before creating: Redis may be new, or the answer to a POST was lost.
+
+        The platform may ignore the tag it is asked for, so each is asked what it is itself.
+        """
+        wanted = self._wanted.body
+        for tag in wanted.get("tags") or ():
             listed = await self._connector.find_instances(str(tag))
-            tagged = [await self._whole(each) for each in listed]
-            fitting = [each for each in tagged if fits(self._wanted.body, each)]
+            asked = [
+                await self._connector.get_instance(each.id) if may_fit(wanted, each) else each
+                for each in listed
+            ]
+            tagged = [each for each in asked if each is not None and carries_tag(wanted, each)]
+            fitting = [each for each in tagged if fits(wanted, each)]
             # The newest: its token is the likeliest to be in use.
             chosen = max(fitting, key=lambda each: (len(each.id), each.id), default=None)
             others = [each.id for each in tagged if each is not chosen]
@@ -262,12 +270,6 @@ class Provisioner:
             if chosen is not None:
                 return chosen
         return None
-
-    async def _whole(self, listed: InstanceAnswer) -> InstanceAnswer:
-        """Ask for what the list left out: the token, or what tells whose it is."""
-        if listed.token and listed.configuration:
-            return listed
-        return await self._connector.get_instance(listed.id) or listed
 
     async def _apply(
         self, plan: Plan, stored: Instance | None, found: InstanceAnswer | None

@@ -124,8 +124,7 @@ def read_instance(answer: Any) -> InstanceAnswer | None:
         disabled=answer.get("disabled") is True,
         element=str(_object(answer.get("element")).get("key") or ""),
         configuration={
-            str(key): "" if value is None else str(value)
-            for key, value in _object(answer.get("configuration")).items()
+            str(key): _plain(value) for key, value in _object(answer.get("configuration")).items()
         },
     )
 
@@ -134,7 +133,7 @@ def read_configuration(answer: Any) -> dict[str, str]:
     """Read GET /instances/{id}/configuration; what is no entry is passed over."""
     rows = answer if isinstance(answer, list) else ()
     return {
-        str(row["key"]): "" if row.get("propertyValue") is None else str(row["propertyValue"])
+        str(row["key"]): _plain(row.get("propertyValue"))
         for row in rows
         if isinstance(row, dict) and row.get("key")
     }
@@ -295,6 +294,13 @@ def _discreet(text: str, secrets: Collection[str]) -> str:
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
         text = text.replace(secret, MASK)
     return re.sub(r"\+\d{7,15}", lambda found: mask_number(found[0]), text)
+
+
+def _plain(value: Any) -> str:
+    """Return an entry's value as it was written: the platform may answer `true` for "true"."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "" if value is None else str(value)
 
 
 def _optional(value: Any) -> str | None:

@@ -51,6 +51,8 @@ class Platform:
     headers: sent with every answer. page_limit: most rows of a page, whatever pageSize asks for.
     refused_size: a pageSize from which on it answers 400. where: what it makes of `where`.
     left_out: fields that the list of instances and GET /instances/{id} don't tell.
+    list_left_out: those that the list alone does not. filter_tags: what it makes of `tags[]`.
+    tag_objects: tags come as {id, name}.
     refusal: status, message and providerMessage of every answer to an instance token.
     """
 
@@ -63,13 +65,20 @@ class Platform:
     refused_size: int = 10_000
     where: Literal["honoured", "ignored", "matches nothing", "refused"] = "honoured"
     left_out: frozenset[str] = frozenset()
+    list_left_out: frozenset[str] = frozenset()
+    filter_tags: Literal["honoured", "ignored"] = "honoured"
+    tag_objects: bool = False
     refusal: tuple[int, str, str | None] | None = None
     seen: list[Seen] = field(default_factory=list)
     connections: set[Any] = field(default_factory=set)
 
     def said(self, method: str, path: str) -> list[Seen]:
-        """The requests of one method whose path begins so."""
-        return [each for each in self.seen if each.method == method and each.path.startswith(path)]
+        """The requests of one method ("" for any) whose path begins so."""
+        return [
+            each
+            for each in self.seen
+            if each.method.startswith(method) and each.path.startswith(path)
+        ]
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Answer any request."""
@@ -135,8 +144,13 @@ class Platform:
             return web.json_response(masked(self.instances[str(id_)]))
         if not rest:
             tag = request.query.get("tags[]")
+            if self.filter_tags == "ignored":
+                tag = None
             found = [i for i in self.instances.values() if tag is None or tag in i["tags"]]
-            return web.json_response([self._told(each) for each in found])
+            if tag is not None and not found:
+                return failure(404, "No element instances found")
+            left_out = self.left_out | self.list_left_out
+            return web.json_response([self._told(each, left_out) for each in found])
         instance = self.instances.get(rest[0])
         if instance is None:
             return failure(404, f"No element instance found with id {rest[0]}")
@@ -153,10 +167,13 @@ class Platform:
         if request.method == "DELETE":
             del self.instances[rest[0]]
             return web.Response()
-        return web.json_response(self._told(instance))
+        return web.json_response(self._told(instance, self.left_out))
 
-    def _told(self, instance: dict[str, Any]) -> dict[str, Any]:
-        return {key: each for key, each in masked(instance).items() if key not in self.left_out}
+    def _told(self, instance: dict[str, Any], left_out: frozenset[str]) -> dict[str, Any]:
+        told = {key: each for key, each in masked(instance).items() if key not in left_out}
+        if self.tag_objects and "tags" in told:
+            told["tags"] = [{"id": n, "name": tag} for n, tag in enumerate(told["tags"], start=1)]
+        return told
 
 
 def day_of(row: dict[str, Any]) -> str | None:

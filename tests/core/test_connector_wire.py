@@ -195,8 +195,8 @@ def instance(**changes: Any) -> InstanceAnswer:
         pytest.param({"name": None}, instance(name=""), id="no name"),
         pytest.param({"element": "twilio"}, instance(element=""), id="element of unknown shape"),
         pytest.param(
-            {"configuration": {"a": 1, "b": None}},
-            instance(configuration={"a": "1", "b": ""}),
+            {"configuration": {"a": 1, "b": None, "c": True}},
+            instance(configuration={"a": "1", "b": "", "c": "true"}),
             id="a configuration",
         ),
     ],
