@@ -20,6 +20,7 @@
     │   ├── ConnectorUnanswered     sent, no answer: in doubt
     │   ├── ConnectorThrottled      429: not processed, repeat after `retry_after_s`
     │   ├── ConnectorFailed         3xx, 408, 5xx: passing, whether it was processed is in doubt
+    │   │   └── ConnectorUnreadable     its message log, answered with rows that lack what is read
     │   ├── ConnectorForbidden      401, 403, 404 of the instance: provisioning has to look
     │   │   ├── ConnectorUnauthorized   401: a secret or the instance token is not accepted
     │   │   ├── ConnectorDisabled       403: the instance is disabled, or not ours to use
@@ -198,6 +199,14 @@ class ConnectorFailed(ConnectorError):
 
     retry = True
     advice = "nothing if it passes; else quote the requestId to SAP support"
+
+
+class ConnectorUnreadable(ConnectorFailed):
+    """The message log was answered with something that can't be read as one: it tells nothing."""
+
+    advice = (
+        "look whether a common resource maps the instance's `messages`, and give it another name"
+    )
 
 
 class ConnectorForbidden(ConnectorError):

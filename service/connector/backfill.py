@@ -144,7 +144,8 @@ class Backfill:
             watermark: what came before was not sent to us.
         numbers: of ours, besides the sender and those that texts were accepted for.
         dry: accept nothing. progress: told how many of how many are done.
-        Raises ConnectorError, StoreUnavailable; the watermark then stays.
+        Raises ConnectorError (ConnectorUnreadable for a log whose rows tell nothing),
+            StoreUnavailable; the watermark then stays.
         """
         async with self._watermark.lock():
             began = datetime.now(UTC)
@@ -231,7 +232,10 @@ class Backfill:
     def _report(self, error: ParleyError) -> None:
         said = f"missed texts can't be read back: {error}"
         if said != self.state:
-            log.warning("missed texts can't be read back from the connector", error=str(error))
+            advice = {"advice": error.advice} if isinstance(error, ConnectorError) else {}
+            log.warning(
+                "missed texts can't be read back from the connector", error=str(error), **advice
+            )
         self.state = said
 
     async def _start(self, now: datetime) -> datetime | None:
@@ -260,7 +264,7 @@ class Backfill:
                 dated = [
                     (row.date_sent, row)
                     for row in page
-                    if row.direction == "inbound" and row.sid and row.from_ and row.to
+                    if row.direction == "inbound"
                     if row.date_sent is not None and row.date_sent >= since
                     if row.sid not in before
                 ]

@@ -157,7 +157,7 @@ class Connector:
         """Read the log of messages to one number of theirs, newest first, back to `since`.
 
         since: aware. Raises ConnectorFailed when the log can't be read back that far: it is too
-            long, its answer is no log, or paging is ignored.
+            long, or paging is ignored; ConnectorUnreadable when its rows tell nothing.
         """
         return await self._log.sent_to(conversation.theirs, since)
 
@@ -177,10 +177,7 @@ class Connector:
         if day is not None:
             query["where"] = f"DateSent='{day.isoformat()}'"
         path = f"{MESSAGES}?{urlencode(query, quote_via=quote)}"
-        rows = wire.read_log(_read(await self._instance("GET", path)))
-        if rows is None:
-            raise ConnectorFailed("the message log was answered with something that is none")
-        return rows
+        return wire.read_log(_read(await self._instance("GET", path)))
 
     async def _platform(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         raw = b"" if body is None else json.dumps(body).encode()

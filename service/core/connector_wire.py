@@ -28,6 +28,7 @@ from service.errors import (
     ConnectorRefused,
     ConnectorThrottled,
     ConnectorUnauthorized,
+    ConnectorUnreadable,
 )
 from service.model import Media
 
@@ -58,6 +59,7 @@ class LoggedMessage:
     """A row of the message log.
 
     direction: "inbound" or "outbound-...". date_sent: aware; None when absent or unreadable.
+    has_body: it told a text, were it an empty one.
     """
 
     sid: str
@@ -68,6 +70,7 @@ class LoggedMessage:
     status: str
     date_sent: datetime | None
     num_media: int
+    has_body: bool = True
 
 
 def authorization(user: str, organization: str, instance_token: str | None = None) -> str:
@@ -153,15 +156,40 @@ def read_instances(answer: Any) -> list[InstanceAnswer]:
     return [instance for instance in found if instance is not None]
 
 
-def read_log(answer: Any) -> list[LoggedMessage] | None:
-    """Read a page of the message log; None when the answer is none.
+def read_log(answer: Any) -> list[LoggedMessage]:
+    """Read a page of the message log.
 
-    An empty page says that nothing was sent: what can't be read must not look like one.
+    Raises ConnectorUnreadable for anything else, and for rows that lack what is read of them, as
+        those that a common resource maps do: what can't be read must not look like a log in which
+        nothing was sent. Fields that are null may be left out of answers, so what Twilio may leave
+        null is missed only where no row has it.
     """
     rows = answer.get("messages") if isinstance(answer, dict) else answer
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        return None
-    return [_read_row(row) for row in rows]
+        raise ConnectorUnreadable("the message log was answered with something that is none")
+    read = [_read_row(row) for row in rows]
+    if lacking := _lacking(read):
+        names = ", ".join(f'"{name}"' for name in lacking)
+        raise ConnectorUnreadable(f"the message log has rows without {names}: it can't be read")
+    return read
+
+
+def _lacking(rows: Sequence[LoggedMessage]) -> list[str]:
+    """Name the fields that rows of the log must have and lack."""
+    if not rows:
+        return []
+    inbound = [row for row in rows if row.direction == "inbound"]
+    missed = {
+        "sid": not all(row.sid for row in rows),
+        # Twilio chooses the sender of a scheduled text later: it may be null until then.
+        "from": not all(row.from_ for row in inbound) or not any(row.from_ for row in rows),
+        "to": not all(row.to for row in rows),
+        "direction": not all(row.direction for row in rows),
+        "body": not any(row.has_body or row.num_media for row in rows),
+        # What is queued has none yet; what came in has.
+        "date_sent": bool(inbound) and not any(row.date_sent for row in rows),
+    }
+    return [name for name, lacks in missed.items() if lacks]
 
 
 def read_media(answer: Any) -> tuple[Media, ...]:
@@ -230,6 +258,7 @@ def _read_row(row: Mapping[str, Any]) -> LoggedMessage:
         status=text("status", "Status"),
         date_sent=_read_date(text("date_sent", "DateSent", "sentTime")),
         num_media=_read_count(text("num_media", "NumMedia")),
+        has_body=any(row.get(name) is not None for name in ("body", "Body", "message")),
     )
 
 

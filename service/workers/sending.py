@@ -32,6 +32,7 @@ from service.errors import (
     ConnectorThrottled,
     ConnectorUnanswered,
     ConnectorUnreachable,
+    ConnectorUnreadable,
 )
 from service.model import Conversation, EntryId, Outbound
 from service.store.pace import Pace
@@ -212,7 +213,9 @@ class Sender:
     def _report(self, error: ConnectorError) -> None:
         """Tell the breaker of a failure."""
         breaker = self._sending.breaker
-        if isinstance(error, ConnectorThrottled):
+        if isinstance(error, ConnectorUnreadable):
+            breaker.gave_up()  # A log that can't be read says nothing of POSTs, either.
+        elif isinstance(error, ConnectorThrottled):
             breaker.paused(now_ms(), error.retry_after_s or THROTTLED_S)
         elif isinstance(error, ConnectorUnreachable | ConnectorUnanswered | ConnectorFailed):
             if breaker.failed(now_ms(), random.random()):  # noqa: S311  (jitter)
@@ -293,7 +296,7 @@ class Sender:
             item.marked_ms = None
             return None
         reason = f"in doubt: it may have been sent, and the connector's log can't tell ({error})"
-        await self._bury(item, reason)
+        await self._bury(item, reason, error)
         return True
 
     async def _failed_post(self, item: _Waiting, error: ConnectorError, begun_ms: int) -> bool:

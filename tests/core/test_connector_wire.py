@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from service.errors import (
     ConnectorRefused,
     ConnectorThrottled,
     ConnectorUnauthorized,
+    ConnectorUnreadable,
 )
 from service.model import Media
 
@@ -301,7 +304,11 @@ def logged(**changes: Any) -> LoggedMessage:
             logged(num_media=2),
             id="names in capitals",
         ),
-        pytest.param(ROW | {"body": None}, logged(body=""), id="a picture alone"),
+        pytest.param(
+            ROW | {"body": None, "num_media": "1"},
+            logged(body="", num_media=1, has_body=False),
+            id="a picture alone",
+        ),
         pytest.param(
             ROW | {"body": "", "message": "x"}, logged(body=""), id="an empty text is one"
         ),
@@ -337,7 +344,7 @@ def test_a_row_of_the_log_is_read_under_every_documented_name(
 )
 def test_dates_are_read_in_both_forms_and_are_aware(written: str, date: datetime | None) -> None:
     """A reply is compared with the wrong hour, or one odd date stops the sender."""
-    (row,) = wire.read_log([ROW | {"date_sent": written}]) or []
+    (row,) = wire.read_log([ROW | {"date_sent": written}])
     assert row.date_sent == date
     assert date is None or (row.date_sent is not None and row.date_sent.tzinfo is not None)
 
@@ -349,7 +356,71 @@ def test_dates_are_read_in_both_forms_and_are_aware(written: str, date: datetime
 )
 def test_what_is_no_log_does_not_look_like_an_empty_one(answer: Any) -> None:
     """A reply in doubt counts as never sent, and is sent twice."""
-    assert wire.read_log(answer) is None
+    with pytest.raises(ConnectorUnreadable):
+        wire.read_log(answer)
+
+
+INBOUND = ROW | {"direction": "inbound", "status": "received"}
+
+
+def without(row: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Leave fields out of a row."""
+    return {name: value for name, value in row.items() if name not in names}
+
+
+@pytest.mark.parametrize(
+    ("rows", "lacking"),
+    [
+        pytest.param([{"id": "SM1"}], {"from", "to", "direction", "body"}, id="mapped to an id"),
+        pytest.param([ROW, {"id": "SM1"}], {"to", "direction"}, id="one of two"),
+        pytest.param([without(ROW, "sid")], {"sid"}, id="no sid"),
+        pytest.param([without(ROW, "direction")], {"direction"}, id="no direction"),
+        pytest.param([ROW | {"direction": ""}], {"direction"}, id="an empty direction"),
+        pytest.param([without(ROW, "to")], {"to"}, id="no recipient"),
+        pytest.param([without(INBOUND, "from")], {"from"}, id="a text from nobody"),
+        pytest.param([without(ROW, "from")], {"from"}, id="replies without a sender"),
+        pytest.param([without(ROW, "body"), without(INBOUND, "body")], {"body"}, id="no texts"),
+        pytest.param(
+            [without(INBOUND, "date_sent"), ROW | {"date_sent": None}],
+            {"date_sent"},
+            id="no dates",
+        ),
+    ],
+)
+def test_open_connectors_fact_15_rows_that_lack_what_is_read_are_no_log(
+    rows: list[dict[str, Any]], lacking: set[str]
+) -> None:
+    """A reply in doubt counts as never sent, or texts of an outage as never come."""
+    with pytest.raises(ConnectorUnreadable) as caught:
+        wire.read_log(rows)
+    named = set(re.findall(r'"(\w+)"', str(caught.value)))
+    assert lacking <= named
+    assert "common resource" in caught.value.advice
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        pytest.param(without(ROW, "date_sent"), id="queued"),
+        pytest.param(without(ROW, "status", "num_media"), id="what nobody needs"),
+        pytest.param(without(ROW, "body") | {"num_media": "1"}, id="a picture alone"),
+    ],
+)
+def test_open_connectors_fact_14_fields_that_are_null_are_left_out_of_a_log(
+    row: dict[str, Any],
+) -> None:
+    """Every doubt would end as a dead letter while something is queued."""
+    assert wire.read_log([row])
+
+
+def test_open_connectors_fact_14_of_many_rows_some_lack_what_may_be_null() -> None:
+    """A scheduled text of somebody else, still without a sender, would hide the whole log."""
+    odd = [
+        without(ROW, "from", "date_sent"),
+        without(INBOUND, "body"),
+        without(INBOUND, "date_sent"),
+    ]
+    assert len(wire.read_log([ROW, *odd, INBOUND])) == 5
 
 
 def test_an_empty_log_is_a_log() -> None:
@@ -540,8 +611,9 @@ def test_no_answer_of_the_connector_ends_in_another_error(
     wire.read_instance(answer)
     wire.read_instances(answer)
     wire.read_sid(answer)
-    for row in wire.read_log(answer) or []:
-        assert row.date_sent is None or row.date_sent.tzinfo is not None
+    with contextlib.suppress(ConnectorUnreadable):
+        for row in wire.read_log(answer):
+            assert row.date_sent is None or row.date_sent.tzinfo is not None
     found = error(status, answer, retry_after=header)
     assert found.status == status
     assert found.code is None or found.provider_message
@@ -551,13 +623,13 @@ def test_no_answer_of_the_connector_ends_in_another_error(
 @given(st.text(max_size=60) | st.text("MonTueJanFeb 0123456789:,+-GMTZ", max_size=60))
 def test_no_date_ends_in_an_error(written: str) -> None:
     """One odd date in the log stops every reply in doubt."""
-    assert wire.read_log([ROW | {"date_sent": written}]) is not None
+    assert len(wire.read_log([ROW | {"date_sent": written}])) == 1
 
 
 def test_dates_of_any_zone_are_the_same_moment() -> None:
     """A reply sent from a server in another zone is looked for in the wrong hour."""
     zone = timezone(timedelta(hours=5, minutes=30))
-    (row,) = wire.read_log([ROW | {"date_sent": NOW.astimezone(zone).isoformat()}]) or []
+    (row,) = wire.read_log([ROW | {"date_sent": NOW.astimezone(zone).isoformat()}])
     assert row.date_sent == NOW
 
 

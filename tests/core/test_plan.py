@@ -197,7 +197,9 @@ def test_only_an_instance_of_the_same_account_with_a_token_is_adopted(changes, f
     ("changes", "worth"),
     [
         pytest.param({}, True, id="ours"),
-        pytest.param({"configuration": {}, "element": None, "tags": None, "token": None}, True),
+        pytest.param(
+            {"configuration": {}, "element": None, "tags": None, "token": None}, True, id="bare"
+        ),
         pytest.param({"element": {"key": "slack"}}, False, id="another connector"),
         pytest.param({"configuration": {f"{PREFIX}account": "AC2"}}, False, id="another account"),
         pytest.param({"tags": ["billing"]}, False, id="another tag"),

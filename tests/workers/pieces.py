@@ -49,7 +49,7 @@ class Phone:
     """A connector on loopback that keeps count of every text, and misbehaves as planned.
 
     plan: what happens to the next POSTs; after it `always`. refusal: said with an error status.
-    log_status: answer to reading the log.
+    log_status: answer to reading the log. mapped: its rows are mapped to their ids alone.
     accepted: (to, text) in the order sent on. posts: when each POST came, time.monotonic.
     """
 
@@ -58,6 +58,7 @@ class Phone:
     always: Plan = ACCEPTED
     refusal: dict[str, str] = field(default_factory=lambda: {"message": "no"})
     log_status: int = 200
+    mapped: bool = False
     accepted: list[tuple[str, str]] = field(default_factory=list)
     posts: list[float] = field(default_factory=list)
     looks: int = 0
@@ -94,6 +95,8 @@ class Phone:
         self.looks += 1
         first = (int(request.query["page"]) - 1) * int(request.query["pageSize"])
         page = self.rows[first : first + int(request.query["pageSize"])]
+        if self.mapped:
+            page = [{"id": row["sid"]} for row in page]
         return web.json_response(page if self.log_status == 200 else {}, status=self.log_status)
 
 

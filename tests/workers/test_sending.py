@@ -86,6 +86,23 @@ async def test_with_resend_a_doubt_the_log_can_not_settle_is_sent_again(desk, ph
     assert await desk.dead() == []
 
 
+async def test_open_connectors_fact_15_a_log_mapped_by_a_common_resource_settles_no_doubt(
+    desk, phone
+):
+    """Its rows show nothing of the reply, which would go out twice."""
+    await leave_in_doubt(desk)
+    phone.take(ASKED.from_, TOLD)
+    phone.mapped = True
+    async with ways(echo(), phone.url, in_doubt="hold") as how, at_work(desk, how):
+        await until(desk.empty)
+        # What can be sent is not held up by a log that can't be read.
+        assert how.sending.breaker.closed
+    (letter,) = await desk.dead()
+    assert (phone.posts, phone.texts) == ([], [TOLD])
+    assert "in doubt" in letter.error
+    assert '"direction"' in letter.error
+
+
 async def test_a_refused_reply_is_a_dead_letter_at_once_and_the_next_one_goes_out(desk, phone):
     """A text that Twilio will never take would block its conversation."""
     phone.plan = [(400, {})]
