@@ -19,6 +19,7 @@ from typing import Protocol
 
 import structlog
 
+from service.core.callback import with_media
 from service.core.connector_wire import LoggedMessage
 from service.errors import ConnectorError, ConnectorGone, ConnectorRefused, ParleyError, StoreFull
 from service.model import Conversation, Media, Message, MessageSid
@@ -302,9 +303,6 @@ class Backfill:
             "NumMedia": str(row.num_media),
             "SmsStatus": "received",
         }
-        for place, each in enumerate(media):
-            raw[f"MediaUrl{place}"] = each.url
-            raw[f"MediaContentType{place}"] = each.content_type
         return Message(
             sid=MessageSid(row.sid),
             from_=row.from_,
@@ -313,7 +311,7 @@ class Backfill:
             media=media,
             account=self._account,
             received_at=datetime.now(UTC),
-            raw=raw,
+            raw=with_media(raw, media),
             recovered=True,
         )
 

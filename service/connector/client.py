@@ -110,6 +110,14 @@ class Connector:
         except ConnectorGone:
             return []
 
+    async def formulas_using(self, id_: str) -> list[str]:
+        """GET /formulas/instances?elementInstanceId=...: names of the formulas on an instance."""
+        query = urlencode({"elementInstanceId": id_})
+        names = wire.read_formulas(await self._platform("GET", f"/formulas/instances?{query}"))
+        if names is None:
+            raise ConnectorFailed("the list of formulas was answered with something that is none")
+        return names
+
     async def ping(self) -> None:
         """GET /ping: ask whether the instance works, with its token."""
         await self._instance("GET", "/ping")

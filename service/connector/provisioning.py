@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import structlog
 
 from service.connector.client import Connector
+from service.connector.formulas import Formulas, find_formulas, warn_of_formulas
 from service.core import connector_wire as wire
 from service.core.connector_wire import InstanceAnswer
 from service.core.elements import element_of
@@ -133,6 +134,8 @@ class Provisioner:
             for line in plan.lines():
                 log.info("plan", step=line)
             instance = await self._apply(plan, stored, found)
+            if stored is not None and stored.id != instance.id:
+                await warn_of_formulas(self._connector, stored.id, instance.id)
             await self._store.save(instance)
             return instance
 
@@ -148,7 +151,14 @@ class Provisioner:
             stored = await self._store.load()
             if unfit is not None and stored != unfit:
                 return stored or unfit
-            return await self._replace(stored)
+            return await self._replace(stored, unasked=unfit is not None)
+
+    async def formulas(self) -> Formulas:
+        """Find out which formulas use our instance. Raises StoreUnavailable."""
+        stored = await self._store.load()
+        if stored is None:
+            return Formulas("")
+        return await find_formulas(self._connector, stored.id)
 
     async def current(self) -> tuple[Instance | None, InstanceAnswer | None]:
         """Return our instance as we kept it, and as the connector describes it."""
@@ -294,12 +304,14 @@ class Provisioner:
                 log.info("the instance has a new token", instance=id_)
         return self._describe(id_, token)
 
-    async def _replace(self, stored: Instance | None) -> Instance:
+    async def _replace(self, stored: Instance | None, *, unasked: bool) -> Instance:
         created = await self._connector.create_instance(self._wanted.body)
         instance = self._describe(created.id, created.token)
         await self._store.save(instance)
         log.info("instance created", instance=instance.id, callback_url=instance.callback_url)
         if stored is not None:
+            if unasked:
+                await warn_of_formulas(self._connector, stored.id, instance.id)
             with suppress(ConnectorForbidden):
                 await self._connector.delete_instance(stored.id)
             log.info("instance deleted", instance=stored.id)

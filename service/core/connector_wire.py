@@ -192,6 +192,18 @@ def _lacking(rows: Sequence[LoggedMessage]) -> list[str]:
     return [name for name, lacks in missed.items() if lacks]
 
 
+def read_formulas(answer: Any) -> list[str] | None:
+    """Name the formulas in a list of their instances; None when the answer is no list."""
+    if not isinstance(answer, list):
+        return None
+    found = []
+    for row in map(_object, answer):
+        names = (_object(row.get("formula")).get("name"), row.get("name"))
+        told = [str(name) for name in names if name]
+        found.append(" / ".join(dict.fromkeys(told)) or f"formula instance {row.get('id', '?')}")
+    return found
+
+
 def read_media(answer: Any) -> tuple[Media, ...]:
     """Read a message's attachments; a path as Twilio's own API gives it becomes a whole URL."""
     rows = answer.get("media_list") if isinstance(answer, dict) else answer
@@ -256,7 +268,7 @@ def _read_row(row: Mapping[str, Any]) -> LoggedMessage:
         body=text("body", "Body", "message"),
         direction=text("direction", "Direction"),
         status=text("status", "Status"),
-        date_sent=_read_date(text("date_sent", "DateSent", "sentTime")),
+        date_sent=read_date(text("date_sent", "DateSent", "sentTime")),
         num_media=_read_count(text("num_media", "NumMedia")),
         has_body=any(row.get(name) is not None for name in ("body", "Body", "message")),
     )
@@ -270,8 +282,11 @@ def _read_count(text: str) -> int:
     return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else 0
 
 
-def _read_date(text: str) -> datetime | None:
-    """Read RFC 2822, as Twilio writes it, or ISO 8601; without a zone it is UTC."""
+def read_date(text: str) -> datetime | None:
+    """Read RFC 2822, as Twilio writes it, or ISO 8601; without a zone it is UTC.
+
+    Returns None for anything else.
+    """
     for parse in (parsedate_to_datetime, datetime.fromisoformat):
         try:
             found = parse(text)
@@ -292,7 +307,7 @@ def _retry_after(header: str | None, now: datetime) -> float | None:
         return None
     if re.fullmatch(r"[0-9]+(\.[0-9]+)?", header.strip()):
         return min(float(header), LONGEST_PAUSE_S)
-    date = _read_date(header)
+    date = read_date(header)
     return min(max(0.0, (date - now).total_seconds()), LONGEST_PAUSE_S) if date else None
 
 

@@ -40,6 +40,7 @@ from service.errors import (
 from service.model import DeliveryStatus, Message
 from service.web import answers
 from service.web.answers import Answer, Receive, Scope, Send
+from service.web.events import Events
 from service.web.limits import Deadlines, TaskDeadline, TokenBucket
 from service.web.request import FORM, JSON, Headers, media_type, read_body
 
@@ -109,13 +110,14 @@ class Counters:
     busy: int = 0
     unavailable: int = 0
     failed: int = 0
+    not_ours: int = 0
 
 
 class Door:
     """Answers Twilio's callbacks.
 
     verifier: for the registered URL. account: our AccountSid. inbox: where messages go.
-    event_key: what the platform signs its events with; "" refuses them all.
+    events: takes those of the platform.
     body_limit_bytes: of body and query together. in_flight_limit: callbacks at once.
     timeout_s: longest wait for the caller's body and the inbox together: 408 or 503, by whose
         fault it is.
@@ -129,7 +131,7 @@ class Door:
         account: str,
         inbox: Inbox,
         *,
-        event_key: str = "",
+        events: Events,
         body_limit_bytes: int = BODY_LIMIT_BYTES,
         in_flight_limit: int = IN_FLIGHT_LIMIT,
         timeout_s: float = TIMEOUT_S,
@@ -141,7 +143,7 @@ class Door:
         self._verifier = verifier
         self._account = account
         self._inbox = inbox
-        self._event_key = event_key
+        self._events = events
         self._body_limit_bytes = body_limit_bytes
         self._in_flight_limit = in_flight_limit
         self._timeout_s = timeout_s
@@ -150,7 +152,6 @@ class Door:
         # Apart, so that a flood of strangers' requests hides nothing that Twilio signed.
         self._unsigned = TokenBucket(warnings_per_s)
         self._strangers = TokenBucket(warnings_per_s)
-        self._events = TokenBucket(warnings_per_s)
         self._misfits = {status: TokenBucket(warnings_per_s) for status in (405, 408, 413, 415)}
         self._crowds = TokenBucket(warnings_per_s)
         self._refusals = TokenBucket(warnings_per_s)
@@ -234,21 +235,25 @@ class Door:
             self._warn(self._misfits[405], "callback of a wrong method refused", method=method)
             return self._not_allowed
         headers = Headers.read(scope)
-        room = self._body_limit_bytes - len(query)
-        if room < 0 or (headers.length is not None and headers.length > room):
-            return self._refuse_size()
         posted = method == "POST"
         sent_as = media_type(headers.content_type) if posted else FORM
-        if sent_as not in {FORM, JSON}:
-            return self._refuse_type(headers.content_type)
+        event = sent_as == JSON and headers.event_signature is not None
+        limit_bytes = self._events.limit_bytes if event else self._body_limit_bytes
+        room = limit_bytes - len(query)
+        if (refusal := self._refuse_head(headers, sent_as, room, event=event)) is not None:
+            return refusal
         body = None if posted else b""
         deadline = TaskDeadline(cast("asyncio.Task[object]", asyncio.current_task()))
         self._deadlines.begin(deadline)
         try:
             if body is None:
-                body = await read_body(receive, room)
+                body = await (
+                    self._events.read(receive, headers, room) if event else read_body(receive, room)
+                )
                 if body is None:
                     return None
+            if event:
+                return self._answer_event(await self._events.take(body, headers, self._now))
             if sent_as == JSON:
                 judged = self._judge_json(query, body, headers)
             else:
@@ -278,6 +283,19 @@ class Door:
             return answers.TOO_SLOW
         finally:
             self._deadlines.end(deadline)
+
+    def _refuse_head(
+        self, headers: Headers, sent_as: bytes, room: int, *, event: bool
+    ) -> Answer | None:
+        """Answer what its head shows to be of no use; None for what is worth reading."""
+        if room < 0 or (headers.length is not None and headers.length > room):
+            return self._refuse_size(self._events.limit_bytes if event else None)
+        if sent_as not in {FORM, JSON}:
+            return self._refuse_type(headers.content_type)
+        if event and not self._events.may_be_genuine(headers):
+            self.counters.bad_signature += 1
+            return answers.FORBIDDEN_UNREAD
+        return None
 
     def _judge_post(
         self, query: bytes, content_type: bytes, signature: bytes | None, body: bytes
@@ -315,23 +333,11 @@ class Door:
         self, query: bytes, body: bytes, headers: Headers
     ) -> Answer | Sequence[Arrival]:
         """Do the same for a body of JSON, which may announce several."""
-        event = headers.event_signature is not None
-        if event:
-            genuine = bool(self._event_key) and json_callback.verify_event(
-                self._event_key, body, headers.event_signature
-            )
-            if not genuine:
-                self.counters.bad_signature += 1
-                self._warn_of_event(len(body))
-                return answers.FORBIDDEN
-        elif not self._verifier.verify_json(query, body, headers.signature, headers.signed_with):
+        if not self._verifier.verify_json(query, body, headers.signature, headers.signed_with):
             self._refuse(query, body, headers.signature, headers.signed_with)
             return answers.FORBIDDEN
         found = json_callback.read(body)
         for fields in found:
-            if event:
-                # The platform knows us by its own account; whose texts these are, its key says.
-                fields.setdefault("AccountSid", self._account)
             check_account(fields, self._account)
         return [self._parse(fields) for fields in found]
 
@@ -345,16 +351,39 @@ class Door:
             self.counters.accepted += 1
         else:
             self.counters.statuses += 1
-            if arrival.status in UNDELIVERED:
-                self._warn(
-                    self._undelivered,
-                    "a reply did not reach its phone",
-                    sid=arrival.sid,
-                    status=arrival.status,
-                    twilio_error=arrival.error_code,
-                    to=mask_number(arrival.to),
-                )
+            self._hear_of(arrival)
         return answers.ACCEPTED
+
+    def _answer_event(self, news: Sequence[tuple[Arrival, bool]] | None) -> Answer:
+        """Answer an event by what was taken of it, None for a forged one. It is counted once."""
+        if news is None:
+            self.counters.bad_signature += 1
+            return answers.FORBIDDEN
+        new = [arrival for arrival, is_new in news if is_new]
+        reports = [arrival for arrival in new if isinstance(arrival, DeliveryStatus)]
+        for report in reports:
+            self._hear_of(report)
+        if len(new) > len(reports):
+            self.counters.accepted += 1
+        elif reports:
+            self.counters.statuses += 1
+        elif news:
+            self.counters.duplicates += 1
+        else:
+            self.counters.not_ours += 1
+        return answers.ACCEPTED
+
+    def _hear_of(self, report: DeliveryStatus) -> None:
+        """Tell of a reply that was lost on its way to the phone."""
+        if report.status in UNDELIVERED:
+            self._warn(
+                self._undelivered,
+                "a reply did not reach its phone",
+                sid=report.sid,
+                status=report.status,
+                twilio_error=report.error_code,
+                to=mask_number(report.to),
+            )
 
     def _fail(self, error: Exception) -> Answer:
         """Turn an error into its answer."""
@@ -391,9 +420,9 @@ class Door:
         self._warn(self._crowds, "callback not accepted: too many at once", limit=limit)
         return self._busy
 
-    def _refuse_size(self) -> Answer:
+    def _refuse_size(self, limit_bytes: int | None = None) -> Answer:
         self.counters.too_large += 1
-        limit = str(self._body_limit_bytes)
+        limit = str(limit_bytes or self._body_limit_bytes)
         self._warn(self._misfits[413], "callback too large refused", limit_bytes=limit)
         return answers.TOO_LARGE
 
@@ -436,22 +465,6 @@ class Door:
             body_bytes=len(body),
             suppressed=suppressed,
         )
-
-    def _warn_of_event(self, body_bytes: int) -> None:
-        hint = (
-            "EVENT_SIGNATURE_KEY is not the event.notification.signature.key of the instance, "
-            "or the body was changed on its way."
-            if self._event_key
-            else "Set EVENT_SIGNATURE_KEY to the event.notification.signature.key of the instance."
-        )
-        suppressed = self._events.take(time.monotonic())
-        if suppressed is not None:
-            log.warning(
-                "signature of an event refused",
-                hint=hint,
-                body_bytes=body_bytes,
-                suppressed=suppressed,
-            )
 
     @staticmethod
     def _warn(bucket: TokenBucket, event: str, **facts: str) -> None:

@@ -54,6 +54,8 @@ class Platform:
     list_left_out: those that the list alone does not. filter_tags: what it makes of `tags[]`.
     tag_objects: tags come as {id, name}.
     refusal: status, message and providerMessage of every answer to an instance token.
+    media: rows of every message's attachments.
+    formulas: those that use an instance, by its id. formulas_refused: the answer instead of them.
     """
 
     url: str = ""
@@ -69,6 +71,9 @@ class Platform:
     filter_tags: Literal["honoured", "ignored"] = "honoured"
     tag_objects: bool = False
     refusal: tuple[int, str, str | None] | None = None
+    media: list[dict[str, Any]] = field(default_factory=list)
+    formulas: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    formulas_refused: web.Response | None = None
     seen: list[Seen] = field(default_factory=list)
     connections: set[Any] = field(default_factory=set)
 
@@ -98,6 +103,9 @@ class Platform:
             return failure(401, "Invalid Organization or User secret")
         if parts[0] == "instances":
             return self._instances(request, parts[1:], body)
+        if parts == ["formulas", "instances"]:
+            using = self.formulas.get(request.query["elementInstanceId"], [])
+            return self.formulas_refused or web.json_response(using)
         token = authorization.partition(", Element ")[2]
         instance = next((i for i in self.instances.values() if i["token"] == token), None)
         if instance is None:
@@ -108,6 +116,8 @@ class Platform:
             return failure(403, "Element instance is disabled")
         if parts == ["ping"]:
             return web.json_response({"endpoint": "twilio", "dateTime": "2026-05-04T12:00:00Z"})
+        if parts[-1] == "media":
+            return web.json_response(self.media)
         if request.method == "GET":
             return self._log(request.query)
         return web.json_response({"sid": f"SM{len(self.seen)}", "status": "queued"})

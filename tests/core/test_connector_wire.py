@@ -80,6 +80,17 @@ def test_the_instance_body_that_ships_lacks_nothing() -> None:
     assert wire.missing_entries(complete()) == []
 
 
+def test_open_connectors_fact_18_the_newer_connectors_file_asks_for_polled_events() -> None:
+    """No text would ever arrive: it can't tell Twilio of our address."""
+    body = json.loads((CONFIG / "instance.twiliov2.json").read_text(encoding="utf-8"))
+    assert wire.missing_entries(body) == []
+    entries = body["configuration"]
+    assert entries["event.vendor.type"] == "polling"
+    assert int(entries["event.poller.refresh_interval"]) > 0
+    assert entries["event.notification.enabled"] == "true"
+    assert entries["event.notification.callback.url"] == "${CALLBACK_URL}"
+
+
 @pytest.mark.parametrize(
     ("entry", "named"),
     [
