@@ -7,33 +7,17 @@ every name it uses (`sid` or `id`, tags as texts or objects).
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
 from service.core.elements import SECRET_ENTRIES, element_of
-from service.core.masking import MASK, mask_number
-from service.core.twilio_codes import MEANINGS, find_code
-from service.errors import (
-    ConnectorDisabled,
-    ConnectorError,
-    ConnectorFailed,
-    ConnectorGone,
-    ConnectorRefused,
-    ConnectorThrottled,
-    ConnectorUnauthorized,
-    ConnectorUnreadable,
-)
+from service.errors import ConnectorUnreadable
 from service.model import Media
-
-LONGEST_PAUSE_S = 3_600.0
-"""A Retry-After beyond it counts as this: a date gone wrong must not hold a reply for years."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +81,17 @@ def missing_entries(body: Mapping[str, Any]) -> list[str]:
 
 
 def secrets_of(body: Mapping[str, Any]) -> list[str]:
-    """Return the secrets in a POST or PUT /instances body, to keep them out of errors."""
+    """Return the secrets in a POST or PUT /instances body."""
     configuration = _object(body.get("configuration"))
     return [str(configuration[entry]) for entry in sorted(SECRET_ENTRIES & configuration.keys())]
+
+
+def private_entries(body: Mapping[str, Any]) -> list[str]:
+    """Return whatever may be secret in such a body: an operator's own entries by their names."""
+    words = re.compile("secret|password|token|key|credential", re.IGNORECASE)
+    configuration = _object(body.get("configuration"))
+    own = [str(value) for key, value in configuration.items() if words.search(key)]
+    return [*secrets_of(body), *own]
 
 
 def clean_callback_url(url: str) -> str:
@@ -217,46 +209,6 @@ def read_media(answer: Any) -> tuple[Media, ...]:
     return tuple(found)
 
 
-def read_error(
-    status: int,
-    headers: Mapping[str, str],
-    body: bytes,
-    now: datetime,
-    secrets: Collection[str] = (),
-) -> ConnectorError:
-    """Turn an error answer into the error of its kind.
-
-    headers: names in lower case. now: aware; for a Retry-After that is a date.
-    secrets: never repeated, whatever the answer quotes of the request; nor are whole phone numbers.
-    """
-    answer = _json_object(body)
-    provider = answer.get("providerMessage")
-    if isinstance(provider, dict | list):
-        provider = json.dumps(provider, ensure_ascii=False)
-    message = answer.get("message")
-    code = find_code(str(provider)) if provider else None
-    meaning = MEANINGS.get(code) if code else None
-    return _kind(status)(
-        _discreet(str(message), secrets) if message else _unread(status, headers),
-        status=status,
-        provider_message=_discreet(str(provider), secrets) if provider else None,
-        request_id=_optional(answer.get("requestId") or headers.get("elements-request-id")),
-        retry_after_s=_retry_after(headers.get("retry-after"), now),
-        code=code,
-        advice=f"{meaning.means}: {meaning.advice}" if meaning else "",
-    )
-
-
-def _kind(status: int) -> type[ConnectorError]:
-    if status == 429:
-        return ConnectorThrottled
-    # A redirect is a gateway's page for maintenance or a login: passing, like its own failures.
-    if status == 408 or status >= 500 or status < 400:
-        return ConnectorFailed
-    forbidden = {401: ConnectorUnauthorized, 403: ConnectorDisabled, 404: ConnectorGone}
-    return forbidden.get(status, ConnectorRefused)
-
-
 def _read_row(row: Mapping[str, Any]) -> LoggedMessage:
     def text(*names: str) -> str:
         return next((str(row[name]) for name in names if row.get(name) is not None), "")
@@ -302,42 +254,8 @@ def _read_tags(tags: Any) -> tuple[str, ...]:
     return tuple(str(name) for name in names if name)
 
 
-def _retry_after(header: str | None, now: datetime) -> float | None:
-    if not header:
-        return None
-    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", header.strip()):
-        return min(float(header), LONGEST_PAUSE_S)
-    date = read_date(header)
-    return min(max(0.0, (date - now).total_seconds()), LONGEST_PAUSE_S) if date else None
-
-
-def _json_object(body: bytes) -> Mapping[str, Any]:
-    try:
-        answer = json.loads(body)
-    except (ValueError, RecursionError):
-        return {}
-    return answer if isinstance(answer, dict) else {}
-
-
 def _object(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
-
-
-def _unread(status: int, headers: Mapping[str, str]) -> str:
-    """Describe an answer without quoting it: a gateway's page may hold our own request."""
-    try:
-        phrase = HTTPStatus(status).phrase
-    except ValueError:
-        phrase = "unknown status"
-    type_ = headers.get("content-type", "").partition(";")[0].strip() or "no content type"
-    return f"{phrase} ({type_}, not the JSON of Open Connectors)"
-
-
-def _discreet(text: str, secrets: Collection[str]) -> str:
-    # The longest first: a secret may be the beginning of another.
-    for secret in sorted(filter(None, secrets), key=len, reverse=True):
-        text = text.replace(secret, MASK)
-    return re.sub(r"\+\d{7,15}", lambda found: mask_number(found[0]), text)
 
 
 def _plain(value: Any) -> str:
@@ -345,7 +263,3 @@ def _plain(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return "" if value is None else str(value)
-
-
-def _optional(value: Any) -> str | None:
-    return str(value) if value else None

@@ -264,6 +264,7 @@ async def connected(
         message=template("message.json", MESSAGE_NAMES),
         timeout_s=timeout_s,
         connections=8,
+        secrets=(AUTH_TOKEN,),
     )
     if token is not None:
         connector.use_token(token)
