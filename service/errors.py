@@ -19,6 +19,7 @@
     │   ├── ConnectorUnreachable    nothing was sent; safe to repeat
     │   ├── ConnectorUnanswered     sent, no answer: in doubt
     │   ├── ConnectorThrottled      429: not processed, repeat after `retry_after_s`
+    │   ├── ConnectorOverLimit      429 for the size or time of the request itself: in doubt
     │   ├── ConnectorFailed         3xx, 408, 5xx: passing, whether it was processed is in doubt
     │   │   └── ConnectorUnreadable     its message log, answered with rows that lack what is read
     │   ├── ConnectorForbidden      401, 403, 404 of the instance: provisioning has to look
@@ -192,6 +193,16 @@ class ConnectorThrottled(ConnectorError):
 
     retry = True
     advice = "nothing if it is rare; else lower SEND_CONCURRENCY"
+
+
+class ConnectorOverLimit(ConnectorError):
+    """429 for the request itself: too large, or it took too long and may have been processed."""
+
+    retry = True
+    advice = (
+        "the request itself is over a size or time limit of the connector: have the handler answer "
+        "in shorter replies with fewer pictures, or ask SAP support for the limit"
+    )
 
 
 class ConnectorFailed(ConnectorError):

@@ -20,6 +20,7 @@ from service.errors import (
     ConnectorError,
     ConnectorFailed,
     ConnectorGone,
+    ConnectorOverLimit,
     ConnectorRefused,
     ConnectorThrottled,
     ConnectorUnauthorized,
@@ -49,12 +50,17 @@ def read_error(
     # Looked for in what may be told: five digits may be somebody's code.
     code = find_code(provider) if provider else None
     meaning = MEANINGS.get(code) if code else None
-    return _kind(status)(
+    retry_after_s = _retry_after(headers.get("retry-after"), now)
+    kind = _kind(status)
+    # Who says when to come back, or Twilio's word for it, means the rate.
+    if kind is ConnectorThrottled and retry_after_s is None and code is None:
+        kind = _kind_of_limit(f"{message} {provider}")
+    return kind(
         message or _unread(status, headers, private),
         status=status,
         provider_message=provider or None,
         request_id=read_id(answer.get("requestId"), private) or request_id_of(headers, private),
-        retry_after_s=_retry_after(headers.get("retry-after"), now),
+        retry_after_s=retry_after_s,
         code=code,
         advice=f"{meaning.means}: {meaning.advice}" if meaning else "",
     )
@@ -73,6 +79,24 @@ def _kind(status: int) -> type[ConnectorError]:
         return ConnectorFailed
     forbidden = {401: ConnectorUnauthorized, 403: ConnectorDisabled, 404: ConnectorGone}
     return forbidden.get(status, ConnectorRefused)
+
+
+OF_RATE = re.compile(
+    r"\brates?\b|too many|throttl|quota|concurren|per (second|minute|hour|day)|slow down",
+    re.IGNORECASE,
+)
+OF_SIZE_OR_TIME = re.compile(
+    r"\b(size|large[r]?|bytes?|[kmg]i?b|payload|length|duration)\b|time.?(out|limit)|timed.out"
+    r"|too (big|long)|execution time",
+    re.IGNORECASE,
+)
+"""What a 429 is about, where it says so: its documentation names limits of rate, size and time, and
+no wording (unverified)."""
+
+
+def _kind_of_limit(said: str) -> type[ConnectorError]:
+    over = OF_SIZE_OR_TIME.search(said) and not OF_RATE.search(said)
+    return ConnectorOverLimit if over else ConnectorThrottled
 
 
 def _text(said: Any, private: Private) -> str:

@@ -12,7 +12,9 @@ from service.errors import (
     ConnectorError,
     ConnectorFailed,
     ConnectorForbidden,
+    ConnectorOverLimit,
     ConnectorRefused,
+    ConnectorThrottled,
     ConnectorUnanswered,
 )
 from service.model import Outbound
@@ -37,7 +39,7 @@ def judge(error: ConnectorError) -> Verdict:
     A 4xx is judged by Twilio's own code where there is one that we know: it says that Twilio has
     not sent the text, and whether it ever will.
     """
-    if isinstance(error, ConnectorUnanswered | ConnectorFailed):
+    if isinstance(error, ConnectorUnanswered | ConnectorFailed | ConnectorOverLimit):
         return Verdict.ASK
     meaning = MEANINGS.get(error.code) if error.code else None
     if meaning is not None and isinstance(error, ConnectorRefused | ConnectorForbidden):
@@ -52,10 +54,18 @@ def judge(error: ConnectorError) -> Verdict:
 def may_still_arrive(error: ConnectorError) -> bool:
     """Tell whether a POST that failed like this may yet be carried out, and logged, later on.
 
-    Without an answer, and when a gateway gave up waiting, whoever does the work may be at it still.
+    Without an answer, and when a gateway or the platform gave up waiting, whoever does the work may
+    be at it still.
     """
     given_up = {408, 502, 504}
-    return isinstance(error, ConnectorUnanswered) or error.status in given_up
+    lost = isinstance(error, ConnectorUnanswered | ConnectorOverLimit)
+    return lost or error.status in given_up
+
+
+def names_no_cause(error: ConnectorError) -> bool:
+    """Tell whether a 429 may be about the request itself: it says neither when nor why."""
+    throttled = isinstance(error, ConnectorThrottled)
+    return throttled and error.retry_after_s is None and error.code is None
 
 
 class Logged(Protocol):

@@ -19,6 +19,7 @@ from service.core.delivery import (
     candidates,
     judge,
     may_still_arrive,
+    names_no_cause,
 )
 from service.core.entries import EntryUnreadable
 from service.core.masking import mask_number
@@ -29,6 +30,7 @@ from service.errors import (
     ConnectorError,
     ConnectorFailed,
     ConnectorForbidden,
+    ConnectorOverLimit,
     ConnectorThrottled,
     ConnectorUnanswered,
     ConnectorUnreachable,
@@ -98,6 +100,8 @@ class _Waiting:
     asked: int = 0
     tries: int = 0
     repeats: int = 0
+    throttled: int = 0
+    successes: int = 0
     epitaph: str = ""
 
 
@@ -300,7 +304,7 @@ class Sender:
         return True
 
     async def _failed_post(self, item: _Waiting, error: ConnectorError, begun_ms: int) -> bool:
-        verdict = judge(error)
+        verdict = self._doubt_the_cause(item, error, judge(error))
         if verdict is Verdict.BURY:
             if error.code == OPTED_OUT:
                 await self._store.note_opt_out(item.outbound.conversation, now_ms())
@@ -311,6 +315,7 @@ class Sender:
             item.arrival_ms = self._arrives_by(begun_ms) if may_still_arrive(error) else 0
             if item.tries - item.repeats >= self._sending.schedule.attempts:
                 item.epitaph = f"{item.tries} attempts, the last: {error}"
+            if item.epitaph:
                 # The log tells whether the last POST arrived after all.
                 return await self._attempt(item.outbound.conversation, item)
         else:
@@ -323,6 +328,37 @@ class Sender:
         else:
             await self._put_off(item, error, item.tries, in_doubt=verdict is Verdict.ASK)
         return False
+
+    def _doubt_the_cause(self, item: _Waiting, error: ConnectorError, verdict: Verdict) -> Verdict:
+        """Find out whether a reply that is throttled again and again is so for its own sake.
+
+        The connector answers 429 for limits of size and time as well. While as many others are
+        taken, it is no matter of rate: the reply is looked up, and given up.
+        """
+        if not names_no_cause(error):
+            item.throttled = 0
+            return verdict
+        breaker, attempts = self._sending.breaker, self._sending.schedule.attempts
+        if not item.throttled:
+            item.successes = breaker.successes
+        item.throttled += 1
+        if item.throttled % attempts:
+            return verdict
+        if breaker.successes - item.successes < attempts:
+            log.error(
+                "a reply is throttled again and again",
+                **_facts(item),
+                times=item.throttled,
+                error=str(error),
+                advice=f"if the connector takes nothing, {error.advice}; if it takes others, "
+                f"{ConnectorOverLimit.advice}",
+            )
+            return verdict
+        item.epitaph = (
+            f"throttled {item.throttled} times while others were taken, so "
+            f"{ConnectorOverLimit.advice} ({error})"
+        )
+        return Verdict.ASK
 
     def _arrives_by(self, posted_ms: int) -> int:
         return posted_ms + int(self._sending.arrival_s * 1000)

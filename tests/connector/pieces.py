@@ -49,7 +49,8 @@ class Platform:
     instances: by id, secrets and all. messages: the log, newest first, as Twilio's resource.
     overrides: answers given to the next requests instead, first come first served.
     headers: sent with every answer. page_limit: most rows of a page, whatever pageSize asks for.
-    refused_size: a pageSize from which on it answers 400. where: what it makes of `where`.
+    refused_size: a pageSize from which on it answers `size_status`.
+    where: what it makes of `where`.
     left_out: fields that the list of instances and GET /instances/{id} don't tell.
     list_left_out: those that the list alone does not. filter_tags: what it makes of `tags[]`.
     tag_objects: tags come as {id, name}.
@@ -65,6 +66,7 @@ class Platform:
     headers: dict[str, str] = field(default_factory=dict)
     page_limit: int = 1_000
     refused_size: int = 10_000
+    size_status: int = 400
     where: Literal["honoured", "ignored", "matches nothing", "refused"] = "honoured"
     left_out: frozenset[str] = frozenset()
     list_left_out: frozenset[str] = frozenset()
@@ -135,7 +137,7 @@ class Platform:
             elif self.where == "matches nothing":
                 rows = []
         if size >= self.refused_size:
-            return failure(400, "pageSize is too large")
+            return failure(self.size_status, "pageSize refused")
         size = min(size, self.page_limit)
         first = (int(query.get("page", "1")) - 1) * size
         return web.json_response(rows[first : first + size])

@@ -17,6 +17,7 @@ from service.errors import (
     ConnectorError,
     ConnectorFailed,
     ConnectorGone,
+    ConnectorOverLimit,
     ConnectorRefused,
     ConnectorThrottled,
     ConnectorUnauthorized,
@@ -64,6 +65,28 @@ def test_each_status_becomes_the_error_of_its_kind(status: int, kind: type[Conne
     found = error(status, {"message": "no"})
     assert type(found) is kind
     assert found.status == status
+
+
+@pytest.mark.parametrize(
+    ("said", "headers", "kind"),
+    [
+        pytest.param("Request size limit exceeded", {}, ConnectorOverLimit, id="size"),
+        pytest.param("The payload is too large", {}, ConnectorOverLimit, id="payload"),
+        pytest.param("Body exceeds 5 MB", {}, ConnectorOverLimit, id="megabytes"),
+        pytest.param("Request timed out", {}, ConnectorOverLimit, id="time"),
+        pytest.param("Execution time limit reached", {}, ConnectorOverLimit, id="time limit"),
+        pytest.param("Rate limit exceeded", {}, ConnectorThrottled, id="rate"),
+        pytest.param("Too many requests of this size", {}, ConnectorThrottled, id="rate, by size"),
+        pytest.param("no", {}, ConnectorThrottled, id="it does not say"),
+        pytest.param("size", {"retry_after": "3"}, ConnectorThrottled, id="it says until when"),
+        pytest.param("size, code 20429", {}, ConnectorThrottled, id="Twilio's word for rate"),
+    ],
+)
+def test_open_connectors_fact_21_a_429_for_the_request_itself_is_told_from_one_for_the_rate(
+    said: str, headers: dict[str, str], kind: type[ConnectorError]
+) -> None:
+    """A reply that is too large would be sent for ever, or one of many be given up."""
+    assert type(error(429, {"message": "no", "providerMessage": said}, **headers)) is kind
 
 
 def test_an_error_carries_all_that_the_connector_says() -> None:

@@ -10,6 +10,7 @@ from service.errors import (
     ConnectorError,
     ConnectorFailed,
     ConnectorForbidden,
+    ConnectorOverLimit,
     ConnectorRefused,
     ConnectorThrottled,
     ConnectorUnanswered,
@@ -48,6 +49,7 @@ def reply(body: str = "hi") -> Outbound:
         (ConnectorForbidden, Verdict.REPEAT),
         (ConnectorUnanswered, Verdict.ASK),
         (ConnectorFailed, Verdict.ASK),
+        (ConnectorOverLimit, Verdict.ASK),
         (ConnectorRefused, Verdict.BURY),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else value.value,
@@ -82,6 +84,7 @@ def test_twilio_fact_12_a_code_of_twilio_decides_over_a_refusal(
 def test_no_kind_of_connector_error_is_forgotten_above() -> None:
     """A new kind of error would be repeated for ever by default."""
     judged = {"Unreachable", "Throttled", "Forbidden", "Unanswered", "Failed", "Refused"}
+    judged.add("OverLimit")
     assert {kind.__name__ for kind in ConnectorError.__subclasses__()} == {
         f"Connector{name}" for name in judged
     }

@@ -49,18 +49,22 @@ class Phone:
     """A connector on loopback that keeps count of every text, and misbehaves as planned.
 
     plan: what happens to the next POSTs; after it `always`. refusal: said with an error status.
+    limits: what is answered with 429 to POSTs of a text, by the text.
     log_status: answer to reading the log. mapped: its rows are mapped to their ids alone.
-    accepted: (to, text) in the order sent on. posts: when each POST came, time.monotonic.
+    accepted: (to, text) in the order sent on. over: texts answered by `limits`.
+    posts: when each POST came, time.monotonic.
     """
 
     url: str = ""
     plan: list[Plan] = field(default_factory=list)
     always: Plan = ACCEPTED
     refusal: dict[str, str] = field(default_factory=lambda: {"message": "no"})
+    limits: dict[str, str] = field(default_factory=dict)
     log_status: int = 200
     mapped: bool = False
     accepted: list[tuple[str, str]] = field(default_factory=list)
     posts: list[float] = field(default_factory=list)
+    over: list[str] = field(default_factory=list)
     looks: int = 0
     rows: list[dict[str, str]] = field(default_factory=list)
 
@@ -81,6 +85,9 @@ class Phone:
             return self._log(request)
         self.posts.append(time.monotonic())
         body = await request.json()
+        if body["Body"] in self.limits:
+            self.over.append(body["Body"])
+            return web.json_response({"message": self.limits[body["Body"]]}, status=429)
         does = self.plan.pop(0) if self.plan else self.always
         if isinstance(does, tuple):
             return web.json_response(self.refusal, status=does[0], headers=does[1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+from structlog.testing import capture_logs
 
 from service.core.retry import Schedule
 from service.errors import LeaseLost
@@ -127,6 +128,51 @@ async def test_a_throttled_reply_waits_as_long_as_it_is_told_and_so_do_the_other
         await until(desk.empty)
     assert sorted(phone.texts) == ["first", "other"]
     assert min(phone.posts[1:]) - phone.posts[0] >= 0.95
+
+
+async def test_open_connectors_fact_21_a_reply_over_a_limit_of_its_own_ends_as_a_dead_letter(
+    desk, phone
+):
+    """Answered 429 like a rate, it would be tried for ever, and nobody told why."""
+    phone.limits = {"large": "Request size limit exceeded"}
+    async with ways(echo(), phone.url) as how, at_work(desk, how):
+        await desk.take_in(text("SM1", "large"), text("SM2", "after it"))
+        await until(desk.empty)
+    (letter,) = await desk.dead()
+    assert (phone.over, phone.texts) == (["large"] * 3, ["after it"])
+    assert "size limit" in letter.error
+    assert phone.looks >= 3, "it may have been sent when it took too long"
+
+
+async def test_open_connectors_fact_21_a_429_without_a_cause_is_the_replys_own_while_others_leave(
+    desk, phone
+):
+    """The connector's wording is not documented: a limit it names in other words holds for ever."""
+    phone.limits = {"large": "no"}
+    async with ways(echo(), phone.url) as how, at_work(desk, how):
+        await desk.take_in(text("SM0", "large"))
+        await until(lambda: bool(phone.over))
+        await desk.take_in(*(text(f"SM{n}", "fine", theirs=f"+1500555{n:04}") for n in range(1, 6)))
+        await until(desk.empty, timeout_s=20)
+    (letter,) = await desk.dead()
+    assert (len(phone.over), phone.texts) == (3, ["fine"] * 5)
+    assert "while others were taken" in letter.error
+    assert "size or time limit" in letter.error
+
+
+async def test_open_connectors_fact_21_a_429_for_everybody_is_said_and_waited_for(desk, phone):
+    """Throttled for long, replies would become dead letters, or wait without a word."""
+    phone.limits = {"patience": "no"}
+    async with ways(echo(), phone.url) as how, at_work(desk, how):
+        with capture_logs() as lines:
+            await desk.take_in(text("SM1", "patience"))
+            await until(lambda: len(phone.over) > 3, timeout_s=20)
+        phone.limits = {}
+        await until(desk.empty)
+    assert (await desk.dead(), phone.texts) == ([], ["patience"])
+    (said,) = [line for line in lines if "again and again" in line["event"]]
+    assert (said["times"], said["log_level"]) == (3, "error")
+    assert "size or time limit" in said["advice"]
 
 
 @pytest.mark.parametrize(
