@@ -43,6 +43,9 @@ FACTS = {
         "formulas, and which of them an instance's end breaks",
         "docs are Swagger 2.0",
         "polled events, their repetition and their end",
+        "two models of a message, two kinds of id",
+        "CEQL on the log",
+        "limits of size are 429",
     ],
 }
 """By whom they are about, in the order of their numbers, from 1."""

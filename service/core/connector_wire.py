@@ -43,7 +43,7 @@ class LoggedMessage:
     """A row of the message log.
 
     direction: "inbound" or "outbound-...". date_sent: aware; None when absent or unreadable.
-    has_body: it told a text, were it an empty one.
+    has_body: it told a text, were it an empty one. other_id: its `id` where that is not its sid.
     """
 
     sid: str
@@ -55,6 +55,7 @@ class LoggedMessage:
     date_sent: datetime | None
     num_media: int
     has_body: bool = True
+    other_id: str = ""
 
 
 def authorization(user: str, organization: str, instance_token: str | None = None) -> str:
@@ -135,11 +136,20 @@ def read_configuration(answer: Any) -> dict[str, str]:
 
 
 def read_sid(answer: Any) -> str | None:
-    """Read a sent message's sid (`sid`, or `id` of the older hub model); None without one."""
+    """Read a sent message's sid (`sid`, or `id` of the older hub model); None without one.
+
+    The latter may be a number of the platform's own.
+    """
     if not isinstance(answer, dict):
         return None
-    found = answer.get("sid") or answer.get("id")
-    return str(found) if found else None
+    return next(filter(None, map(_read_id, (answer.get("sid"), answer.get("id")))), None)
+
+
+def _read_id(value: Any) -> str:
+    """Return an id as a text, "" for what is none: it becomes part of a key."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return ""
+    return str(value) if re.fullmatch(r"[!-~]{1,64}", str(value)) else ""
 
 
 def read_instances(answer: Any) -> list[InstanceAnswer]:
@@ -213,8 +223,9 @@ def _read_row(row: Mapping[str, Any]) -> LoggedMessage:
     def text(*names: str) -> str:
         return next((str(row[name]) for name in names if row.get(name) is not None), "")
 
+    sid, other = (_read_id(row.get(name)) for name in ("sid", "id"))
     return LoggedMessage(
-        sid=text("sid", "id"),
+        sid=sid or other,
         from_=text("from", "From"),
         to=text("to", "To"),
         body=text("body", "Body", "message"),
@@ -222,6 +233,7 @@ def _read_row(row: Mapping[str, Any]) -> LoggedMessage:
         status=text("status", "Status"),
         date_sent=read_date(text("date_sent", "DateSent", "sentTime")),
         num_media=_read_count(text("num_media", "NumMedia")),
+        other_id=other if other not in {sid, ""} and sid else "",
         has_body=any(row.get(name) is not None for name in ("body", "Body", "message")),
     )
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+import re
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import Protocol
+from hashlib import sha256
+from typing import Protocol, TypeVar
 
 from service.core.twilio_codes import MEANINGS, Fate
 from service.errors import (
@@ -72,6 +75,7 @@ class Logged(Protocol):
     """A row of the connector's message log, as far as this module looks.
 
     direction: "inbound" or "outbound-...". date_sent: timezone-aware; None while it is queued.
+    other_id: a second id beside the sid, "" without one.
     """
 
     @property
@@ -86,6 +90,11 @@ class Logged(Protocol):
     def direction(self) -> str: ...  # noqa: D102
     @property
     def date_sent(self) -> datetime | None: ...  # noqa: D102
+    @property
+    def other_id(self) -> str: ...  # noqa: D102
+
+
+Row = TypeVar("Row", bound=Logged)
 
 
 CLOCK_SLACK = timedelta(minutes=2)
@@ -93,13 +102,16 @@ CLOCK_SLACK = timedelta(minutes=2)
 left out by the caller, so a generous slack can't mistake one reply for another."""
 
 
-def candidates(outbound: Outbound, marked_at: datetime, log: Iterable[Logged]) -> tuple[str, ...]:
-    """Return sids of logged messages that may be this reply, oldest first.
+def candidates(
+    outbound: Outbound, marked_at: datetime, log: Iterable[Row], since: datetime | None = None
+) -> tuple[Row, ...]:
+    """Return the logged messages that may be this reply, oldest first.
 
-    marked_at: when the POST in doubt was begun; timezone-aware.
+    marked_at: when the POST in doubt was begun; timezone-aware. since: from when on messages are
+        wanted, where earlier replies have to be told from it as well.
     A row matches when it went out, between the same numbers, with the same text, not earlier.
     """
-    earliest = marked_at - CLOCK_SLACK
+    earliest = (since or marked_at) - CLOCK_SLACK
     rows = [
         row
         for row in log
@@ -109,5 +121,35 @@ def candidates(outbound: Outbound, marked_at: datetime, log: Iterable[Logged]) -
         and row.body == outbound.reply.body
         and (row.date_sent is None or row.date_sent >= earliest)
     ]
-    rows.sort(key=lambda row: row.date_sent or marked_at)
-    return tuple(row.sid for row in rows)
+    return tuple(sorted(rows, key=lambda row: row.date_sent or marked_at))
+
+
+def ids_of(row: Logged) -> tuple[str, ...]:
+    """Return the ids a row has."""
+    return tuple(filter(None, (row.sid, row.other_id)))
+
+
+def unrecorded(rows: Sequence[Row], known: Collection[str], posted: Collection[str]) -> Row | None:
+    """Return the row that no reply recorded as sent accounts for: the one in doubt; None if all do.
+
+    rows: what may be it, oldest first. known: of their ids, those recorded. posted: ids that
+        replies of the same words were recorded under and that the log may not show: as many of
+        the oldest rows are theirs, as the replies of a conversation leave in order.
+    """
+    new = [row for row in rows if not any(id_ in known for id_ in ids_of(row))]
+    hidden = sum(id_ not in known for id_ in posted)
+    return new[hidden] if len(new) > hidden else None
+
+
+def is_listed(sid: str) -> bool:
+    """Tell whether the log will show a message under this id: whether it is Twilio's sid.
+
+    A connector of the older model numbers messages by itself, and its log has Twilio's sids.
+    """
+    return re.fullmatch(r"(SM|MM)[0-9a-f]{32}", sid) is not None
+
+
+def fingerprint(outbound: Outbound) -> str:
+    """Return what replies of the same words in the same conversation have in common."""
+    words = json.dumps([*outbound.conversation, outbound.reply.body])
+    return sha256(words.encode()).hexdigest()[:32]

@@ -17,9 +17,11 @@ from service.core.delivery import (
     Logged,
     Verdict,
     candidates,
+    ids_of,
     judge,
     may_still_arrive,
     names_no_cause,
+    unrecorded,
 )
 from service.core.entries import EntryUnreadable
 from service.core.masking import mask_number
@@ -262,17 +264,19 @@ class Sender:
         """
         marked_at = datetime.fromtimestamp(marked_ms / 1000, UTC)
         asked_ms = now_ms()
+        # Where the log does not show what earlier replies of the same words are recorded by, it is
+        # read back to the first of them: as many of its rows are theirs.
+        posted = await self._store.unlisted(item.outbound)
+        since = datetime.fromtimestamp(min([marked_ms, *posted.values()]) / 1000, UTC)
         try:
             with self.lanes.pausing():
-                logged = await self._sending.connector.sent_to(
-                    conversation, marked_at - CLOCK_SLACK
-                )
+                logged = await self._sending.connector.sent_to(conversation, since - CLOCK_SLACK)
         except ConnectorError as error:
             self._report(error)
             return await self._log_unavailable(item, error)
-        sids = candidates(item.outbound, marked_at, logged)
-        known = await self._store.known_sids(sids)
-        mine = next((sid for sid in sids if sid not in known), None)
+        rows = candidates(item.outbound, marked_at, logged, since)
+        known = await self._store.known_sids([id_ for row in rows for id_ in ids_of(row)])
+        mine = unrecorded(rows, known, posted)
         if mine is None and asked_ms < item.arrival_ms:
             item.next_ms = item.arrival_ms
             self._sending.breaker.gave_up()
@@ -280,8 +284,8 @@ class Sender:
         if mine is None:
             item.marked_ms = None
             return None
-        log.info("a reply in doubt had been sent", **_facts(item), connector_sid=mine)
-        await self._store.sent(item.entry, item.outbound, mine)
+        log.info("a reply in doubt had been sent", **_facts(item), connector_sid=mine.sid)
+        await self._store.sent(item.entry, item.outbound, mine.sid)
         self._sending.breaker.gave_up()  # A log that can be read says nothing of POSTs.
         return True
 

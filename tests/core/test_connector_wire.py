@@ -241,6 +241,11 @@ def test_a_list_of_instances_passes_over_what_is_none() -> None:
         pytest.param({"sid": None, "id": 7}, "7", id="a number"),
         pytest.param({"status": "queued"}, None, id="neither"),
         pytest.param({"sid": ""}, None, id="empty"),
+        pytest.param({"id": 714}, "714", id="a number of the platform's own"),
+        pytest.param({"id": 0}, "0", id="number 0"),
+        pytest.param({"sid": {"x": 1}, "id": True}, None, id="no id at all"),
+        pytest.param({"sid": "a b\n", "id": 7}, "7", id="a text that is no id"),
+        pytest.param({"sid": "x" * 65}, None, id="too long for an id"),
         pytest.param([], None, id="a list"),
         pytest.param(None, None, id="nothing"),
     ],
@@ -316,6 +321,8 @@ def logged(**changes: Any) -> LoggedMessage:
         pytest.param(
             ROW | {"body": "", "message": "x"}, logged(body=""), id="an empty text is one"
         ),
+        pytest.param(ROW | {"id": 714}, logged(other_id="714"), id="a sid and a number"),
+        pytest.param(ROW | {"id": "SM1"}, logged(), id="one sid twice"),
         pytest.param(ROW | {"date_sent": None}, logged(date_sent=None), id="queued"),
         pytest.param(ROW | {"num_media": "3"}, logged(num_media=3), id="pictures"),
         pytest.param(ROW | {"num_media": "-1"}, logged(), id="an impossible number of pictures"),

@@ -49,6 +49,7 @@ class Phone:
     """A connector on loopback that keeps count of every text, and misbehaves as planned.
 
     plan: what happens to the next POSTs; after it `always`. refusal: said with an error status.
+    numbered: it answers with numbers of its own instead of the sids its log has.
     limits: what is answered with 429 to POSTs of a text, by the text.
     log_status: answer to reading the log. mapped: its rows are mapped to their ids alone.
     accepted: (to, text) in the order sent on. over: texts answered by `limits`.
@@ -59,6 +60,7 @@ class Phone:
     plan: list[Plan] = field(default_factory=list)
     always: Plan = ACCEPTED
     refusal: dict[str, str] = field(default_factory=lambda: {"message": "no"})
+    numbered: bool = False
     limits: dict[str, str] = field(default_factory=dict)
     log_status: int = 200
     mapped: bool = False
@@ -96,7 +98,8 @@ class Phone:
             assert request.transport is not None
             request.transport.abort()
         status = 500 if does == FAILED_AFTER else 200
-        return web.json_response({"sid": sid, "status": "queued"}, status=status)
+        named = {"id": len(self.posts)} if self.numbered else {"sid": sid}
+        return web.json_response(named | {"status": "queued"}, status=status)
 
     def _log(self, request: web.Request) -> web.Response:
         self.looks += 1
@@ -138,8 +141,9 @@ class Desk:
         found = []
         for text in messages:
             assert await self.inbox.accept(text)
-            ((id_, _),) = await self.client.xrevrange(KEYS.inbox, count=1)
-            found.append(EntryId(id_.decode()))
+            # A worker may be done with it by now.
+            latest = await self.client.xrevrange(KEYS.inbox, count=1)
+            found += [EntryId(id_.decode()) for id_, _ in latest]
         return found
 
     @contextlib.asynccontextmanager

@@ -130,6 +130,20 @@ async def test_a_throttled_reply_waits_as_long_as_it_is_told_and_so_do_the_other
     assert min(phone.posts[1:]) - phone.posts[0] >= 0.95
 
 
+@pytest.mark.parametrize(("does", "posts"), [(RESET, 3), (LOST, 2), (FAILED_AFTER, 2)])
+async def test_open_connectors_fact_19_equal_replies_are_told_apart_without_the_logs_sids(
+    desk, phone, does, posts
+):
+    """Recorded by a number the log does not show, the first is taken for the second, or twice."""
+    phone.numbered = True
+    phone.plan = [ACCEPTED, does]
+    async with ways(echo(), phone.url) as how, at_work(desk, how):
+        await desk.take_in(text("SM1", "OK"), text("SM2", "OK"))
+        await until(desk.empty)
+    assert await desk.dead() == []
+    assert (phone.texts, len(phone.posts)) == (["OK", "OK"], posts)
+
+
 async def test_open_connectors_fact_21_a_reply_over_a_limit_of_its_own_ends_as_a_dead_letter(
     desk, phone
 ):
