@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, TypeVar
 
 import typer
 
-from service.printing import say, say_json
+from service.errors import UsageError
+from service.printing import say, say_error, say_json
 
 Provisioner = Any
 """What `wiring.commands.open_provisioner` yields; commands know no part of the service itself."""
@@ -137,9 +139,15 @@ def rotate(yes: Yes = False, as_json: AsJson = False) -> None:
     The new one is made and kept before the old one is deleted; a running service notices, and sends
     what was refused meanwhile. (A new Twilio auth token needs only the setting, and `apply`.)
     """
-    _ask("Replace the instance by a new one?", yes=yes)
-    id_ = _run(lambda provisioner: provisioner.replace()).id
-    _tell(as_json, {"instance": id_}, f"Instance {id_} is in use now.")
+
+    async def act(provisioner: Provisioner) -> tuple[str, list[str] | None]:
+        using = _warn_of(await provisioner.formulas(), "give them the new one")
+        _ask("Replace the instance by a new one?", yes=yes)
+        return (await provisioner.replace()).id, using
+
+    id_, using = _run(act)
+    facts = {"instance": id_, "formulas": using}
+    _tell(as_json, facts, f"Instance {id_} is in use now.")
 
 
 @app.command(epilog="Example:  parley connector disable")
@@ -163,9 +171,14 @@ def remove(yes: Yes = False, as_json: AsJson = False) -> None:
 
     For the end of a deployment: a service that still runs makes another one.
     """
-    _ask("Delete the instance? No text arrives and no reply leaves without one.", yes=yes)
-    id_ = _run(lambda provisioner: provisioner.remove())
-    _tell(as_json, {"removed": id_}, f"Instance {id_} is deleted.")
+
+    async def act(provisioner: Provisioner) -> tuple[str, list[str] | None]:
+        using = _warn_of(await provisioner.formulas(), "they stop without it")
+        _ask("Delete the instance? No text arrives and no reply leaves without one.", yes=yes)
+        return await provisioner.remove(), using
+
+    id_, using = _run(act)
+    _tell(as_json, {"removed": id_, "formulas": using}, f"Instance {id_} is deleted.")
 
 
 @app.command(epilog="Example:  SECRET_KEY=new,former parley connector rekey")
@@ -187,9 +200,30 @@ def forget(yes: Yes = False, as_json: AsJson = False) -> None:
     _tell(as_json, {"forgotten": True}, "This Redis has no instance now; see `connector plan`.")
 
 
+def _warn_of(formulas: Any, then: str) -> list[str] | None:
+    """Name the formulas that use the instance, before anything is asked; None: it is not known."""
+    if formulas.names is None:
+        told = "Whether formulas of Open Connectors use the instance could not be found out"
+        say_error(f"{told}: {formulas.reason}")
+        return None
+    if formulas.names:
+        say_error(f"Formulas use instance {formulas.instance}; {then}:")
+        say_error(*(f"  {name}" for name in formulas.names))
+    return list(formulas.names)
+
+
 def _ask(question: str, *, yes: bool) -> None:
-    if not yes:
-        typer.confirm(question, abort=True, err=True)
+    """Go on only if somebody says so. Raises UsageError where nobody is there to ask."""
+    if yes:
+        return
+    try:
+        agreed = typer.confirm(question, err=True)
+    except typer.Abort:
+        if sys.stdin.isatty():
+            raise
+        raise UsageError("There is nobody to ask here: add --yes.") from None
+    if not agreed:
+        raise typer.Abort
 
 
 def _tell(as_json: bool, facts: dict[str, Any], sentence: str) -> None:

@@ -20,7 +20,9 @@
     │   ├── ConnectorUnreachable    nothing was sent; safe to repeat
     │   ├── ConnectorUnanswered     sent, no answer: in doubt
     │   ├── ConnectorThrottled      429: not processed, repeat after `retry_after_s`
+    │   ├── ConnectorOverLimit      429 for the size or time of the request itself: in doubt
     │   ├── ConnectorFailed         3xx, 408, 5xx: passing, whether it was processed is in doubt
+    │   │   └── ConnectorUnreadable     its message log, answered with rows that lack what is read
     │   ├── ConnectorForbidden      401, 403, 404 of the instance: provisioning has to look
     │   │   ├── ConnectorUnauthorized   401: a secret or the instance token is not accepted
     │   │   ├── ConnectorDisabled       403: the instance is disabled, or not ours to use
@@ -200,11 +202,29 @@ class ConnectorThrottled(ConnectorError):
     advice = "nothing if it is rare; else lower SEND_CONCURRENCY"
 
 
+class ConnectorOverLimit(ConnectorError):
+    """429 for the request itself: too large, or it took too long and may have been processed."""
+
+    retry = True
+    advice = (
+        "the request itself is over a size or time limit of the connector: have the handler answer "
+        "in shorter replies with fewer pictures, or ask SAP support for the limit"
+    )
+
+
 class ConnectorFailed(ConnectorError):
     """3xx, 408 or 5xx: it is ailing, and may or may not have processed the request."""
 
     retry = True
     advice = "nothing if it passes; else quote the requestId to SAP support"
+
+
+class ConnectorUnreadable(ConnectorFailed):
+    """The message log was answered with something that can't be read as one: it tells nothing."""
+
+    advice = (
+        "look whether a common resource maps the instance's `messages`, and give it another name"
+    )
 
 
 class ConnectorForbidden(ConnectorError):

@@ -19,6 +19,7 @@ from typing import Protocol
 
 import structlog
 
+from service.core.callback import with_media
 from service.core.connector_wire import LoggedMessage
 from service.errors import ConnectorError, ConnectorGone, ConnectorRefused, ParleyError, StoreFull
 from service.model import Conversation, Media, Message, MessageSid
@@ -144,7 +145,8 @@ class Backfill:
             watermark: what came before was not sent to us.
         numbers: of ours, besides the sender and those that texts were accepted for.
         dry: accept nothing. progress: told how many of how many are done.
-        Raises ConnectorError, StoreUnavailable; the watermark then stays.
+        Raises ConnectorError (ConnectorUnreadable for a log whose rows tell nothing),
+            StoreUnavailable; the watermark then stays.
         """
         async with self._watermark.lock():
             began = datetime.now(UTC)
@@ -231,7 +233,10 @@ class Backfill:
     def _report(self, error: ParleyError) -> None:
         said = f"missed texts can't be read back: {error}"
         if said != self.state:
-            log.warning("missed texts can't be read back from the connector", error=str(error))
+            advice = {"advice": error.advice} if isinstance(error, ConnectorError) else {}
+            log.warning(
+                "missed texts can't be read back from the connector", error=str(error), **advice
+            )
         self.state = said
 
     async def _start(self, now: datetime) -> datetime | None:
@@ -260,7 +265,7 @@ class Backfill:
                 dated = [
                     (row.date_sent, row)
                     for row in page
-                    if row.direction == "inbound" and row.sid and row.from_ and row.to
+                    if row.direction == "inbound"
                     if row.date_sent is not None and row.date_sent >= since
                     if row.sid not in before
                 ]
@@ -298,9 +303,6 @@ class Backfill:
             "NumMedia": str(row.num_media),
             "SmsStatus": "received",
         }
-        for place, each in enumerate(media):
-            raw[f"MediaUrl{place}"] = each.url
-            raw[f"MediaContentType{place}"] = each.content_type
         return Message(
             sid=MessageSid(row.sid),
             from_=row.from_,
@@ -309,7 +311,7 @@ class Backfill:
             media=media,
             account=self._account,
             received_at=datetime.now(UTC),
-            raw=raw,
+            raw=with_media(raw, media),
             recovered=True,
         )
 

@@ -12,13 +12,16 @@ from urllib.parse import quote, urlencode, urlsplit
 from service.connector.log_pages import LogPages
 from service.connector.message_log import MessageLog
 from service.core import connector_wire as wire
+from service.core.connector_errors import read_error, request_id_of
 from service.core.connector_wire import InstanceAnswer, LoggedMessage
+from service.core.echoes import Private, read_content_type
 from service.core.templates import Template
 from service.errors import (
-    ConnectorError,
     ConnectorFailed,
+    ConnectorGone,
     ConnectorUnanswered,
     ConnectorUnreachable,
+    ConnectorUnreadable,
 )
 from service.http1 import Answer, Client, NoAnswer, NotSent
 from service.model import Conversation, Media, Outbound
@@ -35,6 +38,7 @@ class Connector:
 
     base_url: up to and including /elements/api-v2. message: template of a reply's body.
     timeout_s: longest wait for one answer. connections: most requests at once.
+    secrets: kept out of errors besides those that requests carry, such as Twilio's.
     Every method raises ConnectorError, of the kind that says what may be done next.
     """
 
@@ -47,6 +51,7 @@ class Connector:
         message: Template,
         timeout_s: float,
         connections: int,
+        secrets: Collection[str] = (),
     ) -> None:
         self._path = urlsplit(base_url).path
         self._user = user_secret
@@ -62,12 +67,13 @@ class Connector:
         self._log = MessageLog(self._pages)
         self._platform_headers = self._headers(None)
         self._instance_headers: dict[str, str] | None = None
-        self._secrets: tuple[str, ...] = (user_secret, organization_secret)
+        self._secrets: tuple[str, ...] = (user_secret, organization_secret, *secrets)
+        self._private = Private(self._secrets)
 
     def use_token(self, instance_token: str) -> None:
         """Send with this instance token from now on."""
         self._instance_headers = self._headers(instance_token)
-        self._secrets = (self._user, self._organization, instance_token)
+        self._private = Private((*self._secrets, instance_token))
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -76,10 +82,13 @@ class Connector:
 
     async def create_instance(self, body: Mapping[str, Any]) -> InstanceAnswer:
         """POST /instances; the answer carries the instance token."""
-        answer = await self._platform("POST", "/instances", body)
-        instance = wire.read_instance(answer)
+        answer = await self._ask_platform("POST", "/instances", body)
+        instance = wire.read_instance(self._read(answer))
         if instance is None or not instance.token:
-            raise ConnectorFailed("POST /instances was answered without an id and a token")
+            raise ConnectorFailed(
+                "POST /instances was answered without an id and a token",
+                request_id=request_id_of(answer.headers, self._private),
+            )
         return instance
 
     async def update_instance(self, id_: str, body: Mapping[str, Any]) -> None:
@@ -100,9 +109,23 @@ class Connector:
         return await self._platform("GET", f"/instances/{quote(id_, safe='')}/docs")
 
     async def find_instances(self, tag: str) -> list[InstanceAnswer]:
-        """GET /instances?tags[]=...: the instances that carry a tag."""
+        """GET /instances?tags[]=...: the instances that may carry a tag.
+
+        The platform may ignore the filter. Where it finds none it answers 404.
+        """
         query = urlencode({"tags[]": tag})
-        return wire.read_instances(await self._platform("GET", f"/instances?{query}"))
+        try:
+            return wire.read_instances(await self._platform("GET", f"/instances?{query}"))
+        except ConnectorGone:
+            return []
+
+    async def formulas_using(self, id_: str) -> list[str]:
+        """GET /formulas/instances?elementInstanceId=...: names of the formulas on an instance."""
+        query = urlencode({"elementInstanceId": id_})
+        names = wire.read_formulas(await self._platform("GET", f"/formulas/instances?{query}"))
+        if names is None:
+            raise ConnectorFailed("the list of formulas was answered with something that is none")
+        return names
 
     async def ping(self) -> None:
         """GET /ping: ask whether the instance works, with its token."""
@@ -120,10 +143,8 @@ class Connector:
                 return found
             rows = await self._platform("GET", f"{path}/configuration")
             return replace(found, configuration=wire.read_configuration(rows))
-        except ConnectorError as error:
-            if error.status == 404:
-                return None
-            raise
+        except ConnectorGone:
+            return None
 
     async def send(self, outbound: Outbound, before_write: Callable[[], None]) -> str:
         """POST a reply; returns the connector's sid for it.
@@ -138,9 +159,14 @@ class Connector:
                 "media": outbound.reply.media,
             }
         )
-        answer = await self._instance("POST", MESSAGES, body, before_write)
+        private = Private(
+            self._private.secrets,
+            texts=(outbound.reply.body, *outbound.reply.media),
+            numbers=outbound.conversation,
+        )
+        answer = await self._instance("POST", MESSAGES, body, before_write, private=private)
         try:
-            sid = wire.read_sid(_read(answer))
+            sid = wire.read_sid(self._read(answer))
         except ConnectorFailed:
             # Success said in JSON, though damaged, is the connector's word; a page is not.
             if "json" not in answer.headers.get("content-type", ""):
@@ -153,7 +179,7 @@ class Connector:
         """Read the log of messages to one number of theirs, newest first, back to `since`.
 
         since: aware. Raises ConnectorFailed when the log can't be read back that far: it is too
-            long, its answer is no log, or paging is ignored.
+            long, or paging is ignored; ConnectorUnreadable when its rows tell nothing.
         """
         return await self._log.sent_to(conversation.theirs, since)
 
@@ -166,23 +192,29 @@ class Connector:
     async def media_of(self, sid: str) -> tuple[Media, ...]:
         """GET /messages/{sid}/media: the attachments of a message."""
         path = f"{MESSAGES}/{quote(sid, safe='')}/media"
-        return wire.read_media(_read(await self._instance("GET", path)))
+        return wire.read_media(self._read(await self._instance("GET", path)))
 
     async def _log_page(self, page: int, size: int, day: date | None) -> list[LoggedMessage]:
         query = {"page": str(page), "pageSize": str(size)}
         if day is not None:
             query["where"] = f"DateSent='{day.isoformat()}'"
         path = f"{MESSAGES}?{urlencode(query, quote_via=quote)}"
-        rows = wire.read_log(_read(await self._instance("GET", path)))
-        if rows is None:
-            raise ConnectorFailed("the message log was answered with something that is none")
-        return rows
+        answer = await self._instance("GET", path)
+        try:
+            return wire.read_log(self._read(answer))
+        except ConnectorUnreadable as error:
+            error.request_id = request_id_of(answer.headers, self._private)
+            raise
 
     async def _platform(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        return self._read(await self._ask_platform(method, path, body))
+
+    async def _ask_platform(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None
+    ) -> Answer:
         raw = b"" if body is None else json.dumps(body).encode()
-        secrets = (*self._secrets, *wire.secrets_of(body or {}), *wire.logins_of(body or {}))
-        headers = self._platform_headers
-        return _read(await self._request(method, path, headers, raw, None, secrets=secrets))
+        private = Private((*self._private.secrets, *wire.private_entries(body or {})))
+        return await self._request(method, path, self._platform_headers, raw, None, private=private)
 
     async def _instance(
         self,
@@ -190,11 +222,18 @@ class Connector:
         path: str,
         body: bytes = b"",
         before_write: Callable[[], None] | None = None,
+        *,
+        private: Private | None = None,
     ) -> Answer:
         if self._instance_headers is None:
             raise ConnectorUnreachable("the instance is not provisioned yet")
         return await self._request(
-            method, path, self._instance_headers, body, before_write, secrets=self._secrets
+            method,
+            path,
+            self._instance_headers,
+            body,
+            before_write,
+            private=private or self._private,
         )
 
     def _headers(self, instance_token: str | None) -> dict[str, str]:
@@ -213,7 +252,7 @@ class Connector:
         body: bytes,
         before_write: Callable[[], None] | None,
         *,
-        secrets: Collection[str],
+        private: Private,
     ) -> Answer:
         try:
             answer = await self._http.request(
@@ -230,18 +269,20 @@ class Connector:
             raise ConnectorUnanswered(str(error)) from error
         if not 200 <= answer.status < 300:
             now = datetime.now(UTC)
-            raise wire.read_error(answer.status, answer.headers, answer.body, now, secrets)
+            raise read_error(answer.status, answer.headers, answer.body, now, private)
         return answer
 
+    def _read(self, answer: Answer) -> Any:
+        """Read an answer's JSON, None when it is empty.
 
-def _read(answer: Answer) -> Any:
-    """Read an answer's JSON, None when it is empty.
-
-    Raises ConnectorFailed for anything else, such as a sign-in or maintenance page: whether
-        anything was done is as open as without an answer.
-    """
-    try:
-        return json.loads(answer.body) if answer.body else None
-    except ValueError as error:
-        kind = answer.headers.get("content-type", "no content type")
-        raise ConnectorFailed(f"answered with something other than JSON ({kind})") from error
+        Raises ConnectorFailed for anything else, such as a sign-in or maintenance page: whether
+            anything was done is as open as without an answer.
+        """
+        try:
+            return json.loads(answer.body) if answer.body else None
+        except (ValueError, RecursionError) as error:
+            kind = read_content_type(answer.headers.get("content-type", ""), self._private)
+            raise ConnectorFailed(
+                f"answered with something other than JSON ({kind})",
+                request_id=request_id_of(answer.headers, self._private),
+            ) from error

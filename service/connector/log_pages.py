@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 import structlog
 
 from service.core.connector_wire import LoggedMessage
-from service.errors import ConnectorFailed, ConnectorRefused
+from service.errors import ConnectorFailed, ConnectorOverLimit, ConnectorRefused, ConnectorThrottled
 
 log = structlog.get_logger()
 
@@ -103,11 +103,13 @@ class LogPages:
     async def _page(self, page: int, day: date | None) -> Sequence[LoggedMessage]:
         try:
             return await self._read_page(page, self._many, day)
-        except ConnectorRefused:
-            if self._many == FEW:
+        except (ConnectorRefused, ConnectorOverLimit, ConnectorThrottled) as error:
+            # A 429 may be for the size of the answer, or for the time it takes.
+            if self._many == FEW or error.retry_after_s is not None:
                 raise
+            rows = await self._read_page(page, FEW, day)
             self._many = FEW
-            return await self._read_page(page, FEW, day)
+            return rows
 
 
 def _day(moment: datetime) -> date:

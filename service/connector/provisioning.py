@@ -11,11 +11,12 @@ from typing import Any, Protocol
 import structlog
 
 from service.connector.client import Connector
+from service.connector.formulas import Formulas, find_formulas, warn_of_formulas
 from service.core import connector_wire as wire
 from service.core.connector_wire import InstanceAnswer
 from service.core.elements import element_of
 from service.core.masking import mask_login
-from service.core.plan import Plan, fits, make_plan, wanted_tags
+from service.core.plan import Plan, carries_tag, fits, make_plan, may_fit, wanted_tags
 from service.core.sealing import Sealer
 from service.core.templates import Template
 from service.errors import ConnectorError, ConnectorForbidden, SettingsError
@@ -134,6 +135,8 @@ class Provisioner:
             for line in plan.lines():
                 log.info("plan", step=line)
             instance = await self._apply(plan, stored, found)
+            if stored is not None and stored.id != instance.id:
+                await warn_of_formulas(self._connector, stored.id, instance.id)
             await self._store.save(instance)
             return instance
 
@@ -149,7 +152,14 @@ class Provisioner:
             stored = await self._store.load()
             if unfit is not None and stored != unfit:
                 return stored or unfit
-            return await self._replace(stored)
+            return await self._replace(stored, unasked=unfit is not None)
+
+    async def formulas(self) -> Formulas:
+        """Find out which formulas use our instance. Raises StoreUnavailable."""
+        stored = await self._store.load()
+        if stored is None:
+            return Formulas("")
+        return await find_formulas(self._connector, stored.id)
 
     async def current(self) -> tuple[Instance | None, InstanceAnswer | None]:
         """Return our instance as we kept it, and as the connector describes it, to be shown.
@@ -253,11 +263,19 @@ class Provisioner:
         return found, plan
 
     async def _adoptable(self) -> InstanceAnswer | None:
-        """Look for ours before creating: Redis may be new, or the answer to a POST was lost."""
-        for tag in self._wanted.body.get("tags") or ():
+        """Look for ours before creating: Redis may be new, or the answer to a POST was lost.
+
+        The platform may ignore the tag it is asked for, so each is asked what it is itself.
+        """
+        wanted = self._wanted.body
+        for tag in wanted.get("tags") or ():
             listed = await self._connector.find_instances(str(tag))
-            tagged = [await self._whole(each) for each in listed]
-            fitting = [each for each in tagged if fits(self._wanted.body, each)]
+            asked = [
+                await self._connector.get_instance(each.id) if may_fit(wanted, each) else each
+                for each in listed
+            ]
+            tagged = [each for each in asked if each is not None and carries_tag(wanted, each)]
+            fitting = [each for each in tagged if fits(wanted, each)]
             # The newest: its token is the likeliest to be in use.
             chosen = max(fitting, key=lambda each: (len(each.id), each.id), default=None)
             others = [each.id for each in tagged if each is not chosen]
@@ -270,12 +288,6 @@ class Provisioner:
             if chosen is not None:
                 return chosen
         return None
-
-    async def _whole(self, listed: InstanceAnswer) -> InstanceAnswer:
-        """Ask for what the list left out: the token, or what tells whose it is."""
-        if listed.token and listed.configuration:
-            return listed
-        return await self._connector.get_instance(listed.id) or listed
 
     async def _apply(
         self, plan: Plan, stored: Instance | None, found: InstanceAnswer | None
@@ -300,12 +312,14 @@ class Provisioner:
                 log.info("the instance has a new token", instance=id_)
         return self._describe(id_, token)
 
-    async def _replace(self, stored: Instance | None) -> Instance:
+    async def _replace(self, stored: Instance | None, *, unasked: bool) -> Instance:
         created = await self._connector.create_instance(self._wanted.body)
         instance = self._describe(created.id, created.token)
         await self._store.save(instance)
         log.info("instance created", instance=instance.id, callback_url=instance.callback_url)
         if stored is not None:
+            if unasked:
+                await warn_of_formulas(self._connector, stored.id, instance.id)
             with suppress(ConnectorForbidden):
                 await self._connector.delete_instance(stored.id)
             log.info("instance deleted", instance=stored.id)

@@ -6,7 +6,7 @@ verified; nothing here is reached by anybody but Twilio.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import count
 
@@ -77,6 +77,13 @@ def parse_status(fields: Mapping[str, str]) -> DeliveryStatus:
         from_=fields["From"],
         to=fields["To"],
     )
+
+
+def with_media(fields: Mapping[str, str], media: Sequence[Media]) -> dict[str, str]:
+    """Return parameters with attachments that were learned otherwise, as the form has them."""
+    urls = {f"MediaUrl{place}": each.url for place, each in enumerate(media)}
+    types = {f"MediaContentType{place}": each.content_type for place, each in enumerate(media)}
+    return {**fields, **urls, **types}
 
 
 def _media(fields: Mapping[str, str]) -> tuple[Media, ...]:

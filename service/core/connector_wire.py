@@ -7,32 +7,17 @@ every name it uses (`sid` or `id`, tags as texts or objects).
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
 from service.core.elements import SECRET_ENTRIES, element_of
-from service.core.masking import MASK, mask_number
-from service.core.twilio_codes import MEANINGS, find_code
-from service.errors import (
-    ConnectorDisabled,
-    ConnectorError,
-    ConnectorFailed,
-    ConnectorGone,
-    ConnectorRefused,
-    ConnectorThrottled,
-    ConnectorUnauthorized,
-)
+from service.errors import ConnectorUnreadable
 from service.model import Media
-
-LONGEST_PAUSE_S = 3_600.0
-"""A Retry-After beyond it counts as this: a date gone wrong must not hold a reply for years."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +43,7 @@ class LoggedMessage:
     """A row of the message log.
 
     direction: "inbound" or "outbound-...". date_sent: aware; None when absent or unreadable.
+    has_body: it told a text, were it an empty one. other_id: its `id` where that is not its sid.
     """
 
     sid: str
@@ -68,6 +54,8 @@ class LoggedMessage:
     status: str
     date_sent: datetime | None
     num_media: int
+    has_body: bool = True
+    other_id: str = ""
 
 
 def authorization(user: str, organization: str, instance_token: str | None = None) -> str:
@@ -94,7 +82,7 @@ def missing_entries(body: Mapping[str, Any]) -> list[str]:
 
 
 def secrets_of(body: Mapping[str, Any]) -> list[str]:
-    """Return the secrets in a POST or PUT /instances body, to keep them out of errors."""
+    """Return the secrets in a POST or PUT /instances body."""
     configuration = _object(body.get("configuration"))
     return [str(configuration[entry]) for entry in sorted(SECRET_ENTRIES & configuration.keys())]
 
@@ -109,6 +97,14 @@ def logins_of(body: Mapping[str, Any]) -> list[str]:
         if found := re.match(r"\w+://(.*)@", str(value), re.DOTALL):
             logins += [found[1], found[1].partition(":")[2]]
     return [login for login in logins if login]
+
+
+def private_entries(body: Mapping[str, Any]) -> list[str]:
+    """Return whatever may be secret in such a body: an operator's own entries by their names."""
+    words = re.compile("secret|password|token|key|credential", re.IGNORECASE)
+    configuration = _object(body.get("configuration"))
+    own = [str(value) for key, value in configuration.items() if words.search(key)]
+    return [*secrets_of(body), *logins_of(body), *own]
 
 
 def clean_callback_url(url: str) -> str:
@@ -139,8 +135,7 @@ def read_instance(answer: Any) -> InstanceAnswer | None:
         disabled=answer.get("disabled") is True,
         element=str(_object(answer.get("element")).get("key") or ""),
         configuration={
-            str(key): "" if value is None else str(value)
-            for key, value in _object(answer.get("configuration")).items()
+            str(key): _plain(value) for key, value in _object(answer.get("configuration")).items()
         },
     )
 
@@ -149,18 +144,27 @@ def read_configuration(answer: Any) -> dict[str, str]:
     """Read GET /instances/{id}/configuration; what is no entry is passed over."""
     rows = answer if isinstance(answer, list) else ()
     return {
-        str(row["key"]): "" if row.get("propertyValue") is None else str(row["propertyValue"])
+        str(row["key"]): _plain(row.get("propertyValue"))
         for row in rows
         if isinstance(row, dict) and row.get("key")
     }
 
 
 def read_sid(answer: Any) -> str | None:
-    """Read a sent message's sid (`sid`, or `id` of the older hub model); None without one."""
+    """Read a sent message's sid (`sid`, or `id` of the older hub model); None without one.
+
+    The latter may be a number of the platform's own.
+    """
     if not isinstance(answer, dict):
         return None
-    found = answer.get("sid") or answer.get("id")
-    return str(found) if found else None
+    return next(filter(None, map(_read_id, (answer.get("sid"), answer.get("id")))), None)
+
+
+def _read_id(value: Any) -> str:
+    """Return an id as a text, "" for what is none: it becomes part of a key."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return ""
+    return str(value) if re.fullmatch(r"[!-~]{1,64}", str(value)) else ""
 
 
 def read_instances(answer: Any) -> list[InstanceAnswer]:
@@ -169,15 +173,52 @@ def read_instances(answer: Any) -> list[InstanceAnswer]:
     return [instance for instance in found if instance is not None]
 
 
-def read_log(answer: Any) -> list[LoggedMessage] | None:
-    """Read a page of the message log; None when the answer is none.
+def read_log(answer: Any) -> list[LoggedMessage]:
+    """Read a page of the message log.
 
-    An empty page says that nothing was sent: what can't be read must not look like one.
+    Raises ConnectorUnreadable for anything else, and for rows that lack what is read of them, as
+        those that a common resource maps do: what can't be read must not look like a log in which
+        nothing was sent. Fields that are null may be left out of answers, so what Twilio may leave
+        null is missed only where no row has it.
     """
     rows = answer.get("messages") if isinstance(answer, dict) else answer
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ConnectorUnreadable("the message log was answered with something that is none")
+    read = [_read_row(row) for row in rows]
+    if lacking := _lacking(read):
+        names = ", ".join(f'"{name}"' for name in lacking)
+        raise ConnectorUnreadable(f"the message log has rows without {names}: it can't be read")
+    return read
+
+
+def _lacking(rows: Sequence[LoggedMessage]) -> list[str]:
+    """Name the fields that rows of the log must have and lack."""
+    if not rows:
+        return []
+    inbound = [row for row in rows if row.direction == "inbound"]
+    missed = {
+        "sid": not all(row.sid for row in rows),
+        # Twilio chooses the sender of a scheduled text later: it may be null until then.
+        "from": not all(row.from_ for row in inbound) or not any(row.from_ for row in rows),
+        "to": not all(row.to for row in rows),
+        "direction": not all(row.direction for row in rows),
+        "body": not any(row.has_body or row.num_media for row in rows),
+        # What is queued has none yet; what came in has.
+        "date_sent": bool(inbound) and not any(row.date_sent for row in rows),
+    }
+    return [name for name, lacks in missed.items() if lacks]
+
+
+def read_formulas(answer: Any) -> list[str] | None:
+    """Name the formulas in a list of their instances; None when the answer is no list."""
+    if not isinstance(answer, list):
         return None
-    return [_read_row(row) for row in rows]
+    found = []
+    for row in map(_object, answer):
+        names = (_object(row.get("formula")).get("name"), row.get("name"))
+        told = [str(name) for name in names if name]
+        found.append(" / ".join(dict.fromkeys(told)) or f"formula instance {row.get('id', '?')}")
+    return found
 
 
 def read_media(answer: Any) -> tuple[Media, ...]:
@@ -193,59 +234,22 @@ def read_media(answer: Any) -> tuple[Media, ...]:
     return tuple(found)
 
 
-def read_error(
-    status: int,
-    headers: Mapping[str, str],
-    body: bytes,
-    now: datetime,
-    secrets: Collection[str] = (),
-) -> ConnectorError:
-    """Turn an error answer into the error of its kind.
-
-    headers: names in lower case. now: aware; for a Retry-After that is a date.
-    secrets: never repeated, whatever the answer quotes of the request; nor are whole phone numbers.
-    """
-    answer = _json_object(body)
-    provider = answer.get("providerMessage")
-    if isinstance(provider, dict | list):
-        provider = json.dumps(provider, ensure_ascii=False)
-    message = answer.get("message")
-    code = find_code(str(provider)) if provider else None
-    meaning = MEANINGS.get(code) if code else None
-    return _kind(status)(
-        _discreet(str(message), secrets) if message else _unread(status, headers),
-        status=status,
-        provider_message=_discreet(str(provider), secrets) if provider else None,
-        request_id=_optional(answer.get("requestId") or headers.get("elements-request-id")),
-        retry_after_s=_retry_after(headers.get("retry-after"), now),
-        code=code,
-        advice=f"{meaning.means}: {meaning.advice}" if meaning else "",
-    )
-
-
-def _kind(status: int) -> type[ConnectorError]:
-    if status == 429:
-        return ConnectorThrottled
-    # A redirect is a gateway's page for maintenance or a login: passing, like its own failures.
-    if status == 408 or status >= 500 or status < 400:
-        return ConnectorFailed
-    forbidden = {401: ConnectorUnauthorized, 403: ConnectorDisabled, 404: ConnectorGone}
-    return forbidden.get(status, ConnectorRefused)
-
-
 def _read_row(row: Mapping[str, Any]) -> LoggedMessage:
     def text(*names: str) -> str:
         return next((str(row[name]) for name in names if row.get(name) is not None), "")
 
+    sid, other = (_read_id(row.get(name)) for name in ("sid", "id"))
     return LoggedMessage(
-        sid=text("sid", "id"),
+        sid=sid or other,
         from_=text("from", "From"),
         to=text("to", "To"),
         body=text("body", "Body", "message"),
         direction=text("direction", "Direction"),
         status=text("status", "Status"),
-        date_sent=_read_date(text("date_sent", "DateSent", "sentTime")),
+        date_sent=read_date(text("date_sent", "DateSent", "sentTime")),
         num_media=_read_count(text("num_media", "NumMedia")),
+        other_id=other if other not in {sid, ""} and sid else "",
+        has_body=any(row.get(name) is not None for name in ("body", "Body", "message")),
     )
 
 
@@ -257,8 +261,11 @@ def _read_count(text: str) -> int:
     return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else 0
 
 
-def _read_date(text: str) -> datetime | None:
-    """Read RFC 2822, as Twilio writes it, or ISO 8601; without a zone it is UTC."""
+def read_date(text: str) -> datetime | None:
+    """Read RFC 2822, as Twilio writes it, or ISO 8601; without a zone it is UTC.
+
+    Returns None for anything else.
+    """
     for parse in (parsedate_to_datetime, datetime.fromisoformat):
         try:
             found = parse(text)
@@ -274,43 +281,12 @@ def _read_tags(tags: Any) -> tuple[str, ...]:
     return tuple(str(name) for name in names if name)
 
 
-def _retry_after(header: str | None, now: datetime) -> float | None:
-    if not header:
-        return None
-    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", header.strip()):
-        return min(float(header), LONGEST_PAUSE_S)
-    date = _read_date(header)
-    return min(max(0.0, (date - now).total_seconds()), LONGEST_PAUSE_S) if date else None
-
-
-def _json_object(body: bytes) -> Mapping[str, Any]:
-    try:
-        answer = json.loads(body)
-    except (ValueError, RecursionError):
-        return {}
-    return answer if isinstance(answer, dict) else {}
-
-
 def _object(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _unread(status: int, headers: Mapping[str, str]) -> str:
-    """Describe an answer without quoting it: a gateway's page may hold our own request."""
-    try:
-        phrase = HTTPStatus(status).phrase
-    except ValueError:
-        phrase = "unknown status"
-    type_ = headers.get("content-type", "").partition(";")[0].strip() or "no content type"
-    return f"{phrase} ({type_}, not the JSON of Open Connectors)"
-
-
-def _discreet(text: str, secrets: Collection[str]) -> str:
-    # The longest first: a secret may be the beginning of another.
-    for secret in sorted(filter(None, secrets), key=len, reverse=True):
-        text = text.replace(secret, MASK)
-    return re.sub(r"\+\d{7,15}", lambda found: mask_number(found[0]), text)
-
-
-def _optional(value: Any) -> str | None:
-    return str(value) if value else None
+def _plain(value: Any) -> str:
+    """Return an entry's value as it was written: the platform may answer `true` for "true"."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "" if value is None else str(value)

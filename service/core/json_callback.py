@@ -1,18 +1,14 @@
-"""Reads callbacks whose body is JSON: the platform's events, and Twilio's own signed JSON.
+"""Reads callbacks whose body is JSON: Twilio's own. The platform's are read by `core.events`.
 
-How the platform wraps what it relays is documented by example only, and nobody documents it for
-"twilio" (unverified). So nothing here depends on the wrapping: a message is any object in the body
-that has a sid, a From and a To, in whichever of Twilio's two spellings, the form's (MessageSid) or
-the resource's (sid, date_sent). What is found has the form's names, as the rest of the door knows
-them.
+Nothing here depends on how a message is wrapped: it is any object in the body that has a sid, a
+From and a To, in whichever of Twilio's two spellings, the form's (MessageSid) or the resource's
+(sid, date_sent). What is found has the form's names, as the rest of the door knows them.
 """
 
 from __future__ import annotations
 
-import hmac
 import json
 import re
-from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -44,20 +40,10 @@ DEEPEST = 8
 Fields = dict[str, str]
 
 
-def verify_event(key: str, body: bytes, signature: bytes | None) -> bool:
-    """Tell whether the platform signed this event.
-
-    key: `event.notification.signature.key` of our instance. body: raw.
-    signature: value of Elements-Webhook-Signature: "sha256=" and a base64 HMAC-SHA256 of the body.
-    """
-    expected = b"sha256=" + b64encode(hmac.digest(key.encode(), body, "sha256"))
-    return hmac.compare_digest(expected, (signature or b"").strip())
-
-
 def read(body: bytes) -> Sequence[Fields]:
     """Return the messages and delivery reports in a JSON body, in its order, each once.
 
-    body: raw, verified. One event may announce up to 20.
+    body: raw, verified.
     Raises CallbackIncomplete when there is none, or the body is no JSON.
     """
     try:
@@ -67,8 +53,7 @@ def read(body: bytes) -> Sequence[Fields]:
     found: dict[tuple[str, str | None], Fields] = {}
     for fields in _search(value, DEEPEST):
         key = fields["MessageSid"], fields.get("MessageStatus")
-        # The platform shows an object as it read it and as the provider gave it: one is enough,
-        # and the longer one has what the other left out.
+        # Shown twice, one is enough, and the longer one has what the other left out.
         if key not in found or len(fields) > len(found[key]):
             found[key] = fields
     if not found:
@@ -80,7 +65,7 @@ def _search(value: Any, levels: int) -> Iterator[Fields]:
     if not levels:
         return
     if isinstance(value, dict):
-        fields = _fields(value)
+        fields = form_fields(value)
         if all(fields.get(name) for name in ("MessageSid", "From", "To")):
             yield _as_form(fields, value)
         else:
@@ -91,7 +76,7 @@ def _search(value: Any, levels: int) -> Iterator[Fields]:
             yield from _search(each, levels - 1)
 
 
-def _fields(value: Mapping[str, Any]) -> Fields:
+def form_fields(value: Mapping[str, Any]) -> Fields:
     """Give an object's own values the form's names; what the form does not know keeps its name."""
     fields: Fields = {}
     for name, each in value.items():

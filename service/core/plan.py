@@ -130,27 +130,53 @@ def wanted_tags(wanted: Mapping[str, Any], found: Sequence[str]) -> list[str]:
 
 
 def fits(wanted: Mapping[str, Any], candidate: InstanceAnswer) -> bool:
-    """Tell whether an instance that carries our tag may be taken for ours.
+    """Tell whether an instance may be taken for ours.
 
-    It is of the same connector, and, where the answer tells, of the same account. Without a token
-    that can be read it is no use.
+    candidate: as it describes itself, not as a list does. It says that it carries our tag, is of
+        the same connector and of the same account, and tells a token: without one it is no use.
     """
-    element = str(wanted["element"]["key"])
-    accounts = [
-        (str(value), candidate.configuration.get(key, ""))
-        for key, value in wanted["configuration"].items()
-        if key.endswith(".account") or key == "username"
-    ]
     return (
         bool(candidate.token)
-        and candidate.element in {element, ""}
-        and all(theirs in {ours, ""} for ours, theirs in accounts)
+        and carries_tag(wanted, candidate)
+        and candidate.element == _element(wanted)
+        and all(theirs == ours for ours, theirs in _accounts(wanted, candidate))
     )
+
+
+def may_fit(wanted: Mapping[str, Any], listed: InstanceAnswer) -> bool:
+    """Tell whether an instance in a list is worth asking about: nothing it tells speaks against it.
+
+    A row may tell less than the instance itself, and the list may be of everybody's instances.
+    """
+    return (
+        (not listed.tags or carries_tag(wanted, listed))
+        and listed.element in {_element(wanted), ""}
+        and all(theirs in {ours, ""} for ours, theirs in _accounts(wanted, listed))
+    )
+
+
+def carries_tag(wanted: Mapping[str, Any], candidate: InstanceAnswer) -> bool:
+    """Tell whether an instance says that it carries one of our tags."""
+    ours = {sanitise(str(tag)) for tag in wanted.get("tags") or ()}
+    return not ours.isdisjoint(map(sanitise, candidate.tags))
 
 
 def sanitise(text: str) -> str:
     """Return a name or tag as the platform keeps it: without HTML."""
     return re.sub(r"<[^>]*>", "", text).strip()
+
+
+def _element(wanted: Mapping[str, Any]) -> str:
+    return str(wanted["element"]["key"])
+
+
+def _accounts(wanted: Mapping[str, Any], candidate: InstanceAnswer) -> Sequence[tuple[str, str]]:
+    """Return our account and the candidate's, "" where it does not tell."""
+    return [
+        (str(value), candidate.configuration.get(key, ""))
+        for key, value in wanted["configuration"].items()
+        if key.endswith(".account") or key == "username"
+    ]
 
 
 def _changes(

@@ -1,7 +1,9 @@
 """Compares `config/message.json` with an instance's own API description. Pure.
 
 Source: OpenAPI 2.0 ("Swagger") and 3.0, as `GET /instances/{id}/docs` answers: the body that
-`POST /messages` describes. References are followed, and parts joined by `allOf`.
+`POST /messages` describes. References are followed, parts joined by `allOf`, and of alternatives
+(`oneOf`, `anyOf`) the nearest counts. A thing may be described in two spellings, "to" and "To":
+either will do, whichever of them is said to be required.
 """
 
 from __future__ import annotations
@@ -17,6 +19,10 @@ MESSAGES = "messages"
 DEEPEST = 20
 """References followed one after the other; a description that refers to itself ends here."""
 
+JOINED = 6
+ALTERNATIVES = 32
+"""Levels of parts within parts, and whole bodies that they may amount to."""
+
 SAME_THING: Sequence[frozenset[str]] = (
     frozenset({"to", "recipient", "tonumber"}),
     frozenset({"from", "sender", "fromnumber"}),
@@ -24,6 +30,10 @@ SAME_THING: Sequence[frozenset[str]] = (
     frozenset({"mediaurl", "media", "mediaurls"}),
 )
 """Names, in lower case, that the hub model and Twilio give to the same thing."""
+
+
+_Body = tuple[dict[str, Any], list[str]]
+"""Fields with their schemas, and the names of those required."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +77,13 @@ def compare(template: Mapping[str, Any], docs: Any) -> Comparison | None:
     template: the JSON object with its placeholders. docs: the description, read from JSON.
     Returns None when it describes no fields for such a POST.
     """
-    properties, required = _described(docs)
-    if not properties:
-        return None
+    compared = [_compare_with(template, *body) for body in _described(docs)]
+    return min(compared, key=lambda each: len(each.findings), default=None)
+
+
+def _compare_with(
+    template: Mapping[str, Any], properties: Mapping[str, Any], required: Sequence[str]
+) -> Comparison:
     unknown = [name for name in template if name not in properties]
     free = [name for name in properties if name not in template]
     findings = []
@@ -79,33 +93,37 @@ def compare(template: Mapping[str, Any], docs: Any) -> Comparison | None:
             free.remove(instead)
         casing = instead.lower() == name.lower()
         findings.append(Finding("casing" if casing else "unknown", name, instead))
-    findings += [Finding("missing", name) for name in required if name in free]
+    given = [name for name in template if name in properties]
     findings += [
-        Finding("type", name, str(_kind(properties[name])))
-        for name in template
-        if name in properties and _is_list(template[name]) != (_kind(properties[name]) == "array")
+        Finding("missing", name)
+        for name in required
+        if name in free and not any(_same(name, each) for each in given)
+    ]
+    findings += [
+        Finding("type", name, _kind(properties[name]))
+        for name in given
+        if _is_list(template[name]) != (_kind(properties[name]) == "array")
         if _kind(properties[name])
     ]
     described = sorted(properties, key=lambda name: name not in required)
     return Comparison(tuple(findings), tuple(described))
 
 
-def _described(docs: Any) -> tuple[dict[str, Any], list[str]]:
-    """Return the fields of a POST /messages with their schemas, and the names required."""
+def _described(docs: Any) -> list[_Body]:
+    """Return the bodies a POST /messages may have; none where no fields are described."""
     paths = _object(_object(docs).get("paths"))
     ours = [path for path in paths if path.rstrip("/").rpartition("/")[2].lower() == MESSAGES]
     for path in sorted(ours, key=len):
         operation = _object(_object(paths[path]).get("post"))
         for schema in _body_schemas(docs, operation):
-            properties: dict[str, Any] = {}
-            required: list[str] = []
-            for part in _parts(docs, schema, DEEPEST):
-                properties |= _object(part.get("properties"))
-                names = part.get("required")
-                required += [str(name) for name in names] if isinstance(names, list) else []
-            if properties:
-                return properties, [name for name in dict.fromkeys(required) if name in properties]
-    return {}, []
+            bodies = [
+                (properties, [name for name in dict.fromkeys(required) if name in properties])
+                for properties, required in _bodies(docs, schema, JOINED)
+                if properties
+            ]
+            if bodies:
+                return bodies
+    return []
 
 
 def _body_schemas(docs: Any, operation: Mapping[str, Any]) -> Iterator[Any]:
@@ -119,13 +137,25 @@ def _body_schemas(docs: Any, operation: Mapping[str, Any]) -> Iterator[Any]:
         yield _object(media).get("schema")
 
 
-def _parts(docs: Any, schema: Any, depth: int) -> Iterator[Mapping[str, Any]]:
+def _bodies(docs: Any, schema: Any, depth: int) -> list[_Body]:
+    """Return what a schema amounts to: one body, or several where it has alternatives."""
     found = _resolve(docs, schema)
-    yield found
+    names = found.get("required")
+    required = [str(name) for name in names] if isinstance(names, list) else []
+    bodies: list[_Body] = [(dict(_object(found.get("properties"))), required)]
+    if not depth:
+        return bodies
     joined = found.get("allOf")
-    if isinstance(joined, list) and depth:
-        for part in joined:
-            yield from _parts(docs, part, depth - 1)
+    several = [[part] for part in joined] if isinstance(joined, list) else []
+    several += [found[word] for word in ("oneOf", "anyOf") if isinstance(found.get(word), list)]
+    for parts in several:
+        choice = [body for part in parts for body in _bodies(docs, part, depth - 1)]
+        bodies = [
+            ({**one, **other}, [*needed, *also])
+            for one, needed in bodies
+            for other, also in choice or [({}, [])]
+        ][:ALTERNATIVES]
+    return bodies
 
 
 def _resolve(docs: Any, part: Any) -> Mapping[str, Any]:
@@ -139,6 +169,12 @@ def _resolve(docs: Any, part: Any) -> Mapping[str, Any]:
         for step in reference.removeprefix("#/").split("/"):
             part = _object(part).get(step.replace("~1", "/").replace("~0", "~"))
     return {}
+
+
+def _same(one: str, other: str) -> bool:
+    """Tell whether two names stand for the same thing."""
+    low, also = one.lower(), other.lower()
+    return low == also or any({low, also} <= group for group in SAME_THING)
 
 
 def _nearest(name: str, free: Sequence[str]) -> str:

@@ -213,6 +213,9 @@ class Settings(BaseSettings):
     body_limit_bytes: Annotated[int, Field(ge=1024, le=1048576)] = Field(
         default=65536, description="Longest callback accepted.", examples=["65536"]
     )
+    event_limit_bytes: Annotated[int, Field(ge=65536, le=67108864)] = Field(
+        default=4194304, description="Longest event of the platform accepted.", examples=["4194304"]
+    )
     lease_ttl_s: Annotated[float, Field(ge=1, le=300)] = Field(
         default=10.0,
         description="How long a partition stays with a worker that went silent.",

@@ -14,6 +14,8 @@
     parley:{p07}:epoch           string   last epoch given out
     parley:{p07}:seen:<sid>      string   this MessageSid was accepted, expires with the window
     parley:{p07}:sent:<sid>      string   the reply with this connector sid, expires
+    parley:{p07}:unlisted:<words>  zset   connector id -> ms a reply of these words was recorded;
+                                          ids that the message log may not show; expires
     parley:{p07}:status:<sid>:<status>   string   this delivery report was taken, expires
 
     parley:{workers}:alive       zset     worker id -> ms until which it counts as alive
@@ -89,3 +91,7 @@ class PartitionKeys:
     def sent(self, connector_sid: str) -> str:
         """Key that says which of our replies the connector knows by this sid."""
         return f"{self.prefix}sent:{connector_sid}"
+
+    def unlisted(self, words: str) -> str:
+        """Key of the connector ids of replies of the same words. words: their fingerprint."""
+        return f"{self.prefix}unlisted:{words}"

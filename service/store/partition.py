@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from service.core import entries
+from service.core.delivery import fingerprint, is_listed
 from service.errors import LeaseLost, StoreError
 from service.model import Conversation, EntryId, Message, Outbound, Partition
 from service.store.batch import Batch
@@ -37,6 +38,10 @@ if TYPE_CHECKING:
 
 READ_PAGE = 500
 """Entries fetched per XRANGE when a partition is read from its start."""
+
+UNLISTED_S = 3_600
+"""How long a reply is kept by its words. Doubts last minutes; what Twilio had queued for longer
+could be taken for a later reply of the same words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,8 +225,13 @@ class PartitionStore:
         return int(answer)
 
     async def sent(self, entry: EntryId, outbound: Outbound, connector_sid: str) -> bool:
-        """Record a reply as sent; False when it had been recorded already."""
+        """Record a reply as sent; False when it had been recorded already.
+
+        A connector sid that the message log may not show is kept by the reply's words as well.
+        """
         keys = self._keys
+        listed = is_listed(connector_sid)
+        words = () if listed else (keys.unlisted(fingerprint(outbound)),)
         answer = await self._commit(
             SENT,
             (
@@ -231,10 +241,27 @@ class PartitionStore:
                 keys.outbox_later,
                 keys.outbox_marked,
                 keys.sent(connector_sid),
+                *words,
             ),
-            (entry, f"{outbound.reply_to}/{outbound.index}", self._sent_window_s),
+            (
+                entry,
+                f"{outbound.reply_to}/{outbound.index}",
+                self._sent_window_s,
+                *(() if listed else (connector_sid, UNLISTED_S)),
+            ),
         )
         return bool(answer != b"gone")
+
+    async def unlisted(self, outbound: Outbound) -> dict[str, int]:
+        """Return the connector ids of replies of the same words that the log may not show.
+
+        Each with when it was recorded, ms since the epoch by Redis's clock.
+        """
+        with translated():
+            found: Any = await self._client.zrange(
+                self._keys.unlisted(fingerprint(outbound)), 0, -1, withscores=True
+            )
+        return {id_.decode(): int(ms) for id_, ms in found}
 
     async def known_sids(self, connector_sids: Sequence[str]) -> frozenset[str]:
         """Tell which of these connector sids belong to replies recorded as sent."""

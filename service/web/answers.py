@@ -76,6 +76,7 @@ def unavailable(text: bytes, retry_after_s: int) -> Answer:
 
 ACCEPTED = answer(200, twiml.EMPTY, twiml.CONTENT_TYPE)
 FORBIDDEN = answer(403, b"forbidden")
+FORBIDDEN_UNREAD = answer(403, b"forbidden", headers=CLOSE)
 NOT_FOUND = answer(404, b"not found")
 UNSUPPORTED = answer(415, b"expected a form or JSON", headers=CLOSE)
 TOO_LARGE = answer(413, b"too large", headers=CLOSE)

@@ -13,7 +13,7 @@ announces it first.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Protocol, cast
@@ -21,9 +21,10 @@ from typing import Protocol, cast
 from service.core.masking import mask_number
 from service.core.signature import Verifier
 from service.errors import CallbackTooLarge, StoreError
-from service.model import Message
+from service.model import DeliveryStatus, Message
 from service.web import answers
 from service.web.answers import Answer, Receive, Scope, Send
+from service.web.events import Events
 from service.web.judging import Arrival, Callback, Judge
 from service.web.limits import Deadlines, TaskDeadline
 from service.web.refusals import Counters, Refusals
@@ -65,7 +66,7 @@ class Door:
     """Answers Twilio's callbacks.
 
     verifier: for the registered URL. account: our AccountSid. inbox: where messages go.
-    event_key: what the platform signs its events with; "" refuses them all.
+    events: takes those of the platform.
     body_limit_bytes: of body and query together. in_flight_limit: whole callbacks at once.
     timeout_s: longest wait for the caller's body and the inbox together: 408 or 503, by whose
         fault it is.
@@ -79,7 +80,7 @@ class Door:
         account: str,
         inbox: Inbox,
         *,
-        event_key: str = "",
+        events: Events,
         body_limit_bytes: int = BODY_LIMIT_BYTES,
         in_flight_limit: int = IN_FLIGHT_LIMIT,
         timeout_s: float = TIMEOUT_S,
@@ -88,13 +89,14 @@ class Door:
     ) -> None:
         self.in_flight = 0
         self._inbox = inbox
+        self._events = events
         self._body_limit_bytes = body_limit_bytes
         self._in_flight_limit = in_flight_limit
         self._deadlines = Deadlines(timeout_s)
-        self._judge = Judge(verifier, account, event_key=event_key, now=now)
+        self._judge = Judge(verifier, account, now)
+        self._now = now
         self._refuse = Refusals(
             verifier,
-            event_key=event_key,
             body_limit_bytes=body_limit_bytes,
             in_flight_limit=in_flight_limit,
             timeout_s=timeout_s,
@@ -180,23 +182,31 @@ class Door:
         if method not in {"POST", "GET"}:
             return self._refuse.method(method)
         headers = Headers.read(scope)
-        room = self._body_limit_bytes - len(query)
-        if room < 0 or (headers.length is not None and headers.length > room):
-            return self._refuse.size()
         sent_as = media_type(headers.content_type) if method == "POST" else FORM
+        event = sent_as == JSON and headers.event_signature is not None
+        limit_bytes = self._events.limit_bytes if event else self._body_limit_bytes
+        room = limit_bytes - len(query)
+        if room < 0 or (headers.length is not None and headers.length > room):
+            return self._refuse.size(limit_bytes)
         if sent_as not in {FORM, JSON}:
             return self._refuse.media_type(headers.content_type)
+        if event and not self._events.may_be_genuine(headers):
+            self.counters.bad_signature += 1
+            return answers.FORBIDDEN_UNREAD
         body = None if method == "POST" else b""
         deadline = TaskDeadline(cast("asyncio.Task[object]", asyncio.current_task()))
         self._deadlines.begin(deadline)
         try:
             if body is None:
-                body = await read_body(receive, room)
+                reading = (
+                    self._events.read(receive, headers, room) if event else read_body(receive, room)
+                )
+                body = await reading
                 if body is None:
                     return None
-            return await self._serve_whole(Callback(method, query, body, headers), sent_as)
+            return await self._serve_whole(Callback(method, query, body, headers), sent_as, event)
         except CallbackTooLarge:
-            return self._refuse.size()
+            return self._refuse.size(limit_bytes)
         except asyncio.CancelledError:
             if not deadline.forgive():
                 raise
@@ -204,18 +214,21 @@ class Door:
         finally:
             self._deadlines.end(deadline)
 
-    async def _serve_whole(self, callback: Callback, sent_as: bytes) -> Answer:
+    async def _serve_whole(self, callback: Callback, sent_as: bytes, event: bool) -> Answer:  # noqa: FBT001
         """Decide about a callback that is there."""
         if self.in_flight >= self._in_flight_limit:
             return self._refuse.crowd()
         self.in_flight += 1
         try:
+            if event:
+                news = await self._events.take(callback.body, callback.headers, self._now)
+                return self._answer_event(news)
             # One after another, as texts of one conversation may be among them.
-            news = [
+            taken = [
                 (each, await self._inbox.accept(each))
                 for each in self._judge.judge(callback, sent_as)
             ]
-            newest = next((each for each in news if each[1]), news[0])
+            newest = next((each for each in taken if each[1]), taken[0])
             return self._accepted(newest[0], new=newest[1])
         except Exception as error:  # noqa: BLE001  a defect must not look like an answer to Twilio
             return self._refuse.error(error, callback)
@@ -229,15 +242,38 @@ class Door:
             self.counters.accepted += 1
         else:
             self.counters.statuses += 1
-            if arrival.status in UNDELIVERED:
-                self._refuse.warn(
-                    "a reply did not reach its phone",
-                    sid=arrival.sid,
-                    status=arrival.status,
-                    twilio_error=arrival.error_code,
-                    to=mask_number(arrival.to),
-                )
+            self._hear_of(arrival)
         return answers.ACCEPTED
+
+    def _answer_event(self, news: Sequence[tuple[Arrival, bool]] | None) -> Answer:
+        """Answer an event by what was taken of it, None for a forged one. It is counted once."""
+        if news is None:
+            self.counters.bad_signature += 1
+            return answers.FORBIDDEN
+        new = [arrival for arrival, is_new in news if is_new]
+        reports = [arrival for arrival in new if isinstance(arrival, DeliveryStatus)]
+        for report in reports:
+            self._hear_of(report)
+        if len(new) > len(reports):
+            self.counters.accepted += 1
+        elif reports:
+            self.counters.statuses += 1
+        elif news:
+            self.counters.duplicates += 1
+        else:
+            self.counters.not_ours += 1
+        return answers.ACCEPTED
+
+    def _hear_of(self, report: DeliveryStatus) -> None:
+        """Tell of a reply that was lost on its way to the phone."""
+        if report.status in UNDELIVERED:
+            self._refuse.warn(
+                "a reply did not reach its phone",
+                sid=report.sid,
+                status=report.status,
+                twilio_error=report.error_code,
+                to=mask_number(report.to),
+            )
 
 
 class _Owed:

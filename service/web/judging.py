@@ -1,9 +1,8 @@
 """Who sent a callback, and what it announces: verified first, then read.
 
-Three callers are told apart, and each is verified by its own rule: Twilio, by X-Twilio-Signature
-(a form for an inbound text, a form with MessageStatus for the report on a reply, JSON with its
-digest in the query), and the platform, which relays events as JSON with Elements-Webhook-Signature.
-What they announce is the same from there on.
+Twilio's callbacks are verified by X-Twilio-Signature: a form for an inbound text, a form with
+MessageStatus for the report on a reply, or JSON with its digest in the query. The platform's events
+have a rule of their own, see `events`; what all of them announce is the same from there on.
 
 The rules are `core`'s. What this adds is a budget: asking Twilio's own library costs ten times as
 much as comparing by ourselves, so a flood of forgeries gets our comparison alone once the budget of
@@ -16,7 +15,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from service.core import forms, json_callback
 from service.core.callback import check_account, is_status, parse_inbound, parse_status
@@ -49,15 +48,10 @@ class Callback:
     headers: Headers
 
 
-class EventRejected(SignatureRejected):
-    """The platform's signature of an event does not fit."""
-
-
 class Judge:
     """Verifies callbacks and reads them.
 
     verifier: for the registered URL. account: our AccountSid.
-    event_key: what the platform signs its events with; "" refuses them all.
     now: the time a message is received at, aware and UTC.
     """
 
@@ -65,13 +59,10 @@ class Judge:
         self,
         verifier: Verifier,
         account: str,
-        *,
-        event_key: str = "",
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        now: Callable[[], datetime],
     ) -> None:
         self._verifier = verifier
         self._account = account
-        self._event_key = event_key
         self._now = now
         self._library = CpuBudget(LIBRARY_SHARE)
 
@@ -125,25 +116,13 @@ class Judge:
         return self._parse(fields)
 
     def _judge_json(self, query: bytes, body: bytes, headers: Headers) -> Sequence[Arrival]:
-        event = headers.event_signature is not None
-        if event:
-            genuine = bool(self._event_key) and json_callback.verify_event(
-                self._event_key, body, headers.event_signature
-            )
-            if not genuine:
-                raise EventRejected
-        else:
-            self._verify(query, (), headers.signature, headers.signed_with)
-            if not covers(query, body):
-                raise SignatureRejected
+        self._verify(query, (), headers.signature, headers.signed_with)
+        if not covers(query, body):
+            raise SignatureRejected
         found = json_callback.read(body)
         for fields in found:
-            if event:
-                # The platform knows us by its own account; whose texts these are, its key says.
-                fields.setdefault("AccountSid", self._account)
             check_account(fields, self._account)
-            if not event:
-                check_canonical(tuple(fields.items()), fields)
+            check_canonical(tuple(fields.items()), fields)
         return [self._parse(fields) for fields in found]
 
     def _parse(self, fields: Mapping[str, str]) -> Arrival:

@@ -24,7 +24,7 @@ from service.errors import (
 )
 from service.web import answers
 from service.web.answers import Answer
-from service.web.judging import Callback, EventRejected
+from service.web.judging import Callback
 from service.web.limits import TokenBucket
 
 log = structlog.get_logger()
@@ -61,12 +61,13 @@ class Counters:
     busy: int = 0
     unavailable: int = 0
     failed: int = 0
+    not_ours: int = 0
 
 
 class Refusals:
     """Turns what hindered a callback into its answer.
 
-    verifier, event_key: as the judge has them, for saying why a signature did not fit.
+    verifier: as the judge has it, for saying why a signature did not fit.
     body_limit_bytes, in_flight_limit, timeout_s: what the door holds to, for saying it.
     warnings_per_s: log lines of each kind.
     """
@@ -75,7 +76,6 @@ class Refusals:
         self,
         verifier: Verifier,
         *,
-        event_key: str,
         body_limit_bytes: int,
         in_flight_limit: int,
         timeout_s: float,
@@ -83,7 +83,6 @@ class Refusals:
     ) -> None:
         self.counters = Counters()
         self._verifier = verifier
-        self._event_key = event_key
         self._body_limit_bytes = body_limit_bytes
         self._in_flight_limit = in_flight_limit
         self._timeout_s = timeout_s
@@ -106,10 +105,11 @@ class Refusals:
         self.warn("callback of a wrong type refused", content_type=said)
         return answers.UNSUPPORTED
 
-    def size(self) -> Answer:
-        """Refuse a callback that is too long."""
+    def size(self, limit_bytes: int | None = None) -> Answer:
+        """Refuse a callback that is too long. limit_bytes: another limit than the usual one."""
         self.counters.too_large += 1
-        self.warn("callback too large refused", limit_bytes=str(self._body_limit_bytes))
+        limit = str(limit_bytes or self._body_limit_bytes)
+        self.warn("callback too large refused", limit_bytes=limit)
         return answers.TOO_LARGE
 
     def slowness(self) -> Answer:
@@ -137,7 +137,7 @@ class Refusals:
         if isinstance(error, CallbackTooLarge):
             return self.size()
         if isinstance(error, SignatureRejected):
-            return self._signature(error, callback)
+            return self._signature(callback)
         if isinstance(error, AccountRejected):
             self.counters.foreign_account += 1
             self.warn("callback for another account refused", reason=str(error))
@@ -174,14 +174,11 @@ class Refusals:
             bucket = self._buckets[kind] = TokenBucket(self._warnings_per_s)
         return bucket.take(time.monotonic())
 
-    def _signature(self, error: SignatureRejected, callback: Callback | None) -> Answer:
+    def _signature(self, callback: Callback | None) -> Answer:
         self.counters.bad_signature += 1
         if callback is None:
             return answers.FORBIDDEN
         headers = callback.headers
-        if isinstance(error, EventRejected):
-            self._explain_event(len(callback.body))
-            return answers.FORBIDDEN
         # A scanner's requests carry none, or none that could be: they hide no setting gone wrong.
         signed = self._verifier.could_match(headers.signature, headers.signed_with)
         suppressed = self._turn("signature refused" if signed else "no signature")
@@ -215,12 +212,3 @@ class Refusals:
         # What is a form for itself may have been sent as JSON.
         said = ("It is signed as a form, and sent as JSON.",) if hint.matched else hint.lines
         return " ".join(said)
-
-    def _explain_event(self, body_bytes: int) -> None:
-        hint = (
-            "EVENT_SIGNATURE_KEY is not the event.notification.signature.key of the instance, "
-            "or the body was changed on its way."
-            if self._event_key
-            else "Set EVENT_SIGNATURE_KEY to the event.notification.signature.key of the instance."
-        )
-        self.warn("signature of an event refused", hint=hint, body_bytes=str(body_bytes))

@@ -58,7 +58,8 @@ async def read_body(receive: Receive, limit_bytes: int) -> bytes | None:
     Raises CallbackTooLarge as soon as it is longer than the limit, and reads no further.
     """
     message: AsgiMessage = await receive()
-    body: bytes = message.get("body", b"")
+    # Grown in place: an event in many pieces would be copied once for each of them.
+    body = bytearray(message.get("body", b""))
     while message.get("more_body", False):
         if len(body) > limit_bytes:
             break
@@ -68,4 +69,4 @@ async def read_body(receive: Receive, limit_bytes: int) -> bytes | None:
         return None
     if len(body) > limit_bytes:
         raise CallbackTooLarge(f"more than {limit_bytes} bytes")
-    return body
+    return bytes(body)

@@ -27,6 +27,7 @@ def connector_of(settings: Settings, message: Template) -> Connector:
         message=message,
         timeout_s=settings.send_timeout_s,
         connections=settings.send_concurrency + SPARE_CONNECTIONS,
+        secrets=(*settings.auth_tokens, *settings.shared_keys.values(), settings.event_key),
     )
 
 

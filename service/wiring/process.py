@@ -40,9 +40,11 @@ from service.store.leases import Leases
 from service.store.pace import Pace
 from service.store.partition import PartitionStore
 from service.store.watch import Watch
+from service.store.watermark import Watermark
 from service.web.bounds import CONNECTIONS_LIMIT, Crowd
 from service.web.callbacks import Door
 from service.web.connections import connections
+from service.web.events import Events
 from service.web.internal import Check, internal_app
 from service.web.public import public_app, written_paths
 from service.wiring.clients import backfill_of, connector_of, look_at
@@ -127,7 +129,7 @@ class Process:
             opening = asyncio.create_task(self._claim_layout(client, batch, stop))
             parts = []
             if public is not None:
-                parts.append(self._serve_public(batch, public, stop))
+                parts.append(self._serve_public(client, batch, connector, public, stop))
             if self._role != "web":
                 parts.append(self._work(client, batch, connector, instance, stop))
             # What was imported and built stays: the collector need not walk it again.
@@ -199,7 +201,12 @@ class Process:
         await self._backfill.keep_filling(instance.ready, settings.backfill_every_s, refused)
 
     async def _serve_public(
-        self, batch: Batch, listener: socket.socket, stop: asyncio.Event
+        self,
+        client: Redis,
+        batch: Batch,
+        connector: Connector,
+        listener: socket.socket,
+        stop: asyncio.Event,
     ) -> None:
         settings = self._settings
         inbox = Inbox(
@@ -215,7 +222,15 @@ class Process:
             ),
             settings.twilio_account_sid,
             inbox,
-            event_key=settings.event_key,
+            events=Events(
+                settings.event_key,
+                account=settings.twilio_account_sid,
+                sender=settings.twilio_sender,
+                inbox=inbox,
+                numbers=Watermark(client),
+                pictures=connector,
+                limit_bytes=settings.event_limit_bytes,
+            ),
             body_limit_bytes=settings.body_limit_bytes,
         )
         self._door = door

@@ -17,8 +17,11 @@ from service.core.delivery import (
     Logged,
     Verdict,
     candidates,
+    ids_of,
     judge,
     may_still_arrive,
+    names_no_cause,
+    unrecorded,
 )
 from service.core.entries import EntryUnreadable
 from service.core.masking import mask_number
@@ -29,9 +32,11 @@ from service.errors import (
     ConnectorError,
     ConnectorFailed,
     ConnectorForbidden,
+    ConnectorOverLimit,
     ConnectorThrottled,
     ConnectorUnanswered,
     ConnectorUnreachable,
+    ConnectorUnreadable,
 )
 from service.model import Conversation, EntryId, Outbound
 from service.store.pace import Pace
@@ -97,6 +102,8 @@ class _Waiting:
     asked: int = 0
     tries: int = 0
     repeats: int = 0
+    throttled: int = 0
+    successes: int = 0
     epitaph: str = ""
 
 
@@ -212,7 +219,9 @@ class Sender:
     def _report(self, error: ConnectorError) -> None:
         """Tell the breaker of a failure."""
         breaker = self._sending.breaker
-        if isinstance(error, ConnectorThrottled):
+        if isinstance(error, ConnectorUnreadable):
+            breaker.gave_up()  # A log that can't be read says nothing of POSTs, either.
+        elif isinstance(error, ConnectorThrottled):
             breaker.paused(now_ms(), error.retry_after_s or THROTTLED_S)
         elif isinstance(error, ConnectorUnreachable | ConnectorUnanswered | ConnectorFailed):
             if breaker.failed(now_ms(), random.random()):  # noqa: S311  (jitter)
@@ -255,17 +264,19 @@ class Sender:
         """
         marked_at = datetime.fromtimestamp(marked_ms / 1000, UTC)
         asked_ms = now_ms()
+        # Where the log does not show what earlier replies of the same words are recorded by, it is
+        # read back to the first of them: as many of its rows are theirs.
+        posted = await self._store.unlisted(item.outbound)
+        since = datetime.fromtimestamp(min([marked_ms, *posted.values()]) / 1000, UTC)
         try:
             with self.lanes.pausing():
-                logged = await self._sending.connector.sent_to(
-                    conversation, marked_at - CLOCK_SLACK
-                )
+                logged = await self._sending.connector.sent_to(conversation, since - CLOCK_SLACK)
         except ConnectorError as error:
             self._report(error)
             return await self._log_unavailable(item, error)
-        sids = candidates(item.outbound, marked_at, logged)
-        known = await self._store.known_sids(sids)
-        mine = next((sid for sid in sids if sid not in known), None)
+        rows = candidates(item.outbound, marked_at, logged, since)
+        known = await self._store.known_sids([id_ for row in rows for id_ in ids_of(row)])
+        mine = unrecorded(rows, known, posted)
         if mine is None and asked_ms < item.arrival_ms:
             item.next_ms = item.arrival_ms
             self._sending.breaker.gave_up()
@@ -273,8 +284,8 @@ class Sender:
         if mine is None:
             item.marked_ms = None
             return None
-        log.info("a reply in doubt had been sent", **_facts(item), connector_sid=mine)
-        await self._store.sent(item.entry, item.outbound, mine)
+        log.info("a reply in doubt had been sent", **_facts(item), connector_sid=mine.sid)
+        await self._store.sent(item.entry, item.outbound, mine.sid)
         self._sending.breaker.gave_up()  # A log that can be read says nothing of POSTs.
         return True
 
@@ -293,11 +304,11 @@ class Sender:
             item.marked_ms = None
             return None
         reason = f"in doubt: it may have been sent, and the connector's log can't tell ({error})"
-        await self._bury(item, reason)
+        await self._bury(item, reason, error)
         return True
 
     async def _failed_post(self, item: _Waiting, error: ConnectorError, begun_ms: int) -> bool:
-        verdict = judge(error)
+        verdict = self._doubt_the_cause(item, error, judge(error))
         if verdict is Verdict.BURY:
             if error.code == OPTED_OUT:
                 await self._store.note_opt_out(item.outbound.conversation, now_ms())
@@ -308,6 +319,7 @@ class Sender:
             item.arrival_ms = self._arrives_by(begun_ms) if may_still_arrive(error) else 0
             if item.tries - item.repeats >= self._sending.schedule.attempts:
                 item.epitaph = f"{item.tries} attempts, the last: {error}"
+            if item.epitaph:
                 # The log tells whether the last POST arrived after all.
                 return await self._attempt(item.outbound.conversation, item)
         else:
@@ -320,6 +332,37 @@ class Sender:
         else:
             await self._put_off(item, error, item.tries, in_doubt=verdict is Verdict.ASK)
         return False
+
+    def _doubt_the_cause(self, item: _Waiting, error: ConnectorError, verdict: Verdict) -> Verdict:
+        """Find out whether a reply that is throttled again and again is so for its own sake.
+
+        The connector answers 429 for limits of size and time as well. While as many others are
+        taken, it is no matter of rate: the reply is looked up, and given up.
+        """
+        if not names_no_cause(error):
+            item.throttled = 0
+            return verdict
+        breaker, attempts = self._sending.breaker, self._sending.schedule.attempts
+        if not item.throttled:
+            item.successes = breaker.successes
+        item.throttled += 1
+        if item.throttled % attempts:
+            return verdict
+        if breaker.successes - item.successes < attempts:
+            log.error(
+                "a reply is throttled again and again",
+                **_facts(item),
+                times=item.throttled,
+                error=str(error),
+                advice=f"if the connector takes nothing, {error.advice}; if it takes others, "
+                f"{ConnectorOverLimit.advice}",
+            )
+            return verdict
+        item.epitaph = (
+            f"throttled {item.throttled} times while others were taken, so "
+            f"{ConnectorOverLimit.advice} ({error})"
+        )
+        return Verdict.ASK
 
     def _arrives_by(self, posted_ms: int) -> int:
         return posted_ms + int(self._sending.arrival_s * 1000)

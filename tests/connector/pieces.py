@@ -49,9 +49,14 @@ class Platform:
     instances: by id, secrets and all. messages: the log, newest first, as Twilio's resource.
     overrides: answers given to the next requests instead, first come first served.
     headers: sent with every answer. page_limit: most rows of a page, whatever pageSize asks for.
-    refused_size: a pageSize from which on it answers 400. where: what it makes of `where`.
+    refused_size: a pageSize from which on it answers `size_status`.
+    where: what it makes of `where`.
     left_out: fields that the list of instances and GET /instances/{id} don't tell.
+    list_left_out: those that the list alone does not. filter_tags: what it makes of `tags[]`.
+    tag_objects: tags come as {id, name}.
     refusal: status, message and providerMessage of every answer to an instance token.
+    media: rows of every message's attachments.
+    formulas: those that use an instance, by its id. formulas_refused: the answer instead of them.
     """
 
     url: str = ""
@@ -61,15 +66,26 @@ class Platform:
     headers: dict[str, str] = field(default_factory=dict)
     page_limit: int = 1_000
     refused_size: int = 10_000
+    size_status: int = 400
     where: Literal["honoured", "ignored", "matches nothing", "refused"] = "honoured"
     left_out: frozenset[str] = frozenset()
+    list_left_out: frozenset[str] = frozenset()
+    filter_tags: Literal["honoured", "ignored"] = "honoured"
+    tag_objects: bool = False
     refusal: tuple[int, str, str | None] | None = None
+    media: list[dict[str, Any]] = field(default_factory=list)
+    formulas: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    formulas_refused: web.Response | None = None
     seen: list[Seen] = field(default_factory=list)
     connections: set[Any] = field(default_factory=set)
 
     def said(self, method: str, path: str) -> list[Seen]:
-        """The requests of one method whose path begins so."""
-        return [each for each in self.seen if each.method == method and each.path.startswith(path)]
+        """The requests of one method ("" for any) whose path begins so."""
+        return [
+            each
+            for each in self.seen
+            if each.method.startswith(method) and each.path.startswith(path)
+        ]
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Answer any request."""
@@ -89,6 +105,9 @@ class Platform:
             return failure(401, "Invalid Organization or User secret")
         if parts[0] == "instances":
             return self._instances(request, parts[1:], body)
+        if parts == ["formulas", "instances"]:
+            using = self.formulas.get(request.query["elementInstanceId"], [])
+            return self.formulas_refused or web.json_response(using)
         token = authorization.partition(", Element ")[2]
         instance = next((i for i in self.instances.values() if i["token"] == token), None)
         if instance is None:
@@ -99,6 +118,8 @@ class Platform:
             return failure(403, "Element instance is disabled")
         if parts == ["ping"]:
             return web.json_response({"endpoint": "twilio", "dateTime": "2026-05-04T12:00:00Z"})
+        if parts[-1] == "media":
+            return web.json_response(self.media)
         if request.method == "GET":
             return self._log(request.query)
         return web.json_response({"sid": f"SM{len(self.seen)}", "status": "queued"})
@@ -116,7 +137,7 @@ class Platform:
             elif self.where == "matches nothing":
                 rows = []
         if size >= self.refused_size:
-            return failure(400, "pageSize is too large")
+            return failure(self.size_status, "pageSize refused")
         size = min(size, self.page_limit)
         first = (int(query.get("page", "1")) - 1) * size
         return web.json_response(rows[first : first + size])
@@ -135,8 +156,13 @@ class Platform:
             return web.json_response(masked(self.instances[str(id_)]))
         if not rest:
             tag = request.query.get("tags[]")
+            if self.filter_tags == "ignored":
+                tag = None
             found = [i for i in self.instances.values() if tag is None or tag in i["tags"]]
-            return web.json_response([self._told(each) for each in found])
+            if tag is not None and not found:
+                return failure(404, "No element instances found")
+            left_out = self.left_out | self.list_left_out
+            return web.json_response([self._told(each, left_out) for each in found])
         instance = self.instances.get(rest[0])
         if instance is None:
             return failure(404, f"No element instance found with id {rest[0]}")
@@ -153,10 +179,13 @@ class Platform:
         if request.method == "DELETE":
             del self.instances[rest[0]]
             return web.Response()
-        return web.json_response(self._told(instance))
+        return web.json_response(self._told(instance, self.left_out))
 
-    def _told(self, instance: dict[str, Any]) -> dict[str, Any]:
-        return {key: each for key, each in masked(instance).items() if key not in self.left_out}
+    def _told(self, instance: dict[str, Any], left_out: frozenset[str]) -> dict[str, Any]:
+        told = {key: each for key, each in masked(instance).items() if key not in left_out}
+        if self.tag_objects and "tags" in told:
+            told["tags"] = [{"id": n, "name": tag} for n, tag in enumerate(told["tags"], start=1)]
+        return told
 
 
 def day_of(row: dict[str, Any]) -> str | None:
@@ -237,6 +266,7 @@ async def connected(
         message=template("message.json", MESSAGE_NAMES),
         timeout_s=timeout_s,
         connections=8,
+        secrets=(AUTH_TOKEN,),
     )
     if token is not None:
         connector.use_token(token)

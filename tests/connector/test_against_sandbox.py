@@ -9,10 +9,11 @@ from datetime import UTC, datetime, timedelta
 import aiohttp
 import pytest
 
-from service.connector.client import Connector
-from service.connector.provisioning import Provisioner
+from service.connector.client import MESSAGE_NAMES, Connector
+from service.connector.provisioning import INSTANCE_NAMES, Provisioner, Wanted
 from service.core.delivery import candidates
 from service.core.sealing import Sealer
+from service.core.template_check import compare
 from service.errors import ConnectorForbidden, ConnectorRefused
 from service.model import Conversation, Media
 from service.sandbox.app import SandboxConfig, sandbox_app
@@ -28,6 +29,7 @@ from tests.connector.pieces import (
     USER,
     connected,
     outbound,
+    template,
     wanted,
 )
 
@@ -102,7 +104,7 @@ async def test_a_reply_in_doubt_is_found_in_the_log_and_one_that_was_not_sent_is
         sid = await connector.send(sent, lambda: None)
         log = await connector.sent_to(Conversation(OURS, THEIRS), marked_at - timedelta(minutes=2))
 
-    assert candidates(sent, marked_at, log) == (sid,)
+    assert [row.sid for row in candidates(sent, marked_at, log)] == [sid]
     assert candidates(unsent, marked_at, log) == ()
 
 
@@ -149,3 +151,19 @@ async def test_the_pictures_of_a_logged_text_are_found(sandbox, store):
         async with session.post(f"{sandbox.removesuffix(BASE)}/sandbox/texts", json=text) as told:
             sid = (await told.json())["sid"]
         assert await connector.media_of(sid) == (Media(url, "image/png"),)
+
+
+@pytest.mark.parametrize("element", ["twilio", "twiliov2"])
+async def test_connector_check_has_nothing_to_say_of_the_files_that_ship(sandbox, store, element):
+    """Who tries Parley is told to change what works."""
+    suffix = "" if element == "twilio" else f".{element}"
+    instance = template(f"instance{suffix}.json", INSTANCE_NAMES)
+    message = template(f"message{suffix}.json", MESSAGE_NAMES)
+    values = dict.fromkeys(INSTANCE_NAMES, "x") | {"CALLBACK_URL": "http://127.0.0.1:9/callbacks"}
+    async with connected(sandbox) as connector:
+        made = await connector.create_instance(Wanted.build(instance, values, "file").body)
+        docs = await connector.describe_instance(made.id)
+
+    found = compare(message.fields, docs)
+    assert found is not None
+    assert [str(each) for each in found.findings] == []

@@ -14,7 +14,7 @@ import structlog
 
 from service.connector.backfill import Backfill
 from service.core.connector_wire import LoggedMessage
-from service.errors import ConnectorRefused, StoreFull, StoreUnavailable
+from service.errors import ConnectorRefused, ConnectorUnreadable, StoreFull, StoreUnavailable
 from service.model import Message
 from service.store.connection import connect
 from service.store.watermark import Watermark
@@ -159,6 +159,20 @@ async def test_a_run_that_fails_is_no_run(platform, watermark):
     inbox.down = False
     await run(platform, inbox, watermark)
     assert inbox.bodies == ["1"]
+
+
+async def test_open_connectors_fact_15_a_mapped_log_is_unreadable_and_not_empty(
+    platform, watermark
+):
+    """The texts of an outage would be taken for recovered, and never be looked for again."""
+    inbox = Inbox()
+    await watermark.first(NOW - timedelta(days=9))
+    await watermark.save(NOW - timedelta(minutes=60))
+    before = await watermark.load()
+    platform.messages = [{"id": "SM1"}, {"id": "SM2"}]
+    with pytest.raises(ConnectorUnreadable, match='"from"'):
+        await run(platform, inbox, watermark)
+    assert (inbox.taken, await watermark.load()) == ([], before)
 
 
 async def test_a_full_inbox_is_waited_for(platform, watermark):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import socket
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -56,7 +57,7 @@ async def provisioned(platform: Platform) -> str:
 async def failing_send(platform: Platform, answer: web.Response) -> ConnectorError:
     """Send one reply that is answered so; returns the error."""
     platform.overrides.append(answer)
-    async with connected(platform.url, token="t") as connector:
+    async with connected(platform.url, token="instance-token") as connector:
         with pytest.raises(ConnectorError) as caught:
             await send(connector, outbound())
     return caught.value
@@ -242,6 +243,65 @@ async def test_an_error_never_repeats_a_secret_or_a_number(platform):
     assert THEIRS[-4:] in str(caught.value)
 
 
+@pytest.mark.parametrize("status", [400, 403, 404, 429, 500])
+async def test_an_error_never_repeats_what_was_sent_to_whom(platform, status):
+    """A dead letter's error, the log and the console would hold a stranger's letter."""
+    text = 'Dear "Ada",\nyour code is 471108. Grüße'
+    picture = "https://pictures.example/private/471108.png?signature=abc"
+    echo = {"sent": {"To": THEIRS.removeprefix("+1"), "Body": text, "MediaUrl": [picture]}}
+    echo |= {"authorization": f"User {USER}, Element instance-token, Twilio {AUTH_TOKEN}"}
+    said = {"requestId": echo, "message": echo, "providerMessage": json.dumps(echo)}
+    platform.overrides.append(web.json_response(said, status=status))
+    async with connected(platform.url, token="instance-token") as connector:
+        with pytest.raises(ConnectorError) as caught:
+            await send(connector, outbound(text, media=(picture,)))
+
+    told = str(caught.value)
+    for private in (
+        text[:12],
+        "471108",
+        "Grüße",
+        picture[8:30],
+        THEIRS[3:],
+        "instance-token",
+        USER,
+    ):
+        assert private not in told
+    assert AUTH_TOKEN not in told
+    assert caught.value.request_id is None
+
+
+async def test_open_connectors_fact_14_the_header_tells_the_request_where_the_body_does_not(
+    platform,
+):
+    """There is nothing to quote to the connector's support."""
+    platform.headers["elements-request-id"] = "56a1e4b2e4b0a7ce7a5e6f0d"
+    answers = {
+        "send": web.json_response({"message": "no"}, status=400),
+        "page": web.Response(text="<html>", content_type="text/html"),
+        "log": web.json_response([{"id": "SM1"}]),
+        "instance": web.json_response({"id": 7}),
+    }
+    async with connected(platform.url, token="instance-token") as connector:
+        asks = {
+            "send": lambda: send(connector, outbound()),
+            "page": lambda: connector.media_of("SM1"),
+            "log": lambda: anext(connector.log_between(NOON)),
+            "instance": lambda: connector.create_instance(wanted().body),
+        }
+        for name, ask in asks.items():
+            platform.overrides.append(answers[name])
+            with pytest.raises(ConnectorError) as caught:
+                await ask()
+            assert caught.value.request_id == "56a1e4b2e4b0a7ce7a5e6f0d", name
+
+
+async def test_json_without_a_bottom_leaves_the_reply_in_doubt(platform):
+    """A defect would stop every reply of its partition."""
+    answer = web.Response(body=b"[" * 200_000, content_type="text/plain")
+    assert type(await failing_send(platform, answer)) is ConnectorFailed
+
+
 async def test_the_client_never_shows_its_secrets(platform):
     """A traceback with local variables would give them away."""
     async with connected(platform.url, token="element-token") as connector:
@@ -261,7 +321,7 @@ async def test_open_connectors_fact_01_a_page_instead_of_json_leaves_the_reply_i
 async def test_a_reply_accepted_without_a_sid_counts_as_sent(platform):
     """It is out: anything else would send it again."""
     platform.overrides += [web.json_response({}), web.Response(status=202)]
-    async with connected(platform.url, token="t") as connector:
+    async with connected(platform.url, token="instance-token") as connector:
         assert await send(connector, outbound()) == "unnamed-SM1-0"
         assert await send(connector, outbound()) == "unnamed-SM1-0"
 
@@ -271,7 +331,7 @@ async def test_a_damaged_success_counts_as_sent(platform):
     platform.overrides.append(
         web.Response(text='{"sid": "SM1234567"', content_type="application/json")
     )
-    async with connected(platform.url, token="t") as connector:
+    async with connected(platform.url, token="instance-token") as connector:
         assert await send(connector, outbound()) == "unnamed-SM1-0"
 
 
@@ -289,14 +349,14 @@ async def test_a_refused_connection_means_nothing_was_sent():
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
-        async with connected(f"http://127.0.0.1:{port}", token="t") as connector:
+        async with connected(f"http://127.0.0.1:{port}", token="instance-token") as connector:
             with pytest.raises(ConnectorUnreachable):
                 await send(connector, outbound())
 
 
 async def test_a_name_that_does_not_resolve_means_nothing_was_sent():
     """The same, for a resolver that is away."""
-    async with connected("http://connector.invalid", token="t") as connector:
+    async with connected("http://connector.invalid", token="instance-token") as connector:
         with pytest.raises(ConnectorUnreachable):
             await send(connector, outbound())
 
@@ -353,7 +413,7 @@ async def test_tls_that_fails_means_nothing_was_sent():
 
     async with misbehaving(no_tls) as plain:
         secure = plain.replace("http://", "https://")
-        async with connected(secure, token="t") as connector:
+        async with connected(secure, token="instance-token") as connector:
             with pytest.raises(ConnectorUnreachable):
                 await send(connector, outbound())
 
@@ -447,7 +507,7 @@ async def test_a_kept_connection_that_has_been_closed_is_not_used_again():
         writer.write(b'HTTP/1.1 200 OK\r\ncontent-length: 13\r\n\r\n{"sid":"SM1"}')
         writer.close()
 
-    async with misbehaving(answer_once) as url, connected(url, token="t") as connector:
+    async with misbehaving(answer_once) as url, connected(url, token="instance-token") as connector:
         for _ in range(3):
             assert await send(connector, outbound()) == "SM1"
             await asyncio.sleep(0.05)

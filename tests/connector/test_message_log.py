@@ -60,7 +60,9 @@ async def test_a_doubt_of_days_ago_is_settled_by_the_log_of_that_day(platform):
 
 
 @pytest.mark.parametrize("where", ["ignored", "matches nothing", "refused"])
-async def test_a_connector_without_days_is_found_out_and_read_whole(platform, where):
+async def test_open_connectors_fact_20_a_connector_without_days_is_found_out_and_read_whole(
+    platform, where
+):
     """A log that looks empty says of a reply that arrived: never sent."""
     platform.where = where
     token = await busy_week(platform)
@@ -87,9 +89,12 @@ async def test_a_fresh_doubt_sees_what_is_still_queued(platform):
     assert not [each for each in platform.said("GET", "/hubs") if "where" in each.path]
 
 
-async def test_a_connector_that_refuses_large_pages_is_asked_for_small_ones(platform):
+@pytest.mark.parametrize("status", [400, 413, 429])
+async def test_open_connectors_fact_21_who_refuses_large_pages_is_asked_for_small_ones(
+    platform, status
+):
     """The log could not be read at all, and every doubt would end as a dead letter."""
-    platform.refused_size = 500
+    platform.refused_size, platform.size_status = 500, status
     token = await busy_week(platform)
     async with connected(platform.url, token=token) as connector:
         found = await connector.sent_to(OURS_AND_THEIRS, NOON - timedelta(hours=1))

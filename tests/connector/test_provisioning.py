@@ -139,6 +139,61 @@ async def test_an_instance_of_another_account_is_not_adopted(platform, store):
     assert (warning["instances"], warning["tag"]) == ([other.id], "parley")
 
 
+async def test_open_connectors_fact_13_a_search_without_a_match_is_answered_404_and_means_none(
+    platform, store
+):
+    """Nothing would ever be provisioned at a platform that has no instance of ours yet."""
+    async with connected(platform.url) as connector:
+        assert await connector.find_instances("parley") == []
+    assert platform.seen[-1].path == "/instances?tags%5B%5D=parley"
+    instance = await ensured(platform, store)
+    assert list(platform.instances) == [instance.id]
+
+
+OTHERS = [
+    pytest.param({"tags": ["billing"]}, id="another team's tag"),
+    pytest.param({"tags": []}, id="no tag"),
+    pytest.param({"element": {"id": 9, "key": "twiliov2"}}, id="our tag on another connector"),
+    pytest.param(
+        {"configuration": wanted(TWILIO_ACCOUNT_SID="AC" + "9" * 32).body["configuration"]},
+        id="our tag in another account",
+    ),
+]
+
+
+@pytest.mark.parametrize("theirs", OTHERS)
+@pytest.mark.parametrize(
+    "list_left_out", [(), ("tags", "element", "configuration", "token")], ids=["whole", "bare"]
+)
+async def test_open_connectors_fact_13_a_search_that_ignores_the_tag_gives_no_instance_away(
+    platform, store, theirs, list_left_out
+):
+    """Another team's name, sender and callback URL would be overwritten with ours."""
+    async with connected(platform.url) as connector:
+        other = await connector.create_instance(wanted().body)
+    platform.instances[other.id] |= theirs
+    before = repr(platform.instances[other.id])
+    platform.filter_tags, platform.list_left_out = "ignored", frozenset(list_left_out)
+    instance = await ensured(platform, store)
+
+    assert instance.id != other.id
+    assert repr(platform.instances[other.id]) == before
+    assert {each.method for each in platform.said("", f"/instances/{other.id}")} <= {"GET"}
+
+
+@pytest.mark.parametrize("tag_objects", [False, True], ids=["texts", "objects"])
+async def test_open_connectors_fact_14_ours_is_adopted_from_a_list_that_tells_little(
+    platform, store, tag_objects
+):
+    """Where rows have no configuration, an empty Redis would leave an instance behind each time."""
+    async with connected(platform.url) as connector:
+        orphan = await connector.create_instance(wanted().body)
+    platform.filter_tags, platform.tag_objects = "ignored", tag_objects
+    platform.list_left_out = frozenset({"configuration", "token", "tags"})
+    assert (await ensured(platform, store)).id == orphan.id
+    assert list(platform.instances) == [orphan.id]
+
+
 async def test_of_several_with_our_tag_the_newest_is_adopted_and_the_others_named(platform, store):
     """Nobody would know that three of them send callbacks to us."""
     async with connected(platform.url) as connector:

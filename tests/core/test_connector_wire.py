@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -14,13 +16,7 @@ from hypothesis import strategies as st
 from service.core import connector_wire as wire
 from service.core.connector_wire import InstanceAnswer, LoggedMessage
 from service.errors import (
-    ConnectorDisabled,
-    ConnectorError,
-    ConnectorFailed,
-    ConnectorGone,
-    ConnectorRefused,
-    ConnectorThrottled,
-    ConnectorUnauthorized,
+    ConnectorUnreadable,
 )
 from service.model import Media
 
@@ -75,6 +71,17 @@ def complete() -> dict[str, Any]:
 def test_the_instance_body_that_ships_lacks_nothing() -> None:
     """A fresh installation can't provision."""
     assert wire.missing_entries(complete()) == []
+
+
+def test_open_connectors_fact_18_the_newer_connectors_file_asks_for_polled_events() -> None:
+    """No text would ever arrive: it can't tell Twilio of our address."""
+    body = json.loads((CONFIG / "instance.twiliov2.json").read_text(encoding="utf-8"))
+    assert wire.missing_entries(body) == []
+    entries = body["configuration"]
+    assert entries["event.vendor.type"] == "polling"
+    assert int(entries["event.poller.refresh_interval"]) > 0
+    assert entries["event.notification.enabled"] == "true"
+    assert entries["event.notification.callback.url"] == "${CALLBACK_URL}"
 
 
 @pytest.mark.parametrize(
@@ -210,8 +217,8 @@ def instance(**changes: Any) -> InstanceAnswer:
         pytest.param({"name": None}, instance(name=""), id="no name"),
         pytest.param({"element": "twilio"}, instance(element=""), id="element of unknown shape"),
         pytest.param(
-            {"configuration": {"a": 1, "b": None}},
-            instance(configuration={"a": "1", "b": ""}),
+            {"configuration": {"a": 1, "b": None, "c": True}},
+            instance(configuration={"a": "1", "b": "", "c": "true"}),
             id="a configuration",
         ),
     ],
@@ -249,6 +256,11 @@ def test_a_list_of_instances_passes_over_what_is_none() -> None:
         pytest.param({"sid": None, "id": 7}, "7", id="a number"),
         pytest.param({"status": "queued"}, None, id="neither"),
         pytest.param({"sid": ""}, None, id="empty"),
+        pytest.param({"id": 714}, "714", id="a number of the platform's own"),
+        pytest.param({"id": 0}, "0", id="number 0"),
+        pytest.param({"sid": {"x": 1}, "id": True}, None, id="no id at all"),
+        pytest.param({"sid": "a b\n", "id": 7}, "7", id="a text that is no id"),
+        pytest.param({"sid": "x" * 65}, None, id="too long for an id"),
         pytest.param([], None, id="a list"),
         pytest.param(None, None, id="nothing"),
     ],
@@ -316,10 +328,16 @@ def logged(**changes: Any) -> LoggedMessage:
             logged(num_media=2),
             id="names in capitals",
         ),
-        pytest.param(ROW | {"body": None}, logged(body=""), id="a picture alone"),
+        pytest.param(
+            ROW | {"body": None, "num_media": "1"},
+            logged(body="", num_media=1, has_body=False),
+            id="a picture alone",
+        ),
         pytest.param(
             ROW | {"body": "", "message": "x"}, logged(body=""), id="an empty text is one"
         ),
+        pytest.param(ROW | {"id": 714}, logged(other_id="714"), id="a sid and a number"),
+        pytest.param(ROW | {"id": "SM1"}, logged(), id="one sid twice"),
         pytest.param(ROW | {"date_sent": None}, logged(date_sent=None), id="queued"),
         pytest.param(ROW | {"num_media": "3"}, logged(num_media=3), id="pictures"),
         pytest.param(ROW | {"num_media": "-1"}, logged(), id="an impossible number of pictures"),
@@ -352,7 +370,7 @@ def test_a_row_of_the_log_is_read_under_every_documented_name(
 )
 def test_dates_are_read_in_both_forms_and_are_aware(written: str, date: datetime | None) -> None:
     """A reply is compared with the wrong hour, or one odd date stops the sender."""
-    (row,) = wire.read_log([ROW | {"date_sent": written}]) or []
+    (row,) = wire.read_log([ROW | {"date_sent": written}])
     assert row.date_sent == date
     assert date is None or (row.date_sent is not None and row.date_sent.tzinfo is not None)
 
@@ -364,7 +382,71 @@ def test_dates_are_read_in_both_forms_and_are_aware(written: str, date: datetime
 )
 def test_what_is_no_log_does_not_look_like_an_empty_one(answer: Any) -> None:
     """A reply in doubt counts as never sent, and is sent twice."""
-    assert wire.read_log(answer) is None
+    with pytest.raises(ConnectorUnreadable):
+        wire.read_log(answer)
+
+
+INBOUND = ROW | {"direction": "inbound", "status": "received"}
+
+
+def without(row: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Leave fields out of a row."""
+    return {name: value for name, value in row.items() if name not in names}
+
+
+@pytest.mark.parametrize(
+    ("rows", "lacking"),
+    [
+        pytest.param([{"id": "SM1"}], {"from", "to", "direction", "body"}, id="mapped to an id"),
+        pytest.param([ROW, {"id": "SM1"}], {"to", "direction"}, id="one of two"),
+        pytest.param([without(ROW, "sid")], {"sid"}, id="no sid"),
+        pytest.param([without(ROW, "direction")], {"direction"}, id="no direction"),
+        pytest.param([ROW | {"direction": ""}], {"direction"}, id="an empty direction"),
+        pytest.param([without(ROW, "to")], {"to"}, id="no recipient"),
+        pytest.param([without(INBOUND, "from")], {"from"}, id="a text from nobody"),
+        pytest.param([without(ROW, "from")], {"from"}, id="replies without a sender"),
+        pytest.param([without(ROW, "body"), without(INBOUND, "body")], {"body"}, id="no texts"),
+        pytest.param(
+            [without(INBOUND, "date_sent"), ROW | {"date_sent": None}],
+            {"date_sent"},
+            id="no dates",
+        ),
+    ],
+)
+def test_open_connectors_fact_15_rows_that_lack_what_is_read_are_no_log(
+    rows: list[dict[str, Any]], lacking: set[str]
+) -> None:
+    """A reply in doubt counts as never sent, or texts of an outage as never come."""
+    with pytest.raises(ConnectorUnreadable) as caught:
+        wire.read_log(rows)
+    named = set(re.findall(r'"(\w+)"', str(caught.value)))
+    assert lacking <= named
+    assert "common resource" in caught.value.advice
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        pytest.param(without(ROW, "date_sent"), id="queued"),
+        pytest.param(without(ROW, "status", "num_media"), id="what nobody needs"),
+        pytest.param(without(ROW, "body") | {"num_media": "1"}, id="a picture alone"),
+    ],
+)
+def test_open_connectors_fact_14_fields_that_are_null_are_left_out_of_a_log(
+    row: dict[str, Any],
+) -> None:
+    """Every doubt would end as a dead letter while something is queued."""
+    assert wire.read_log([row])
+
+
+def test_open_connectors_fact_14_of_many_rows_some_lack_what_may_be_null() -> None:
+    """A scheduled text of somebody else, still without a sender, would hide the whole log."""
+    odd = [
+        without(ROW, "from", "date_sent"),
+        without(INBOUND, "body"),
+        without(INBOUND, "date_sent"),
+    ]
+    assert len(wire.read_log([ROW, *odd, INBOUND])) == 5
 
 
 def test_an_empty_log_is_a_log() -> None:
@@ -373,206 +455,27 @@ def test_an_empty_log_is_a_log() -> None:
     assert wire.read_log({"messages": []}) == []
 
 
-def error(
-    status: int = 400,
-    body: Any = None,
-    secrets: tuple[str, ...] = (),
-    **headers: str,
-) -> ConnectorError:
-    """Read an error answer with a JSON body."""
-    names = {name.replace("_", "-"): value for name, value in headers.items()}
-    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return wire.read_error(status, names, raw, NOW, secrets)
-
-
-@pytest.mark.parametrize(
-    ("status", "kind"),
-    [
-        (302, ConnectorFailed),
-        (400, ConnectorRefused),
-        (401, ConnectorUnauthorized),
-        (403, ConnectorDisabled),
-        (404, ConnectorGone),
-        (405, ConnectorRefused),
-        (406, ConnectorRefused),
-        (408, ConnectorFailed),
-        (409, ConnectorRefused),
-        (413, ConnectorRefused),
-        (415, ConnectorRefused),
-        (429, ConnectorThrottled),
-        (500, ConnectorFailed),
-        (502, ConnectorFailed),
-        (503, ConnectorFailed),
-        (599, ConnectorFailed),
-    ],
-)
-def test_each_status_becomes_the_error_of_its_kind(status: int, kind: type[ConnectorError]) -> None:
-    """A reply is given up that could still go out, or repeated although it may be out."""
-    found = error(status, {"message": "no"})
-    assert type(found) is kind
-    assert found.status == status
-
-
-def test_an_error_carries_all_that_the_connector_says() -> None:
-    """The operator has nothing to quote to the connector's support."""
-    found = error(
-        400,
-        {"requestId": "r-1", "message": "Bad request", "providerMessage": "code 21610"},
-        retry_after="3",
-    )
-    assert str(found) == "400: Bad request; providerMessage: code 21610; requestId: r-1"
-    assert found.retry_after_s == 3
-
-
-@pytest.mark.parametrize(
-    ("body", "headers", "shown"),
-    [
-        pytest.param({"message": "x"}, {}, "400: x", id="a message alone"),
-        pytest.param(
-            {"message": "x"},
-            {"elements_request_id": "r"},
-            "400: x; requestId: r",
-            id="id in header",
-        ),
-        pytest.param(
-            {"message": "x", "providerMessage": {"code": 21610, "text": "Grüße"}},
-            {},
-            '400: x; providerMessage: {"code": 21610, "text": "Grüße"}',
-            id="a provider message that is an object",
-        ),
-        pytest.param(
-            b"<html>our secret request</html>",
-            {"content_type": "text/html; charset=utf-8"},
-            "400: Bad Request (text/html, not the JSON of Open Connectors)",
-            id="a page of a gateway is not quoted",
-        ),
-        pytest.param(
-            b"",
-            {},
-            "400: Bad Request (no content type, not the JSON of Open Connectors)",
-            id="none",
-        ),
-        pytest.param(
-            b"\xff\xfe\x00",
-            {},
-            "400: Bad Request (no content type, not the JSON of Open Connectors)",
-            id="no text at all",
-        ),
-        pytest.param(
-            b"[" * 100_000,
-            {},
-            "400: Bad Request (no content type, not the JSON of Open Connectors)",
-            id="JSON without a bottom",
-        ),
-        pytest.param(
-            ["x"],
-            {"content_type": "application/json"},
-            "400: Bad Request (application/json, not the JSON of Open Connectors)",
-            id="another JSON",
-        ),
-    ],
-)
-def test_an_error_can_be_read_whatever_its_body(
-    body: Any, headers: dict[str, str], shown: str
-) -> None:
-    """A maintenance page of a gateway in between stops the sender, or fills the log."""
-    assert str(error(400, body, **headers)) == shown
-
-
-def test_an_unknown_status_is_an_error_like_others() -> None:
-    """A status of a gateway's own ends in a traceback."""
-    assert str(error(520, b"")).startswith("520: unknown status")
-
-
-@pytest.mark.parametrize(
-    ("header", "seconds"),
-    [
-        pytest.param("7", 7.0, id="seconds"),
-        pytest.param(" 0 ", 0.0, id="none"),
-        pytest.param("1.5", 1.5, id="a fraction"),
-        pytest.param("Mon, 04 May 2026 12:00:30 GMT", 30.0, id="a date"),
-        pytest.param("Mon, 04 May 2026 11:00:00 GMT", 0.0, id="a date that is past"),
-        pytest.param("9" * 400, 3_600.0, id="longer than anybody waits"),
-        pytest.param("Fri, 31 Dec 9999 23:59:59 GMT", 3_600.0, id="a date gone wrong"),
-        pytest.param("-5", None, id="negative"),
-        pytest.param("nan", None, id="no number"),
-        pytest.param("soon", None, id="words"),
-        pytest.param("", None, id="empty"),
-    ],
-)
-def test_retry_after_is_understood_in_both_forms(header: str, seconds: float | None) -> None:
-    """A throttled connector is asked again at once, or never."""
-    assert error(429, {}, retry_after=header).retry_after_s == seconds
-
-
-def test_without_retry_after_there_is_no_wish() -> None:
-    """Every error would wait as if the connector had asked for it."""
-    assert error(429, {}).retry_after_s is None
-
-
-def test_secrets_and_numbers_quoted_by_the_connector_are_masked() -> None:
-    """An error in the log holds the instance token or a customer's number."""
-    found = error(
-        400,
-        {
-            "message": "Element tok-long, User tok: no such number +14155550100.",
-            "providerMessage": "The number whatsapp:+12125550123 with tok is invalid",
-        },
-        secrets=("tok", "tok-long", ""),
-    )
-    assert str(found) == (
-        "400: Element ********, User ********: no such number +1•••0100.; "
-        "providerMessage: The number whatsapp:+1•••0123 with ******** is invalid"
-    )
-
-
-@pytest.mark.parametrize(
-    ("said", "code"),
-    [
-        pytest.param("Attempt to send to unsubscribed recipient 21610", 21610, id="at the end"),
-        pytest.param('{"code": 21610, "status": 400}', 21610, id="JSON"),
-        pytest.param("https://www.twilio.com/docs/errors/21610", 21610, id="a link"),
-        pytest.param("[HTTP 400] Unable to create record 21211", 21211, id="beside a status"),
-        pytest.param("To 72975: 21211", 21211, id="a short code, and a code we know"),
-        pytest.param("To 72975 failed, code: 21211", 21211, id="a short code before it"),
-        pytest.param("+14155521610 is no number", None, id="a phone number"),
-        pytest.param("ticket 1234567", None, id="a longer number"),
-        pytest.param("order 12-21610-3", None, id="part of something else"),
-        pytest.param("no", None, id="no code"),
-        pytest.param(None, None, id="nothing said"),
-    ],
-)
-def test_the_code_of_twilio_is_found_in_what_it_said(said: str | None, code: int | None) -> None:
-    """An opt-out (21610) is not recognised."""
-    assert error(400, {"message": "no", "providerMessage": said}).code == code
-
-
-@given(JSON, st.integers(100, 599), st.text(max_size=40))
-def test_no_answer_of_the_connector_ends_in_another_error(
-    answer: Any, status: int, header: str
-) -> None:
+@given(JSON)
+def test_no_answer_of_the_connector_ends_in_an_error(answer: Any) -> None:
     """An answer nobody has foreseen stops the sender with a TypeError."""
     wire.read_instance(answer)
     wire.read_instances(answer)
     wire.read_sid(answer)
-    for row in wire.read_log(answer) or []:
-        assert row.date_sent is None or row.date_sent.tzinfo is not None
-    found = error(status, answer, retry_after=header)
-    assert found.status == status
-    assert found.code is None or found.provider_message
-    assert found.advice
+    with contextlib.suppress(ConnectorUnreadable):
+        for row in wire.read_log(answer):
+            assert row.date_sent is None or row.date_sent.tzinfo is not None
 
 
 @given(st.text(max_size=60) | st.text("MonTueJanFeb 0123456789:,+-GMTZ", max_size=60))
 def test_no_date_ends_in_an_error(written: str) -> None:
     """One odd date in the log stops every reply in doubt."""
-    assert wire.read_log([ROW | {"date_sent": written}]) is not None
+    assert len(wire.read_log([ROW | {"date_sent": written}])) == 1
 
 
 def test_dates_of_any_zone_are_the_same_moment() -> None:
     """A reply sent from a server in another zone is looked for in the wrong hour."""
     zone = timezone(timedelta(hours=5, minutes=30))
-    (row,) = wire.read_log([ROW | {"date_sent": NOW.astimezone(zone).isoformat()}]) or []
+    (row,) = wire.read_log([ROW | {"date_sent": NOW.astimezone(zone).isoformat()}])
     assert row.date_sent == NOW
 
 

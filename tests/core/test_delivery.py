@@ -1,15 +1,25 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from service.core.delivery import CLOCK_SLACK, Verdict, candidates, judge
+from service.core.delivery import (
+    CLOCK_SLACK,
+    Verdict,
+    candidates,
+    fingerprint,
+    is_listed,
+    judge,
+    unrecorded,
+)
 from service.errors import (
     ConnectorError,
     ConnectorFailed,
     ConnectorForbidden,
+    ConnectorOverLimit,
     ConnectorRefused,
     ConnectorThrottled,
     ConnectorUnanswered,
@@ -32,12 +42,18 @@ class Row:
     body: str = "hi"
     direction: str = "outbound-api"
     date_sent: datetime | None = MARKED
+    other_id: str = ""
 
 
 def reply(body: str = "hi") -> Outbound:
     """Make a reply in doubt."""
     media = () if body else ("https://x.example/1.png",)
     return Outbound(Conversation(OURS, THEIRS), Reply(body, media), MessageSid("SM1"), 0)
+
+
+def found(log: Sequence[Row], body: str = "hi") -> list[str]:
+    """Return the sids of what may be the reply."""
+    return [row.sid for row in candidates(reply(body), MARKED, log)]
 
 
 @pytest.mark.parametrize(
@@ -48,6 +64,7 @@ def reply(body: str = "hi") -> Outbound:
         (ConnectorForbidden, Verdict.REPEAT),
         (ConnectorUnanswered, Verdict.ASK),
         (ConnectorFailed, Verdict.ASK),
+        (ConnectorOverLimit, Verdict.ASK),
         (ConnectorRefused, Verdict.BURY),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else value.value,
@@ -82,6 +99,7 @@ def test_twilio_fact_12_a_code_of_twilio_decides_over_a_refusal(
 def test_no_kind_of_connector_error_is_forgotten_above() -> None:
     """A new kind of error would be repeated for ever by default."""
     judged = {"Unreachable", "Throttled", "Forbidden", "Unanswered", "Failed", "Refused"}
+    judged.add("OverLimit")
     assert {kind.__name__ for kind in ConnectorError.__subclasses__()} == {
         f"Connector{name}" for name in judged
     }
@@ -103,7 +121,7 @@ def test_no_kind_of_connector_error_is_forgotten_above() -> None:
 )
 def test_a_reply_that_went_out_is_found(row: Row) -> None:
     """Somebody is texted the same thing twice after a time-out."""
-    assert candidates(reply(), MARKED, [row]) == (row.sid,)
+    assert found([row]) == [row.sid]
 
 
 @pytest.mark.parametrize(
@@ -121,7 +139,7 @@ def test_a_reply_that_went_out_is_found(row: Row) -> None:
 )
 def test_another_message_is_not_mistaken_for_it(row: Row) -> None:
     """A reply that never went out is taken for sent, and is lost."""
-    assert candidates(reply(), MARKED, [row]) == ()
+    assert found([row]) == []
 
 
 def test_several_that_match_come_oldest_first_with_queued_ones_by_their_mark() -> None:
@@ -132,14 +150,46 @@ def test_several_that_match_come_oldest_first_with_queued_ones_by_their_mark() -
         Row("other", body="no"),
         Row("earlier", date_sent=MARKED - SECOND),
     ]
-    assert candidates(reply(), MARKED, log) == ("earlier", "queued", "later")
+    assert found(log) == ["earlier", "queued", "later"]
 
 
 def test_a_picture_alone_is_found_by_its_empty_text() -> None:
     """Pictures in doubt are always sent twice."""
-    assert candidates(reply(""), MARKED, [Row(body=""), Row("x", body="hi")]) == ("SM2",)
+    assert found([Row(body=""), Row("x", body="hi")], "") == ["SM2"]
 
 
 def test_an_empty_log_has_no_candidates() -> None:
     """A reply in doubt that never went out is lost."""
-    assert candidates(reply(), MARKED, []) == ()
+    assert found([]) == []
+
+
+@pytest.mark.parametrize(
+    ("known", "posted", "mine"),
+    [
+        pytest.param([], [], "SM1", id="none recorded"),
+        pytest.param(["SM1"], [], "SM2", id="the first recorded by its sid"),
+        pytest.param(["SM1", "SM2"], [], "SM3", id="two"),
+        pytest.param(["714"], ["714"], "SM2", id="by the other id that the log has as well"),
+        pytest.param([], ["9"], "SM2", id="by an id that the log does not have"),
+        pytest.param(["SM1"], ["9"], "SM3", id="one of each"),
+        pytest.param(["SM1", "SM2"], ["9"], None, id="all of them"),
+        pytest.param([], ["7", "8", "9"], None, id="all of them, by ids it does not have"),
+    ],
+)
+def test_open_connectors_fact_19_rows_of_replies_recorded_before_are_left_out(
+    known: list[str], posted: list[str], mine: str | None
+) -> None:
+    """A reply is taken for an earlier one with the same words, and is never sent."""
+    rows = [Row("SM1", other_id="714"), Row("SM2"), Row("SM3")]
+    row = unrecorded(rows, frozenset(known), posted)
+    assert (row.sid if row else None) == mine
+
+
+def test_open_connectors_fact_19_only_twilios_sids_are_sure_to_be_in_the_log() -> None:
+    """Every reply would be kept twice, or one in doubt be confused with another."""
+    assert is_listed("SM" + "0f" * 16)
+    assert is_listed("MM" + "0f" * 16)
+    for other in ("714", "unnamed-SM1-0", "SM1", "", "SM" + "0f" * 17):
+        assert not is_listed(other)
+    assert fingerprint(reply()) == fingerprint(reply())
+    assert fingerprint(reply()) != fingerprint(reply("ho"))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from service.core.connector_wire import InstanceAnswer, read_instance
 from service.core.elements import SECRET_ENTRIES
 from service.core.masking import MASK
-from service.core.plan import Plan, fits, make_plan, sanitise, wanted_tags
+from service.core.plan import Plan, fits, make_plan, may_fit, sanitise, wanted_tags
 
 PREFIX = "messaging.sms.twilio."
 SECRET = "an-auth-token-nobody-may-see"
@@ -181,7 +181,11 @@ def test_an_adopted_instance_gets_our_secrets_whatever_it_reads():
         pytest.param({"token": None}, False, id="its token is left out"),
         pytest.param({"element": {"key": "slack"}}, False, id="another connector"),
         pytest.param({"configuration": {f"{PREFIX}account": "AC2"}}, False, id="another account"),
-        pytest.param({"configuration": {}}, True, id="it does not tell"),
+        pytest.param({"configuration": {}}, False, id="it does not tell its account"),
+        pytest.param({"element": None}, False, id="it does not tell its connector"),
+        pytest.param({"tags": ["billing"]}, False, id="another tag"),
+        pytest.param({"tags": None}, False, id="it does not tell its tags"),
+        pytest.param({"tags": ["x", {"id": 1, "name": "parley"}]}, True, id="tags as objects"),
     ],
 )
 def test_only_an_instance_of_the_same_account_with_a_token_is_adopted(changes, fitting):
@@ -202,3 +206,20 @@ def test_a_password_in_the_callback_url_is_in_no_plan() -> None:
         assert "heron" not in f"{plan} {plan.lines()}"
         assert "https://********@sms.example.com/callbacks/twilio" in plan.summary()
     assert planned(body, answered(body)).steps == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "worth"),
+    [
+        pytest.param({}, True, id="ours"),
+        pytest.param(
+            {"configuration": {}, "element": None, "tags": None, "token": None}, True, id="bare"
+        ),
+        pytest.param({"element": {"key": "slack"}}, False, id="another connector"),
+        pytest.param({"configuration": {f"{PREFIX}account": "AC2"}}, False, id="another account"),
+        pytest.param({"tags": ["billing"]}, False, id="another tag"),
+    ],
+)
+def test_of_a_list_what_may_be_ours_is_asked_and_nobody_elses(changes, worth):
+    """Our own would be passed over for a row that tells little, or hundreds be asked in vain."""
+    assert may_fit(wanted(), answered(wanted(), **changes)) is worth

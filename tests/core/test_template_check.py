@@ -102,6 +102,50 @@ def test_what_has_to_be_changed_is_said(
     assert set(check.described) == set(properties)
 
 
+BOTH = HUB | V2
+
+
+@pytest.mark.parametrize("template", [SHIPPED, OLDER], ids=["ours", "the older model's"])
+@pytest.mark.parametrize("required", [("to", "from", "message"), ("To", "From"), ()], ids=repr)
+def test_of_a_thing_described_in_two_spellings_either_will_do(
+    template: dict[str, Any], required: tuple[str, ...]
+) -> None:
+    """A file that works would have to be changed for its own description."""
+    check = compare(template, swagger(BOTH, required))
+    assert check is not None
+    assert check.findings == ()
+    # What neither spelling gives is missing all the same.
+    (missing,) = (
+        compare({"To": "${to}", "Body": "${body}"}, swagger(BOTH, ("from",))) or check
+    ).findings
+    assert str(missing) == '"from" is required and missing: add it'
+
+
+@pytest.mark.parametrize("join", ["oneOf", "anyOf"])
+@pytest.mark.parametrize("template", [SHIPPED, OLDER], ids=["ours", "the older model's"])
+def test_of_bodies_described_as_alternatives_the_nearest_counts(
+    template: dict[str, Any], join: str
+) -> None:
+    """Both would be asked for at once, or neither be seen."""
+    bodies = [swagger(V2, ("To", "From")), swagger(HUB, ("to", "from", "message"))]
+    schemas = [each["definitions"]["postMessage"] for each in bodies]
+    check = compare(template, swagger({}) | {"definitions": {"postMessage": {join: schemas}}})
+    assert check is not None
+    assert check.findings == ()
+
+
+def test_open_connectors_fact_17_the_platforms_own_swagger_is_understood() -> None:
+    """The check would say that the instance describes nothing."""
+    docs = swagger(V2, ("To",)) | {
+        "host": "api.openconnectors.us2.ext.hana.ondemand.com",
+        "basePath": "/elements/api-v2/hubs/messaging",
+        "schemes": ["https"],
+    }
+    check = compare(SHIPPED, docs)
+    assert check is not None
+    assert check.findings == ()
+
+
 @pytest.mark.parametrize(
     "docs",
     [
@@ -135,7 +179,7 @@ JSON = st.recursive(
         st.lists(inner, max_size=3)
         | st.dictionaries(
             st.sampled_from(["paths", "/messages", "post", "parameters", "in", "schema", "$ref"])
-            | st.sampled_from(["properties", "required", "allOf", "type", "requestBody"]),
+            | st.sampled_from(["properties", "required", "allOf", "oneOf", "type", "requestBody"]),
             inner,
             max_size=4,
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from service.core.partitions import partition_of
@@ -60,6 +62,25 @@ async def test_a_reply_marked_while_settling_is_in_doubt_until_it_is_recorded(st
     assert [each.id for each in backlog.outbox] == [second]
     assert await owner.known_sids(["SMout", "SMother"]) == {"SMout"}
     assert not await owner.sent(first, outbound(TEXT, 0), "SMout")
+
+
+async def test_open_connectors_fact_19_a_reply_is_kept_by_its_words_where_its_id_says_nothing(
+    store,
+):
+    """Equal replies could not be told apart in a log that knows other ids."""
+    entry, owner = await accepted(store), await store.own(HOME)
+    replies = [outbound(TEXT, n) for n in range(3)]
+    ids = await owner.settle(entry, replies, mark_ms=1_000) or ()
+    began = time.time() * 1_000
+    await owner.sent(ids[0], replies[0], "SM" + "0f" * 16)
+    assert await owner.unlisted(replies[1]) == {}
+    await owner.sent(ids[1], replies[1], "714")
+    kept = await owner.unlisted(replies[2])
+    assert list(kept) == ["714"]
+    assert abs(kept["714"] - began) < 60_000
+    assert await owner.unlisted(outbound(TEXT, body="other words")) == {}
+    (key,) = [key async for key in store.client.scan_iter("*:unlisted:*")]
+    assert 0 < await store.client.ttl(key) <= 3_600
 
 
 async def test_attempts_and_retry_times_outlive_the_owner(store):

@@ -17,16 +17,19 @@ from twilio.request_validator import RequestValidator
 
 from service.core import entries
 from service.core.signature import Verifier
-from service.model import Message
+from service.model import Media, Message
 from service.store.batch import Batch
 from service.store.connection import connect
 from service.store.inbox import Inbox
+from service.store.watermark import Watermark
 from service.web.callbacks import Door
 from service.web.connections import connections
+from service.web.events import Events
 from service.web.public import public_app, written_paths
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 ACCOUNT = "AC" + "1f" * 16
+OURS = "+14155550100"
 PREFIX = "/sms"
 CALLBACK_PATH = "/callbacks/twilio"
 CALLBACK_URL = f"https://sms.example.com{PREFIX}{CALLBACK_PATH}"
@@ -53,6 +56,20 @@ async def serving(app: Any, **options: Any) -> AsyncIterator[str]:
         await running
 
 
+class NoPictures:
+    """A connector that has none."""
+
+    async def media_of(self, sid: str) -> tuple[Media, ...]:
+        """Return nothing."""
+        return ()
+
+
+def events_of(inbox: Any, redis: Any, key: str = "", **options: Any) -> Events:
+    """Make what takes the platform's events; options: other parts of it."""
+    parts = {"numbers": Watermark(redis), "pictures": NoPictures()} | options
+    return Events(key, account=ACCOUNT, sender=OURS, inbox=inbox, **parts)
+
+
 @dataclass
 class Front:
     """A public listener, its Redis, and a caller that signs as Twilio does."""
@@ -76,7 +93,7 @@ class Front:
             "SmsSid": sid,
             "SmsStatus": "received",
             "Body": "Grüße 😊 1+1=2 & more",
-            "To": "+14155550100",
+            "To": OURS,
             "MessageSid": sid,
             "AccountSid": ACCOUNT,
             "From": "+12125550123",
@@ -120,7 +137,7 @@ async def open_front(redis_server: str, request: pytest.FixtureRequest) -> Async
     """Open a public listener; keyword arguments go to the door.
 
     redis_url: another Redis. limit: of an inbox. inbox: another one altogether.
-    shared_keys: of the verifier.
+    shared_keys: of the verifier. event_key, events: of what takes the platform's events.
     """
     ours = request.param == "connections of ours"
     async with AsyncExitStack() as stack:
@@ -131,6 +148,8 @@ async def open_front(redis_server: str, request: pytest.FixtureRequest) -> Async
             limit: int = 1000,
             inbox: Any = None,
             shared_keys: dict[str, str] | None = None,
+            event_key: str = "",
+            events: dict[str, Any] | None = None,
             **options: Any,
         ) -> Front:
             redis = connect(redis_url)
@@ -138,7 +157,9 @@ async def open_front(redis_server: str, request: pytest.FixtureRequest) -> Async
             batch = Batch(redis)
             stack.push_async_callback(batch.aclose)
             inbox = inbox or Inbox(batch, partitions=4, window_s=60, limit=limit)
-            door = Door(Verifier(CALLBACK_URL, [TOKEN], shared_keys), ACCOUNT, inbox, **options)
+            relayed = events_of(inbox, redis, event_key, **(events or {}))
+            verifier = Verifier(CALLBACK_URL, [TOKEN], shared_keys)
+            door = Door(verifier, ACCOUNT, inbox, events=relayed, **options)
             app = public_app(door, callback_path=CALLBACK_PATH, prefix=PREFIX)
             paths = written_paths(callback_path=CALLBACK_PATH, prefix=PREFIX)
             server = {"http": connections(door, paths)} if ours else {}

@@ -20,7 +20,16 @@ from service.web.bounds import BoundedConnection, Crowd
 from service.web.callbacks import Door
 from service.web.connections import Connection, connections
 from service.web.public import public_app, written_paths
-from tests.web.conftest import ACCOUNT, CALLBACK_PATH, CALLBACK_URL, FORM, PREFIX, TOKEN, Front
+from tests.web.conftest import (
+    ACCOUNT,
+    CALLBACK_PATH,
+    CALLBACK_URL,
+    FORM,
+    PREFIX,
+    TOKEN,
+    Front,
+    events_of,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -167,7 +176,8 @@ async def open_listener() -> AsyncIterator[Opener]:
 
         async def start(*, crowd: Crowd | None = None, **options: Any) -> Listener:
             inbox = Memory()
-            door = Door(Verifier(CALLBACK_URL, [TOKEN]), ACCOUNT, inbox, **options)
+            events = events_of(inbox, None)
+            door = Door(Verifier(CALLBACK_URL, [TOKEN]), ACCOUNT, inbox, events=events, **options)
             app = public_app(door, callback_path=CALLBACK_PATH, prefix=PREFIX)
             usual_way: list[str] = []
 

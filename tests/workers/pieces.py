@@ -49,17 +49,24 @@ class Phone:
     """A connector on loopback that keeps count of every text, and misbehaves as planned.
 
     plan: what happens to the next POSTs; after it `always`. refusal: said with an error status.
-    log_status: answer to reading the log.
-    accepted: (to, text) in the order sent on. posts: when each POST came, time.monotonic.
+    numbered: it answers with numbers of its own instead of the sids its log has.
+    limits: what is answered with 429 to POSTs of a text, by the text.
+    log_status: answer to reading the log. mapped: its rows are mapped to their ids alone.
+    accepted: (to, text) in the order sent on. over: texts answered by `limits`.
+    posts: when each POST came, time.monotonic.
     """
 
     url: str = ""
     plan: list[Plan] = field(default_factory=list)
     always: Plan = ACCEPTED
     refusal: dict[str, str] = field(default_factory=lambda: {"message": "no"})
+    numbered: bool = False
+    limits: dict[str, str] = field(default_factory=dict)
     log_status: int = 200
+    mapped: bool = False
     accepted: list[tuple[str, str]] = field(default_factory=list)
     posts: list[float] = field(default_factory=list)
+    over: list[str] = field(default_factory=list)
     looks: int = 0
     rows: list[dict[str, str]] = field(default_factory=list)
 
@@ -80,6 +87,9 @@ class Phone:
             return self._log(request)
         self.posts.append(time.monotonic())
         body = await request.json()
+        if body["Body"] in self.limits:
+            self.over.append(body["Body"])
+            return web.json_response({"message": self.limits[body["Body"]]}, status=429)
         does = self.plan.pop(0) if self.plan else self.always
         if isinstance(does, tuple):
             return web.json_response(self.refusal, status=does[0], headers=does[1])
@@ -88,12 +98,15 @@ class Phone:
             assert request.transport is not None
             request.transport.abort()
         status = 500 if does == FAILED_AFTER else 200
-        return web.json_response({"sid": sid, "status": "queued"}, status=status)
+        named = {"id": len(self.posts)} if self.numbered else {"sid": sid}
+        return web.json_response(named | {"status": "queued"}, status=status)
 
     def _log(self, request: web.Request) -> web.Response:
         self.looks += 1
         first = (int(request.query["page"]) - 1) * int(request.query["pageSize"])
         page = self.rows[first : first + int(request.query["pageSize"])]
+        if self.mapped:
+            page = [{"id": row["sid"]} for row in page]
         return web.json_response(page if self.log_status == 200 else {}, status=self.log_status)
 
 
@@ -128,8 +141,9 @@ class Desk:
         found = []
         for text in messages:
             assert await self.inbox.accept(text)
-            ((id_, _),) = await self.client.xrevrange(KEYS.inbox, count=1)
-            found.append(EntryId(id_.decode()))
+            # A worker may be done with it by now.
+            latest = await self.client.xrevrange(KEYS.inbox, count=1)
+            found += [EntryId(id_.decode()) for id_, _ in latest]
         return found
 
     @contextlib.asynccontextmanager

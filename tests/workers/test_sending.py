@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+from structlog.testing import capture_logs
 
 from service.core.retry import Schedule
 from service.errors import LeaseLost
@@ -86,6 +87,23 @@ async def test_with_resend_a_doubt_the_log_can_not_settle_is_sent_again(desk, ph
     assert await desk.dead() == []
 
 
+async def test_open_connectors_fact_15_a_log_mapped_by_a_common_resource_settles_no_doubt(
+    desk, phone
+):
+    """Its rows show nothing of the reply, which would go out twice."""
+    await leave_in_doubt(desk)
+    phone.take(ASKED.from_, TOLD)
+    phone.mapped = True
+    async with ways(echo(), phone.url, in_doubt="hold") as how, at_work(desk, how):
+        await until(desk.empty)
+        # What can be sent is not held up by a log that can't be read.
+        assert how.sending.breaker.closed
+    (letter,) = await desk.dead()
+    assert (phone.posts, phone.texts) == ([], [TOLD])
+    assert "in doubt" in letter.error
+    assert '"direction"' in letter.error
+
+
 async def test_a_refused_reply_is_a_dead_letter_at_once_and_the_next_one_goes_out(desk, phone):
     """A text that Twilio will never take would block its conversation."""
     phone.plan = [(400, {})]
@@ -110,6 +128,65 @@ async def test_a_throttled_reply_waits_as_long_as_it_is_told_and_so_do_the_other
         await until(desk.empty)
     assert sorted(phone.texts) == ["first", "other"]
     assert min(phone.posts[1:]) - phone.posts[0] >= 0.95
+
+
+@pytest.mark.parametrize(("does", "posts"), [(RESET, 3), (LOST, 2), (FAILED_AFTER, 2)])
+async def test_open_connectors_fact_19_equal_replies_are_told_apart_without_the_logs_sids(
+    desk, phone, does, posts
+):
+    """Recorded by a number the log does not show, the first is taken for the second, or twice."""
+    phone.numbered = True
+    phone.plan = [ACCEPTED, does]
+    async with ways(echo(), phone.url) as how, at_work(desk, how):
+        await desk.take_in(text("SM1", "OK"), text("SM2", "OK"))
+        await until(desk.empty)
+    assert await desk.dead() == []
+    assert (phone.texts, len(phone.posts)) == (["OK", "OK"], posts)
+
+
+async def test_open_connectors_fact_21_a_reply_over_a_limit_of_its_own_ends_as_a_dead_letter(
+    desk, phone
+):
+    """Answered 429 like a rate, it would be tried for ever, and nobody told why."""
+    phone.limits = {"large": "Request size limit exceeded"}
+    async with ways(echo(), phone.url) as how, at_work(desk, how):
+        await desk.take_in(text("SM1", "large"), text("SM2", "after it"))
+        await until(desk.empty)
+    (letter,) = await desk.dead()
+    assert (phone.over, phone.texts) == (["large"] * 3, ["after it"])
+    assert "size limit" in letter.error
+    assert phone.looks >= 3, "it may have been sent when it took too long"
+
+
+async def test_open_connectors_fact_21_a_429_without_a_cause_is_the_replys_own_while_others_leave(
+    desk, phone
+):
+    """The connector's wording is not documented: a limit it names in other words holds for ever."""
+    phone.limits = {"large": "no"}
+    async with ways(echo(), phone.url) as how, at_work(desk, how):
+        await desk.take_in(text("SM0", "large"))
+        await until(lambda: bool(phone.over))
+        await desk.take_in(*(text(f"SM{n}", "fine", theirs=f"+1500555{n:04}") for n in range(1, 6)))
+        await until(desk.empty, timeout_s=20)
+    (letter,) = await desk.dead()
+    assert (len(phone.over), phone.texts) == (3, ["fine"] * 5)
+    assert "while others were taken" in letter.error
+    assert "size or time limit" in letter.error
+
+
+async def test_open_connectors_fact_21_a_429_for_everybody_is_said_and_waited_for(desk, phone):
+    """Throttled for long, replies would become dead letters, or wait without a word."""
+    phone.limits = {"patience": "no"}
+    async with ways(echo(), phone.url) as how, at_work(desk, how):
+        with capture_logs() as lines:
+            await desk.take_in(text("SM1", "patience"))
+            await until(lambda: len(phone.over) > 3, timeout_s=20)
+        phone.limits = {}
+        await until(desk.empty)
+    assert (await desk.dead(), phone.texts) == ([], ["patience"])
+    (said,) = [line for line in lines if "again and again" in line["event"]]
+    assert (said["times"], said["log_level"]) == (3, "error")
+    assert "size or time limit" in said["advice"]
 
 
 @pytest.mark.parametrize(
