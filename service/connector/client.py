@@ -15,8 +15,8 @@ from service.core import connector_wire as wire
 from service.core.connector_wire import InstanceAnswer, LoggedMessage
 from service.core.templates import Template
 from service.errors import (
-    ConnectorError,
     ConnectorFailed,
+    ConnectorGone,
     ConnectorUnanswered,
     ConnectorUnreachable,
 )
@@ -100,9 +100,15 @@ class Connector:
         return await self._platform("GET", f"/instances/{quote(id_, safe='')}/docs")
 
     async def find_instances(self, tag: str) -> list[InstanceAnswer]:
-        """GET /instances?tags[]=...: the instances that carry a tag."""
+        """GET /instances?tags[]=...: the instances that may carry a tag.
+
+        The platform may ignore the filter. Where it finds none it answers 404.
+        """
         query = urlencode({"tags[]": tag})
-        return wire.read_instances(await self._platform("GET", f"/instances?{query}"))
+        try:
+            return wire.read_instances(await self._platform("GET", f"/instances?{query}"))
+        except ConnectorGone:
+            return []
 
     async def ping(self) -> None:
         """GET /ping: ask whether the instance works, with its token."""
@@ -120,10 +126,8 @@ class Connector:
                 return found
             rows = await self._platform("GET", f"{path}/configuration")
             return replace(found, configuration=wire.read_configuration(rows))
-        except ConnectorError as error:
-            if error.status == 404:
-                return None
-            raise
+        except ConnectorGone:
+            return None
 
     async def send(self, outbound: Outbound, before_write: Callable[[], None]) -> str:
         """POST a reply; returns the connector's sid for it.

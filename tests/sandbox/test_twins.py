@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from service.core.template_check import compare
 from tests.sandbox.pieces import ACCOUNT, AUTH_TOKEN, BASE, PLATFORM, THEIRS, instance
 
 pytestmark = pytest.mark.anyio
+
+TWILIO_MODEL = {"To", "From", "Body", "MediaUrl", "StatusCallback", "MessagingServiceSid"}
+HUB_MODEL = {"to", "from", "subject", "message"}
 
 V2 = {
     "element": {"key": "twiliov2"},
@@ -87,19 +91,18 @@ async def test_open_connectors_fact_12_a_twiliov2_instance_hides_its_password_an
 
 @pytest.mark.parametrize(
     ("body", "fields"),
-    [({}, {"to", "from", "subject", "message"}), (V2, {"To", "From", "Body", "MediaUrl"})],
+    [({}, TWILIO_MODEL | HUB_MODEL), (V2, TWILIO_MODEL)],
     ids=["twilio", "twiliov2"],
 )
-async def test_an_instance_describes_the_body_of_its_sends(sandbox, body, fields):
+async def test_an_instance_describes_every_body_it_takes(sandbox, body, fields):
     """A template could not be compared with what the connector takes."""
     created = await sandbox.provision(**body)
 
     docs = (await sandbox.platform("GET", f"/instances/{created['id']}/docs")).json
 
-    posted = docs["paths"]["/messages"]["post"]["parameters"][0]["schema"]["$ref"]
-    described = docs["definitions"][posted.rpartition("/")[2]]
-    assert described["properties"].keys() == fields
-    assert set(described["required"]) <= fields
+    found = compare({}, docs)
+    assert set(found.described) == fields
+    assert [each.kind for each in found.findings] == ["missing"] * (2 if body else 0)
 
 
 async def test_open_connectors_fact_06_tags_read_back_as_objects_by_a_switch(sandbox):
