@@ -5,23 +5,12 @@ from __future__ import annotations
 import pytest
 
 from service.core.template_check import compare
-from tests.sandbox.pieces import ACCOUNT, AUTH_TOKEN, BASE, PLATFORM, THEIRS, instance
+from tests.sandbox.pieces import ACCOUNT, BASE, PLATFORM, THEIRS, TWILIO_V2, instance
 
 pytestmark = pytest.mark.anyio
 
 TWILIO_MODEL = {"To", "From", "Body", "MediaUrl", "StatusCallback", "MessagingServiceSid"}
 HUB_MODEL = {"to", "from", "subject", "message"}
-
-V2 = {
-    "element": {"key": "twiliov2"},
-    "configuration": {
-        "username": ACCOUNT,
-        "password": AUTH_TOKEN,
-        "event.notification.enabled": "true",
-        "event.notification.callback.url": "http://127.0.0.1:9/callbacks",
-        "event.notification.signature.key": "key-of-ours",
-    },
-}
 
 
 async def test_open_connectors_fact_04_without_an_id_the_instance_of_the_token_is_meant(sandbox):
@@ -63,7 +52,7 @@ async def test_without_a_token_nothing_is_deleted(sandbox):
 async def test_instances_are_made_and_listed_under_their_element(sandbox):
     """A documented way to provision would be missing."""
     first = await sandbox.provision()
-    second = await sandbox.provision(**V2)
+    second = await sandbox.provision(**TWILIO_V2)
 
     async def ids(key: str) -> list[int]:
         return [e["id"] for e in (await sandbox.platform("GET", f"/elements/{key}/instances")).json]
@@ -71,27 +60,27 @@ async def test_instances_are_made_and_listed_under_their_element(sandbox):
     assert await ids("twilio") == [first["id"]]
     assert await ids("twiliov2") == [second["id"]]
     assert (await sandbox.platform("GET", "/elements/none/instances")).status == 404
-    assert (await sandbox.platform("POST", "/elements/twilio/instances", V2)).status == 404
+    assert (await sandbox.platform("POST", "/elements/twilio/instances", TWILIO_V2)).status == 404
 
 
 async def test_open_connectors_fact_12_a_twiliov2_instance_hides_its_password_and_its_signature_key(
     sandbox,
 ):
     """Secrets of the other connector would be read back, and written to a log."""
-    created = await sandbox.provision(**V2)
+    created = await sandbox.provision(**TWILIO_V2)
 
     assert created["element"]["key"] == "twiliov2"
     assert created["configuration"]["password"] == "********"
     assert created["configuration"]["event.notification.signature.key"] == "********"
     assert created["configuration"]["username"] == ACCOUNT
-    incomplete = V2 | {"configuration": {"username": ACCOUNT}, "name": "x"}
+    incomplete = TWILIO_V2 | {"configuration": {"username": ACCOUNT}, "name": "x"}
     refused = await sandbox.platform("POST", "/instances", incomplete)
     assert (refused.status, refused.json["message"].split()[-1]) == (400, "password")
 
 
 @pytest.mark.parametrize(
     ("body", "fields"),
-    [({}, TWILIO_MODEL | HUB_MODEL), (V2, TWILIO_MODEL)],
+    [({}, TWILIO_MODEL | HUB_MODEL), (TWILIO_V2, TWILIO_MODEL)],
     ids=["twilio", "twiliov2"],
 )
 async def test_an_instance_describes_every_body_it_takes(sandbox, body, fields):
