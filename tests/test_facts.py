@@ -37,6 +37,15 @@ FACTS = {
         "the message log, media, ping",
         "who may call: the platform's own events",
         "twiliov2",
+        "a search without a match is 404, by name and by tags",
+        "partial changes, element numbers, defaults, what answers and headers carry",
+        "common resources, and a log that they change",
+        "formulas, and which of them an instance's end breaks",
+        "docs are Swagger 2.0",
+        "polled events, their repetition and their end",
+        "two models of a message, two kinds of id",
+        "CEQL on the log",
+        "limits of size are 429",
     ],
 }
 """By whom they are about, in the order of their numbers, from 1."""
