@@ -30,11 +30,15 @@ TICK_S = 0.05
 
 
 class Poller:
-    """Polls for every instance that wants events, while that is switched on."""
+    """Polls for every instance that wants events, while that is switched on.
 
-    def __init__(self, records: Records, network: Network) -> None:
+    rows: most of one event.
+    """
+
+    def __init__(self, records: Records, network: Network, *, rows: int = ROWS) -> None:
         self._records = records
         self._network = network
+        self._rows = rows
         self._following: asyncio.Task[None] | None = None
         self._repeating: set[asyncio.Task[None]] = set()
 
@@ -78,7 +82,7 @@ class Poller:
         subscription = instance.subscription
         total, status = 0, 0
         while self._is_current(instance, subscription) and not subscription.busy:
-            messages = self._records.messages_after(subscription.seen, ROWS)
+            messages = self._records.messages_after(subscription.seen, self._rows)
             if not messages:
                 break
             subscription.busy = True
