@@ -29,8 +29,7 @@ class Refused(Exception):
     """The platform answers with an error.
 
     provider: what Twilio said, "" when the platform itself refused. retry_after_s: for Retry-After.
-    instance_id: the instance that was asked, None before one was found. closes: so does the
-        connection, as there is more of the request that nobody wants to read.
+    instance_id: the instance that was asked, None before one was found.
     """
 
     def __init__(
@@ -41,7 +40,6 @@ class Refused(Exception):
         provider: str = "",
         retry_after_s: float | None = None,
         instance_id: int | None = None,
-        closes: bool = False,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -49,7 +47,6 @@ class Refused(Exception):
         self.provider = provider
         self.retry_after_s = retry_after_s
         self.instance_id = instance_id
-        self.closes = closes
 
     @property
     def summary(self) -> str:
@@ -96,8 +93,6 @@ def answer_error(error: Refused) -> Response:
     answer.headers[REQUEST_HEADER] = body["requestId"]
     if error.retry_after_s is not None:
         answer.headers["Retry-After"] = f"{error.retry_after_s:.15g}"
-    if error.closes:
-        answer.headers["Connection"] = "close"
     return answer
 
 

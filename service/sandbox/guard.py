@@ -7,10 +7,10 @@ without end must not fill the memory.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
 from ipaddress import ip_address
 from typing import Any
-from urllib.parse import urlsplit
 
 from service.sandbox.answers import BODY_LIMIT_BYTES, Refused, answer_error, is_json
 from service.sandbox.loopback import is_loopback
@@ -22,6 +22,9 @@ AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 CONTROL = "/sandbox/"
 """Where the sandbox's own API lies, which needs no secret."""
+
+HOST = re.compile(rb"(?:\[([0-9a-f:.]{2,45})\]|([a-z0-9_.-]{1,253}))(?::[0-9]{1,5})?")
+"""A Host header: an address in brackets, or a name or an address, and a port."""
 
 HOSTS_REMEMBERED = 100
 """Host headers found good; further ones are read each time."""
@@ -78,10 +81,8 @@ class Guard:
 
 def _name_of(host: bytes) -> str:
     """Return the name or address in a Host header, in lower case; "" for none."""
-    try:
-        return urlsplit(f"//{host.decode('ascii')}").hostname or ""
-    except ValueError:
-        return ""
+    found = HOST.fullmatch(host.lower())
+    return (found[1] or found[2]).decode() if found else ""
 
 
 def _is_address(name: str) -> bool:
@@ -112,7 +113,11 @@ def _is_foreign(origin: bytes | None, headers: Mapping[bytes, bytes]) -> bool:
 
 
 def _bounded(receive: Receive) -> Receive:
-    """Receive a body up to the limit; what is longer raises Refused (429)."""
+    """Receive a body up to the limit; what is longer raises Refused (429).
+
+    The server reads the rest and drops it: a connection that is closed on it would take the answer
+    along.
+    """
     left = BODY_LIMIT_BYTES
 
     async def receive_some() -> MutableMapping[str, Any]:
@@ -120,7 +125,7 @@ def _bounded(receive: Receive) -> Receive:
         event = await receive()
         left -= len(event.get("body", b""))
         if left < 0:
-            raise Refused(429, f"The body is longer than {BODY_LIMIT_BYTES} bytes", closes=True)
+            raise Refused(429, f"The body is longer than {BODY_LIMIT_BYTES} bytes")
         return event
 
     return receive_some
