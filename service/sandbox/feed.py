@@ -17,7 +17,7 @@ import msgspec
 EVENTS_KEPT = 2_000
 """Events a page that lost its connection can still catch up on."""
 
-PAGES = 100
+PAGES = 50
 """Pages that may listen at once."""
 
 RETRY_MS = 1_000

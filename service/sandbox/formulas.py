@@ -22,7 +22,7 @@ from service.sandbox.answers import Refused, answer_json, read_body, require
 from service.sandbox.message import now_s
 from service.sandbox.records import Records, strip_html
 
-KEPT = 500
+KEPT = 200
 """Templates, and as many instances of them."""
 
 BODY_CHARACTERS = 100_000

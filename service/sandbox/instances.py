@@ -20,7 +20,7 @@ from service.sandbox.records import Records, strip_html
 
 MASK = "********"
 
-INSTANCES_KEPT = 500
+INSTANCES_KEPT = 200
 CHARACTERS = 100_000
 """Instances, and what each may hold of name, tags and configuration: what is kept has a bound."""
 

@@ -11,7 +11,7 @@ from typing import Any
 VENDOR_ROWS = "messages"
 """The one resource of the vendor's that has rows to map: the message log."""
 
-KEPT = 500
+KEPT = 200
 """Definitions, and as many mappings."""
 
 Level = str | int

@@ -41,14 +41,15 @@ Value = TypeVar("Value")
 class Records:
     """All of the sandbox's memory. mappings: of common resources.
 
-    kept_characters: of the texts and picture addresses of all messages together.
+    kept: messages, callbacks, conversations and opt-outs. kept_characters: of the texts and picture
+    addresses of all messages together.
     """
 
-    def __init__(self, *, kept_characters: int = KEPT_CHARACTERS) -> None:
+    def __init__(self, *, kept: int = KEPT, kept_characters: int = KEPT_CHARACTERS) -> None:
         self.instances: dict[int, Instance] = {}
         self.by_token: dict[str, Instance] = {}
-        self.messages: deque[Message] = deque(maxlen=KEPT)
-        self.callbacks: deque[Callback] = deque(maxlen=KEPT)
+        self.messages: deque[Message] = deque(maxlen=kept)
+        self.callbacks: deque[Callback] = deque(maxlen=kept)
         self.refusals: deque[Refusal] = deque(maxlen=REFUSALS_KEPT)
         self.mappings = Mappings()
         self.instances_created = 0
@@ -58,6 +59,7 @@ class Records:
         self.switches = Switches()
         self.feed = Feed()
         self.after_reply: Callable[[Instance, Message], None] | None = None
+        self._kept = kept
         self._kept_characters = kept_characters
         self._characters = 0
         self._instance_ids = itertools.count(1234)
@@ -136,10 +138,10 @@ class Records:
         conversation = (theirs, ours)
         word = body.strip().upper()
         if word in opt_out.STOP and opt_out.LONG_CODE.fullmatch(ours):
-            _remember(self._opted_out, conversation, None)
+            self._remember(self._opted_out, conversation, None)
         elif word in opt_out.START:
             self._opted_out.pop(conversation, None)
-        _remember(self._last_text, conversation, text.moment_s)
+        self._remember(self._last_text, conversation, text.moment_s)
         self._add(text)
         return text
 
@@ -259,17 +261,16 @@ class Records:
             self._characters -= _characters(self.messages.popleft())
         self.changed(message)
 
+    def _remember(
+        self, known: dict[tuple[str, str], Value], conversation: tuple[str, str], value: Value
+    ) -> None:
+        known.pop(conversation, None)
+        known[conversation] = value
+        if len(known) > self._kept:
+            del known[next(iter(known))]
+
     def _tell_number(self) -> None:
         self.feed.publish("provisioned", {"our_number": self.our_number})
-
-
-def _remember(
-    known: dict[tuple[str, str], Value], conversation: tuple[str, str], value: Value
-) -> None:
-    known.pop(conversation, None)
-    known[conversation] = value
-    if len(known) > KEPT:
-        del known[next(iter(known))]
 
 
 def _characters(message: Message) -> int:
