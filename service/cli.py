@@ -208,10 +208,25 @@ def bench(
     raise typer.Exit(status)
 
 
-@app.command(epilog="Example:  parley sandbox --port 9090")
+@app.command(
+    epilog="Examples:  parley sandbox --port 9090   |   "
+    "parley sandbox --host 0.0.0.0 --public --name sandbox.example.com"
+)
 def sandbox(
     host: Annotated[str, typer.Option(help="Interface to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 9090,
+    public: Annotated[
+        bool,
+        typer.Option(
+            "--public",
+            help="Let other machines reach it, and its callbacks reach them. Whoever can, reads "
+            "every text.",
+        ),
+    ] = False,
+    name: Annotated[
+        list[str] | None,
+        typer.Option(help="A name it is asked for by, besides localhost; may be repeated."),
+    ] = None,
     user_secret: Annotated[
         str, typer.Option(envvar="OPEN_CONNECTORS_USER_SECRET", help="User secret it accepts.")
     ] = "sandbox-user",
@@ -230,6 +245,8 @@ def sandbox(
     serve_sandbox(
         host,
         port,
+        public=public,
+        names=name or (),
         user_secret=user_secret,
         organization_secret=organization_secret,
         fd=fd,

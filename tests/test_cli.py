@@ -225,7 +225,7 @@ def test_every_command_has_help_with_an_example():
 
 def test_a_host_that_is_none_of_ours_is_named_and_not_the_port():
     """Whoever chooses one port after the other never gets it to start."""
-    ran = parley("sandbox", "--host", "192.0.2.1", "--port", "0")
+    ran = parley("sandbox", "--host", "192.0.2.1", "--port", "0", "--public")
     assert ran.returncode == 2
     assert ran.stderr.startswith("--host: 192.0.2.1:0 is not to be had")
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from service.sandbox.answers import Refused
-from service.sandbox.records import Instance, Records
+from service.sandbox.instance import Instance
+from service.sandbox.records import Records
 
 UNAUTHORIZED = "Invalid Organization or User secret, or invalid Element token provided"
 

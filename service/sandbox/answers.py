@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -14,8 +15,14 @@ from starlette.types import Receive, Scope, Send
 INSTANCE_HEADER = "elements-element-instance-id"
 """On every answer an instance gives, its errors included."""
 
+REQUEST_HEADER = "elements-request-id"
+"""On every answer; an error's body has it as `requestId`."""
+
+COUNT_HEADER = "elements-returned-count"
+"""On every list: how many rows it has."""
+
 BODY_LIMIT_BYTES = 1024 * 1024
-"""Longer is 413; the platform's own limit is not documented."""
+"""Longer is 429, as the platform answers limits of size; its own is not documented."""
 
 
 class Refused(Exception):
@@ -68,7 +75,11 @@ class Unanswered(Response):
 
 def answer_json(body: Any, instance_id: int | None = None, status: int = 200) -> Response:
     """Answer with JSON; instance_id: the instance that speaks, None for the platform."""
-    headers = {} if instance_id is None else {INSTANCE_HEADER: str(instance_id)}
+    headers = {REQUEST_HEADER: secrets.token_hex(12)}
+    if instance_id is not None:
+        headers[INSTANCE_HEADER] = str(instance_id)
+    if isinstance(body, list):
+        headers[COUNT_HEADER] = str(len(body))
     content = msgspec.json.encode(body)
     return Response(content, status, headers, media_type="application/json")
 
@@ -79,9 +90,17 @@ def answer_error(error: Refused) -> Response:
     if error.provider:
         body["providerMessage"] = error.provider
     answer = answer_json(body, error.instance_id, error.status)
+    answer.headers[REQUEST_HEADER] = body["requestId"]
     if error.retry_after_s is not None:
         answer.headers["Retry-After"] = f"{error.retry_after_s:.15g}"
     return answer
+
+
+def without_nulls(value: Any) -> Any:
+    """Return JSON without the fields that are null, as `filter.response.nulls` asks for."""
+    if isinstance(value, dict):
+        return {name: without_nulls(each) for name, each in value.items() if each is not None}
+    return [without_nulls(each) for each in value] if isinstance(value, list) else value
 
 
 def check_accept(accept: str) -> None:
@@ -91,15 +110,18 @@ def check_accept(accept: str) -> None:
         raise Refused(406, "The only media type produced is application/json")
 
 
-def read_object(content_type: str, raw: bytes) -> dict[str, Any]:
+def is_json(content_type: bytes) -> bool:
+    """Tell whether a Content-Type is JSON's, whatever parameters it has."""
+    return content_type.partition(b";")[0].strip().lower() == b"application/json"
+
+
+def read_object(content_type: bytes, raw: bytes) -> dict[str, Any]:
     """Read a JSON object.
 
-    Raises Refused: 415 for another type, 413 for one too long, 400 for anything else.
+    Raises Refused: 415 for another type, 400 for anything else.
     """
-    if not content_type.startswith("application/json"):
+    if not is_json(content_type):
         raise Refused(415, "The Content-Type must be application/json")
-    if len(raw) > BODY_LIMIT_BYTES:
-        raise Refused(413, f"The body is longer than {BODY_LIMIT_BYTES} bytes")
     try:
         body = msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -107,6 +129,19 @@ def read_object(content_type: str, raw: bytes) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise Refused(400, "The body must be a JSON object")
     return body
+
+
+async def read_body(request: Request) -> dict[str, Any]:
+    """Read a request's JSON object; raises as `read_object`."""
+    content_type = request.headers.get("content-type", "").encode("latin-1")
+    return read_object(content_type, await request.body())
+
+
+def require(body: Mapping[str, Any], *names: str) -> None:
+    """Check that fields are given. Raises Refused (400) naming every one that is missing."""
+    missing = [name for name in names if body.get(name) in (None, "", [])]
+    if missing:
+        raise Refused(400, f"Missing required field{'s'[: len(missing) > 1]}: {', '.join(missing)}")
 
 
 async def unknown_path(request: Request, error: Exception) -> Response:

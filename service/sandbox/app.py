@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.resources import files
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -15,16 +14,19 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from service.sandbox.access import Access
-from service.sandbox.answers import defect, unknown_method, unknown_path
+from service.sandbox.answers import (
+    Refused,
+    answer_error,
+    defect,
+    unknown_method,
+    unknown_path,
+)
 from service.sandbox.control import Control
+from service.sandbox.guard import AsgiApp, Guard, Receive, Scope, Send
 from service.sandbox.network import Network
 from service.sandbox.platform import MESSAGES, Platform
+from service.sandbox.polling import Poller
 from service.sandbox.records import Records
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 PAGE_TYPES = {
     "index.html": "text/html; charset=utf-8",
@@ -44,10 +46,16 @@ PAGE_HEADERS = {
 
 @dataclass(frozen=True, slots=True)
 class SandboxConfig:
-    """The credentials the sandbox accepts from the service under test."""
+    """The credentials the sandbox accepts from the service under test, and who may reach it.
+
+    hosts: names it is asked for by, besides this machine's own. public: it listens beyond this
+    machine, and may call beyond it.
+    """
 
     user_secret: str = field(repr=False)
     organization_secret: str = field(repr=False)
+    hosts: frozenset[str] = frozenset()
+    public: bool = False
 
 
 def sandbox_app(config: SandboxConfig) -> AsgiApp:
@@ -56,15 +64,17 @@ def sandbox_app(config: SandboxConfig) -> AsgiApp:
     Where it is served with a lifespan, its end closes the phone network's connections.
     """
     records = Records()
-    network = Network(records)
+    network = Network(records, public=config.public)
+    poller = Poller(records, network)
     records.after_reply = network.report
     platform = Platform(records, Access(config.user_secret, config.organization_secret, records))
     pages = [Route("/", _page), Route("/page/{name}", _page)]
-    routes = [*platform.routes(), *Control(records, network).routes(), *pages]
+    routes = [*platform.routes(), *Control(records, network, poller).routes(), *pages]
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         yield
+        await poller.aclose()
         await network.aclose()
 
     rest = Starlette(
@@ -81,18 +91,22 @@ def sandbox_app(config: SandboxConfig) -> AsgiApp:
         else:
             await rest(scope, receive, send)
 
-    return app
+    return Guard(app, hosts=config.hosts, public=config.public)
 
 
 async def _serve_send(platform: Platform, scope: Scope, receive: Receive, send: Send) -> None:
-    body, more = b"", True
-    while more:
-        event = await receive()
-        if event["type"] == "http.disconnect":
-            return
-        body += event.get("body", b"")
-        more = event.get("more_body", False)
-    answer = await platform.messages.send(dict(scope["headers"]), body)
+    body, more = bytearray(), True
+    try:
+        while more:
+            event = await receive()
+            if event["type"] == "http.disconnect":
+                return
+            body += event.get("body", b"")
+            more = event.get("more_body", False)
+    except Refused as error:
+        await answer_error(error)(scope, receive, send)
+        return
+    answer = await platform.messages.send(dict(scope["headers"]), bytes(body))
     await answer(scope, receive, send)
 
 

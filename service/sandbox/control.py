@@ -11,8 +11,11 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from service.sandbox.answers import Refused, answer_error, answer_json
+from service.sandbox.message import new_sid
+from service.sandbox.messages import ADDRESS_LIMIT, MEDIA_LIMIT, URL_LIMIT
 from service.sandbox.network import Network
-from service.sandbox.records import Records, new_sid
+from service.sandbox.polling import Poller
+from service.sandbox.records import Records
 from service.sandbox.switches import Switches
 from service.sandbox.trouble import Trouble
 
@@ -27,6 +30,9 @@ MESSAGES_SHOWN = 500
 REPLIES_SHOWN = 5_000
 """Most replies in one page of /sandbox/replies: about a megabyte."""
 
+TEXT_LIMIT = 10_000
+"""Characters of a text: more than any phone sends."""
+
 Body = TypeVar("Body")
 
 NOWHERE = "http://127.0.0.1:9/"
@@ -35,20 +41,24 @@ NOWHERE = "http://127.0.0.1:9/"
 NO_INSTANCE = "no service has provisioned an instance yet"
 
 
+Url = Annotated[str, msgspec.Meta(max_length=URL_LIMIT)]
+Short = Annotated[str, msgspec.Meta(max_length=ADDRESS_LIMIT)]
+
+
 class Text(msgspec.Struct, forbid_unknown_fields=True):
     """A text from a phone. to: our number, the instance's unless said; sid: made up unless said.
 
     at: when it was sent (ISO 8601, UTC), now unless said. lost: no callback reached anybody.
     """
 
-    body: str = ""
-    from_: Annotated[str, msgspec.Meta(min_length=1)] = msgspec.field(
+    body: Annotated[str, msgspec.Meta(max_length=TEXT_LIMIT)] = ""
+    from_: Annotated[str, msgspec.Meta(min_length=1, max_length=ADDRESS_LIMIT)] = msgspec.field(
         name="from", default="+15005550123"
     )
-    to: str = ""
-    media: list[str] = []
-    sid: str = ""
-    at: str = ""
+    to: Short = ""
+    media: Annotated[list[Url], msgspec.Meta(max_length=MEDIA_LIMIT)] = []
+    sid: Short = ""
+    at: Short = ""
     lost: bool = False
 
 
@@ -61,9 +71,10 @@ class Meddling(msgspec.Struct, forbid_unknown_fields=True):
 class Control:
     """The endpoints of /sandbox/."""
 
-    def __init__(self, records: Records, network: Network) -> None:
+    def __init__(self, records: Records, network: Network, poller: Poller) -> None:
         self._records = records
         self._network = network
+        self._poller = poller
 
     def routes(self) -> list[Route]:
         """Every resource."""
@@ -76,6 +87,7 @@ class Control:
             Route("/sandbox/trouble", self._trouble, methods=["POST"]),
             Route("/sandbox/rotate", self._rotate, methods=["POST"]),
             Route("/sandbox/meddle", self._meddle, methods=["POST"]),
+            Route("/sandbox/poll", self._poll, methods=["POST"]),
             Route("/sandbox/switches", self._switches, methods=["GET", "POST"]),
         ]
 
@@ -129,6 +141,8 @@ class Control:
         return answer_json({"received": self._records.replies_received, "replies": rows})
 
     async def _events(self, request: Request) -> Response:
+        if self._records.feed.full:
+            return answer_error(Refused(503, "too many pages are open", retry_after_s=10))
         last = request.headers.get("last-event-id", "")
         return StreamingResponse(
             self._records.feed.follow(last, HEARTBEAT_S),
@@ -162,6 +176,10 @@ class Control:
                 self._records.configure(instance, {instance.kind.callback_url: NOWHERE})
         return answer_json({"instance": instance.id, "done": what})
 
+    async def _poll(self, request: Request) -> Response:
+        """Poll at once for every instance that wants events, whatever `relay` says."""
+        return answer_json({"polled": await self._poller.poll()})
+
     async def _trouble(self, request: Request) -> Response:
         """Make the next calls fail: POST the fields of `Trouble`; `{"count": 0}` ends it."""
         try:
@@ -174,9 +192,10 @@ class Control:
         """Read the standing behaviours; POST changes those it names (see `Switches`)."""
         if request.method == "POST":
             try:
-                change = await _read(request, dict[str, bool | str])
+                change = await _read(request, dict[str, bool | str | float])
                 now = msgspec.structs.asdict(self._records.switches) | change
                 self._records.switches = msgspec.convert(now, Switches)
+                self._poller.follow()
             except Refused as error:
                 return answer_error(error)
             except msgspec.ValidationError as error:
@@ -193,9 +212,6 @@ def _check_moment(at: str) -> None:
 
 
 async def _read(request: Request, type_: type[Body]) -> Body:
-    # Asking for JSON also keeps other sites' pages out: they can't send it without permission.
-    if not request.headers.get("content-type", "").startswith("application/json"):
-        raise Refused(415, "The Content-Type must be application/json")
     try:
         return msgspec.json.decode(await request.body(), type=type_)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""The connectors the sandbox has, "twilio" and "twiliov2": their entries, their own /docs. Pure.
+"""The connectors the sandbox has, "twilio" and "twiliov2": their entries and fields. Pure.
 
 Source: SAP Open Connectors' documentation of both. The signature key is masked here as the other
 secrets are; whether the platform does so is not documented.
@@ -6,14 +6,38 @@ secrets are; whether the platform does so is not documented.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 PREFIX = "messaging.sms.twilio."
 EVENTS = "event.notification."
+ENABLED = f"{EVENTS}enabled"
 SIGNATURE_KEY = f"{EVENTS}signature.key"
+FILTER_NULLS = "filter.response.nulls"
+REFRESH_INTERVAL = "event.poller.refresh_interval"
+
+DEFAULTS = {
+    FILTER_NULLS: "true",
+    ENABLED: "false",
+    "event.vendor.type": "polling",
+    REFRESH_INTERVAL: "15",
+}
+"""Entries every instance has, whether or not it was made with them. The interval is in minutes."""
+
 NUMBER_OF_ACCOUNT = "+15005550006"
 """Texts go to it where no entry names a sender: Twilio's own number for tests."""
+
+TWILIO_FIELDS = {
+    "To": "string",
+    "From": "string",
+    "Body": "string",
+    "MediaUrl": "array",
+    "StatusCallback": "string",
+    "MessagingServiceSid": "string",
+}
+HUB_FIELDS = {"to": "string", "from": "string", "subject": "string", "message": "string"}
+"""Fields of a message to send: as Twilio names them, and in the older model of the hub."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +45,9 @@ class Element:
     """A connector of the catalogue: which entry holds what.
 
     required: entries without which POST /instances is refused. secret: read back masked.
-    fields: of the body of POST /messages, the first of each needed ones being `needed`.
+    switched: whether events have to be switched on.
+    bodies: the models that POST /messages takes, by name, each with its fields; needed: the fields
+        without which it is refused, as far as its description says.
     """
 
     id: int
@@ -33,7 +59,8 @@ class Element:
     callback_url: str
     required: tuple[str, ...]
     secret: frozenset[str]
-    fields: dict[str, str]
+    switched: bool
+    bodies: Mapping[str, Mapping[str, str]]
     needed: tuple[str, ...]
 
     def described(self) -> dict[str, Any]:
@@ -46,55 +73,6 @@ class Element:
             "active": True,
             "deleted": False,
         }
-
-    def docs(self) -> dict[str, Any]:
-        """Return the Swagger 2.0 description an instance gives of its own API."""
-        kinds = {"array": {"type": "array", "items": {"type": "string"}}}
-        properties = {
-            name: kinds.get(kind, {"type": kind, "x-samplevalue": name})
-            for name, kind in self.fields.items()
-        }
-        sent = {
-            "name": "body",
-            "in": "body",
-            "description": "The message to send",
-            "required": True,
-            "schema": {"$ref": "#/definitions/messagesPostRequest"},
-        }
-        path = {"name": "id", "in": "path", "type": "string", "required": True}
-        paging = [
-            {"name": "where", "in": "query", "type": "string", "required": False},
-            {"name": "page", "in": "query", "type": "integer", "required": False},
-            {"name": "pageSize", "in": "query", "type": "integer", "required": False},
-        ]
-        return {
-            "swagger": "2.0",
-            "info": {"title": self.name, "version": "api-v2", "x-element-key": self.key},
-            "basePath": "/elements/api-v2/hubs/messaging",
-            "consumes": ["application/json"],
-            "produces": ["application/json"],
-            "paths": {
-                "/messages": {
-                    "post": _operation("createMessage", [sent]),
-                    "get": _operation("getMessages", paging),
-                },
-                "/messages/{id}": {"get": _operation("getMessageById", [path])},
-                "/messages/{id}/media": {"get": _operation("getMessageMedia", [path])},
-                "/ping": {"get": _operation("getPing", [])},
-            },
-            "definitions": {
-                "messagesPostRequest": {
-                    "type": "object",
-                    "properties": properties,
-                    "required": list(self.needed),
-                }
-            },
-        }
-
-
-def _operation(id_: str, parameters: list[dict[str, Any]]) -> dict[str, Any]:
-    answers = {"200": {"description": "OK"}, "400": {"description": "Bad Request"}}
-    return {"operationId": id_, "parameters": parameters, "responses": answers}
 
 
 TWILIO = Element(
@@ -109,8 +87,11 @@ TWILIO = Element(
         f"{PREFIX}{name}" for name in ("protocol", "account", "sender", "token", "callback.url")
     ),
     secret=frozenset({f"{PREFIX}token", SIGNATURE_KEY}),
-    fields={"to": "string", "from": "string", "subject": "string", "message": "string"},
-    needed=("to", "from", "message"),
+    switched=False,
+    # Which of the two the real one takes is not documented (unverified): here both do, so that
+    # no field of either can be required.
+    bodies={"twilioMessage": TWILIO_FIELDS, "hubMessage": HUB_FIELDS},
+    needed=(),
 )
 
 TWILIO_V2 = Element(
@@ -123,8 +104,14 @@ TWILIO_V2 = Element(
     callback_url=f"{EVENTS}callback.url",
     required=("username", "password"),
     secret=frozenset({"password", SIGNATURE_KEY}),
-    fields={"To": "string", "From": "string", "Body": "string", "MediaUrl": "array"},
+    switched=True,
+    bodies={"twilioMessage": TWILIO_FIELDS},
     needed=("To", "From"),
 )
 
 ELEMENTS = {each.key: each for each in (TWILIO, TWILIO_V2)}
+
+
+def find_element(key_or_id: str) -> Element | None:
+    """Find a connector by its key or its number, as every path takes either; None for none."""
+    return next((each for each in ELEMENTS.values() if key_or_id in {each.key, str(each.id)}), None)

@@ -17,6 +17,9 @@ import msgspec
 EVENTS_KEPT = 2_000
 """Events a page that lost its connection can still catch up on."""
 
+PAGES = 50
+"""Pages that may listen at once."""
+
 RETRY_MS = 1_000
 """How long a browser waits before it connects again."""
 
@@ -35,6 +38,11 @@ class Feed:
         # Encoded only when a page reads them: load tests send thousands a second, unwatched.
         self._recent: deque[tuple[int, str, Any]] = deque(maxlen=EVENTS_KEPT)
         self._listeners: set[asyncio.Event] = set()
+
+    @property
+    def full(self) -> bool:
+        """Whether as many pages listen as may."""
+        return len(self._listeners) >= PAGES
 
     def publish(self, kind: str, payload: Any) -> None:
         """Tell every page. payload: anything msgspec encodes; may change until it is read."""

@@ -12,11 +12,25 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.sandbox.access import Access, read_credentials
-from service.sandbox.answers import Refused, answer_json, read_object
-from service.sandbox.elements import ELEMENTS
-from service.sandbox.records import Instance, Records, strip_html
+from service.sandbox.answers import Refused, answer_json, read_body, require
+from service.sandbox.docs import describe_api
+from service.sandbox.elements import Element, find_element
+from service.sandbox.instance import Instance
+from service.sandbox.records import Records, strip_html
 
 MASK = "********"
+
+INSTANCES_KEPT = 200
+CHARACTERS = 100_000
+"""Instances, and what each may hold of name, tags and configuration: what is kept has a bound."""
+
+USER = {
+    "id": 1,
+    "emailAddress": "sandbox@example.com",
+    "firstName": "The",
+    "lastName": "Sandbox",
+}
+"""Whose instances they are."""
 
 
 class Instances:
@@ -29,64 +43,70 @@ class Instances:
         self._records = records
         self._access = access
 
+    async def element(self, request: Request) -> Response:
+        """GET /elements/{key}."""
+        self._authorize(request)
+        return answer_json(_element(request).described())
+
     async def create(self, request: Request) -> Response:
         """POST /instances."""
         self._authorize(request)
-        body = await _read(request)
-        key = str(_object(body, "element").get("key") or request.path_params.get("key") or "")
-        if key not in ELEMENTS or request.path_params.get("key", key) != key:
-            raise Refused(404, f"No element found with key {key or '(none)'}")
-        configuration = _object(body, "configuration")
-        missing = [
-            name
-            for name in ELEMENTS[key].required
-            if not str(configuration.get(name) or "").strip()
-        ]
+        body = await read_body(request)
+        element = _wanted_element(request, body)
+        require(body, "name")
+        name = str(body["name"]).strip()
+        require({"name": name}, "name")
+        configuration, tags = _texts(_object(body, "configuration")), _tags(body)
+        missing = [each for each in element.required if not configuration.get(each, "").strip()]
         if missing:
             raise Refused(400, f"Missing required configuration entries: {', '.join(missing)}")
-        name = str(body.get("name") or "").strip()
-        if not name:
-            raise Refused(400, "Missing required field: name")
-        instance = self._records.create_instance(key, name, _texts(configuration), _tags(body))
+        if len(self._records.instances) >= INSTANCES_KEPT:
+            raise Refused(429, f"The sandbox keeps at most {INSTANCES_KEPT} instances; delete some")
+        _check_room(name, tags, configuration)
+        instance = self._records.create_instance(element.key, name, configuration, tags)
         return self._answer(instance)
 
     async def list(self, request: Request) -> Response:
-        """GET /instances, those that carry every `tags[]` asked for; with a token, that one."""
+        """GET /instances; with a token, that one.
+
+        Searched by `searchText`, a part of the name, and by `tags[]`, each of which has to be
+        there. A search without a match is 404.
+        """
         if _has_token(request):
             return await self.get(request)
         self._authorize(request)
-        key = request.path_params.get("key")
-        if key is not None and key not in ELEMENTS:
-            raise Refused(404, f"No element found with key {key}")
-        wanted = set(request.query_params.getlist("tags[]"))
+        key = _element(request).key if "key" in request.path_params else None
+        tags = set(request.query_params.getlist("tags[]"))
+        text = request.query_params.get("searchText", "").lower()
+        if self._records.switches.search_ignored:
+            tags, text = set(), ""
         found = [
             each
             for each in self._records.instances.values()
-            if wanted <= set(each.tags) and key in {None, each.element}
+            if tags <= set(each.tags) and text in each.name.lower() and key in {None, each.element}
         ]
-        return answer_json([self._shown(each) for each in found])
+        if not found and (tags or text):
+            raise Refused(404, "No element instances found")
+        rows = [self._shown(each) for each in found]
+        if self._records.switches.bare_lists:
+            rows = [row | {"configuration": {}} for row in rows]
+        return answer_json(rows)
 
     async def get(self, request: Request) -> Response:
         """GET /instances/{id}."""
-        instance = self._find(request)
-        return self._answer(instance)
+        return self._answer(self._find(request))
 
-    async def put(self, request: Request) -> Response:
-        """PUT /instances/{id}: name, tags and configuration, each if given."""
+    async def change(self, request: Request) -> Response:
+        """PUT or PATCH /instances/{id}: name, tags and configuration, each if given."""
         instance = self._find(request)
-        body = await _read(request)
-        configuration = _object(body, "configuration")
-        if body.get("name"):
-            instance.name = strip_html(str(body["name"]))
-        if "tags" in body:
-            instance.tags = [strip_html(tag) for tag in _tags(body)]
-        self._records.configure(instance, _texts(configuration))
-        return self._answer(instance)
-
-    async def patch(self, request: Request) -> Response:
-        """PATCH /instances/{id}: replaces the tags."""
-        instance = self._find(request)
-        instance.tags = [strip_html(tag) for tag in _tags(await _read(request))]
+        body = await read_body(request)
+        name = str(body.get("name") or "").strip() or instance.name
+        tags = _tags(body) if body.get("tags") is not None else instance.tags
+        changes = _texts(_object(body, "configuration"))
+        _check_room(name, tags, instance.configuration | changes)
+        instance.name = strip_html(name)
+        instance.tags = [strip_html(tag) for tag in tags]
+        self._records.configure(instance, changes)
         return self._answer(instance)
 
     async def delete(self, request: Request) -> Response:
@@ -120,17 +140,25 @@ class Instances:
     async def patch_entry(self, request: Request) -> Response:
         """PATCH /instances/{id}/configuration/{entry}: changes one entry."""
         instance = self._find(request)
-        body = await _read(request)
+        body = await read_body(request)
         key = _key(request, instance)
         if "propertyValue" not in body:
-            raise Refused(400, "Missing required field: propertyValue", instance_id=instance.id)
-        self._records.configure(instance, _texts({key: body["propertyValue"]}))
+            raise Refused(400, "Missing required field: propertyValue")
+        changes = _texts({key: body["propertyValue"]})
+        _check_room(instance.name, instance.tags, instance.configuration | changes)
+        self._records.configure(instance, changes)
         return answer_json(_entry(instance, key), instance.id)
 
     async def docs(self, request: Request) -> Response:
         """GET /instances/{id}/docs: what the instance says of its own API."""
         instance = self._find(request)
-        return answer_json(instance.kind.docs(), instance.id)
+        described = describe_api(
+            instance.kind,
+            host=request.headers["host"],
+            scheme=request.url.scheme,
+            resources=self._records.mappings.names(instance.id, instance.element),
+        )
+        return answer_json(described, instance.id)
 
     def _authorize(self, request: Request) -> None:
         self._access.authorize(request.headers.get("authorization", ""))
@@ -138,12 +166,17 @@ class Instances:
     def _find(self, request: Request) -> Instance:
         header = request.headers.get("authorization", "")
         if "id" not in request.path_params:
-            return self._access.instance(header, even_disabled=True)
-        self._authorize(request)
-        id_ = request.path_params["id"]
-        instance = self._records.instances.get(id_)
-        if instance is None:
-            raise Refused(404, f"No element instance found with id {id_}")
+            instance = self._access.instance(header, even_disabled=True)
+        else:
+            self._authorize(request)
+            id_ = request.path_params["id"]
+            found = self._records.instances.get(id_)
+            if "key" in request.path_params and found and found.kind is not _element(request):
+                found = None
+            if found is None:
+                raise Refused(404, f"No element instance found with id {id_}")
+            instance = found
+        request.state.instance_id = instance.id
         return instance
 
     def _answer(self, instance: Instance) -> Response:
@@ -162,6 +195,9 @@ class Instances:
             "provisionInteractions": [],
             "valid": True,
             "disabled": instance.disabled,
+            "createdDate": instance.created_at,
+            "externalAuthentication": "none",
+            "user": USER,
             "maxCacheSize": 0,
             "cacheTimeToLive": 0,
             "cachingEnabled": False,
@@ -170,8 +206,31 @@ class Instances:
         }
 
 
-async def _read(request: Request) -> dict[str, Any]:
-    return read_object(request.headers.get("content-type", ""), await request.body())
+def _element(request: Request) -> Element:
+    key = request.path_params["key"]
+    element = find_element(key)
+    if element is None:
+        raise Refused(404, f"No element found with key or id {key}")
+    return element
+
+
+def _wanted_element(request: Request, body: Mapping[str, Any]) -> Element:
+    """Read which connector an instance is wanted of: by the path, the body, or both."""
+    of_path = _element(request) if "key" in request.path_params else None
+    named = _object(body, "element")
+    wanted = str(named.get("key") or named.get("id") or (of_path.key if of_path else ""))
+    if not wanted:
+        raise Refused(400, "Missing required field: element.key")
+    element = find_element(wanted)
+    if element is None or (of_path is not None and of_path is not element):
+        raise Refused(404, f"No element found with key or id {wanted}")
+    return element
+
+
+def _check_room(name: str, tags: Sequence[str], configuration: Mapping[str, str]) -> None:
+    texts = (name, *tags, *configuration, *configuration.values())
+    if sum(map(len, texts)) > CHARACTERS:
+        raise Refused(429, f"An instance holds at most {CHARACTERS} characters")
 
 
 def _object(body: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -204,8 +263,7 @@ def _key(request: Request, instance: Instance) -> str:
     for key, id_ in instance.entry_ids.items():
         if id_ == wanted:
             return key
-    text = f"No configuration entry found with id {wanted}"
-    raise Refused(404, text, instance_id=instance.id)
+    raise Refused(404, f"No configuration entry found with id {wanted}")
 
 
 def _masked(instance: Instance, key: str) -> str:

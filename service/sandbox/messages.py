@@ -12,7 +12,7 @@ import mimetypes
 import re
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any
@@ -29,9 +29,14 @@ from service.sandbox.answers import (
     answer_json,
     check_accept,
     read_object,
+    without_nulls,
 )
+from service.sandbox.ceql import ends_of, read_where
+from service.sandbox.instance import Instance
+from service.sandbox.mappings import VENDOR_ROWS, map_row
+from service.sandbox.message import Message, Refusal, now_iso
 from service.sandbox.outage import get_in_the_way
-from service.sandbox.records import Instance, Message, Records, Refusal, now_iso
+from service.sandbox.records import Records
 
 PAGE_SIZE = 50
 PAGE_LIMIT = 200
@@ -40,6 +45,10 @@ PAGE_LIMIT = 200
 BODY_LIMIT = 1600
 MEDIA_LIMIT = 10
 """Twilio's, in characters and in pictures."""
+
+ADDRESS_LIMIT = 100
+URL_LIMIT = 2_000
+"""Characters of a number, and of a picture's or a callback's address: what is kept has a bound."""
 
 
 class Messages:
@@ -85,22 +94,17 @@ class Messages:
 
     async def log(self, request: Request) -> Response:
         """GET /messages: newest first; `page` from 1, `pageSize`, `where`."""
-        instance = self._instance(request)
-        if self._records.switches.no_message_log:
-            text = "GET /messages is not supported by this element"
-            raise Refused(405, text, instance_id=instance.id)
-        query = request.query_params
-        size = min(_number(query.get("pageSize"), PAGE_SIZE), PAGE_LIMIT)
-        start = (_number(query.get("page"), 1) - 1) * size
-        matches = read_where(query.get("where", ""))
-        found = filter(matches, reversed(self._records.messages))
-        rows = [describe(each, instance) for each in itertools.islice(found, start, start + size)]
-        return answer_json(rows, instance.id)
+        return self._list(request, VENDOR_ROWS)
+
+    async def resource(self, request: Request) -> Response:
+        """GET /hubs/{hub}/{name}: the log's rows as a common resource's."""
+        return self._list(request, request.path_params["name"])
 
     async def get(self, request: Request) -> Response:
         """GET /messages/{sid}."""
         instance = self._instance(request)
-        return answer_json(describe(self._find(request, instance), instance), instance.id)
+        row = describe(self._find(request, instance), instance)
+        return answer_json(self._shown(row, instance, VENDOR_ROWS), instance.id)
 
     async def media(self, request: Request) -> Response:
         """GET /messages/{sid}/media: one row per picture, as Twilio's Media resource."""
@@ -109,16 +113,38 @@ class Messages:
         rows = [_media_row(message, place, instance) for place in range(len(message.media))]
         return answer_json(rows, instance.id)
 
+    def _list(self, request: Request, name: str) -> Response:
+        instance = self._instance(request)
+        mapping = self._records.mappings.find(instance.id, instance.element, name)
+        vendor = mapping["vendorName"] if mapping else name
+        if vendor != VENDOR_ROWS:
+            raise Refused(404, f"No resource found with name {name}")
+        if self._records.switches.no_message_log:
+            raise Refused(405, "GET /messages is not supported by this element")
+        query = request.query_params
+        size = min(_number(query.get("pageSize"), PAGE_SIZE), PAGE_LIMIT)
+        start = (_number(query.get("page"), 1) - 1) * size
+        matches = read_where(query.get("where", ""), self._records.switches.ceql)
+        found = filter(matches, reversed(self._records.messages))
+        page = itertools.islice(found, start, start + size)
+        rows = [self._shown(describe(each, instance), instance, name) for each in page]
+        return answer_json(rows, instance.id)
+
+    def _shown(self, row: dict[str, Any], instance: Instance, name: str) -> dict[str, Any]:
+        """Map a row where it is mapped, and leave out what the instance filters."""
+        mapping = self._records.mappings.find(instance.id, instance.element, name)
+        shown = map_row(row, mapping) if mapping else row
+        return dict(without_nulls(shown)) if instance.filters_nulls else shown
+
     def _find(self, request: Request, instance: Instance) -> Message:
-        sid = request.path_params["sid"]
+        wanted = request.path_params["sid"]
         for message in reversed(self._records.messages):
-            if message.sid == sid:
+            if wanted in {message.sid, str(message.serial)}:
                 return message
         raise Refused(
             404,
-            f"No message found with sid {sid}",
+            f"No message found with sid {wanted}",
             provider="20404: The requested resource was not found",
-            instance_id=instance.id,
         )
 
     async def ping(self, request: Request) -> Response:
@@ -128,17 +154,26 @@ class Messages:
         return answer_json({"dateTime": now, "endpoint": instance.element}, instance.id)
 
     def _instance(self, request: Request) -> Instance:
-        return self._access.instance(request.headers.get("authorization", ""))
+        instance = self._access.instance(request.headers.get("authorization", ""))
+        request.state.instance_id = instance.id
+        return instance
 
     def _accept(self, instance: Instance, content_type: bytes, raw: bytes) -> Response:
-        """Take a text in either shape: `To, From, Body, MediaUrl` or `to, from, message`."""
-        sent = read_object(content_type.decode("latin-1"), raw)
+        """Take a text in either model, and answer in the same.
+
+        `To, From, Body, MediaUrl` is answered with Twilio's resource, `to, from, message` with a
+        number of the hub's own, which is not Twilio's sid.
+        """
+        sent = read_object(content_type, raw)
         to = _text(sent, "To", "to")
         ours = _text(sent, "From", "from") or instance.our_number
         body = _text(sent, "Body", "message", "body")
         media = _media(sent)
+        report_to = _text(sent, "StatusCallback")
         if not to:
             raise _refused_by_twilio("21604: A 'To' phone number is required.")
+        if max(len(to), len(ours)) > ADDRESS_LIMIT:
+            raise _refused_by_twilio("21211: The 'To' or 'From' number is not a valid number.")
         if not body and not media:
             raise _refused_by_twilio("21602: Message body is required.")
         if len(body) > BODY_LIMIT:
@@ -147,79 +182,46 @@ class Messages:
             )
         if len(media) > MEDIA_LIMIT:
             raise _refused_by_twilio("21623: Number of media files exceeds allowed limit.")
-        if (to, ours) in self._records.opted_out:
+        if any(len(url) > URL_LIMIT for url in (*media, report_to)):
+            raise _refused_by_twilio("21620: Invalid media or callback URL.")
+        if self._records.is_opted_out(to, ours):
             raise _refused_by_twilio("21610: Attempt to send to unsubscribed recipient")
-        reply = self._records.add_reply(instance, to, ours, body, media)
-        older = {"id": reply.sid, "subject": sent.get("subject"), "message": body}
-        row = describe(reply, instance) | older | {"status": "queued", "sentTime": reply.at}
+        reply = self._records.add_reply(instance, to, ours, body, media, status_callback=report_to)
+        row = _hub_answer(reply, sent)
+        if "To" in sent:
+            row = describe(reply, instance) | {"status": "queued", "date_sent": None}
+        if instance.filters_nulls:
+            row = without_nulls(row)
         return answer_json(row, instance.id)
-
-
-def read_where(clause: str) -> Callable[[Message], bool]:
-    """Read `DateSent='2026-01-31' and To='+1...'` into a test of a message.
-
-    DateSent: a day, or a moment in ISO 8601 of which the day counts; also with `>=`, `<=`, `>`,
-    `<`. To, From: equality. Names in any case. A term that can't be read matches nothing, so that
-    a filter with a mistake does not look like none.
-    """
-    terms = [term for term in re.split(r"\s+and\s+", clause.strip(), flags=re.IGNORECASE) if term]
-    tests = [_read_term(term) for term in terms]
-    return lambda message: all(test(message) for test in tests)
-
-
-def _read_term(term: str) -> Callable[[Message], bool]:
-    found = re.fullmatch(r"\s*(\w+)\s*(>=|<=|=|>|<)\s*'([^']*)'\s*", term)
-    if found is None:
-        return _nothing
-    name, operator, value = found[1].lower().replace("_", ""), found[2], found[3]
-    if name == "datesent":
-        day = value[:10]
-        compare: dict[str, Callable[[str], bool]] = {
-            "=": lambda sent: sent == day,
-            ">=": lambda sent: sent >= day,
-            "<=": lambda sent: sent <= day,
-            ">": lambda sent: sent > day,
-            "<": lambda sent: sent < day,
-        }
-        # ISO 8601 days compare as texts.
-        return lambda message: compare[operator](message.at[:10])
-    if name in {"to", "from"} and operator == "=":
-        place = 1 if name == "to" else 0
-        return lambda message: _ends(message)[place] == value
-    return _nothing
-
-
-def _nothing(message: Message) -> bool:
-    return False
-
-
-def _ends(message: Message) -> tuple[str, str]:
-    """Tell who sent a message, and to whom."""
-    if message.direction == "text":
-        return message.theirs, message.ours
-    return message.ours, message.theirs
 
 
 def describe(message: Message, instance: Instance) -> dict[str, Any]:
     """Describe a message as Twilio's Message resource does."""
     inbound = message.direction == "text"
-    from_, to = _ends(message)
+    from_, to = ends_of(message)
     sent = format_datetime(datetime.fromisoformat(message.at))
+    uri = f"/2010-04-01/Accounts/{instance.account}/Messages/{message.sid}"
     return {
         "sid": message.sid,
         "account_sid": instance.account,
+        "messaging_service_sid": None,
         "from": from_,
         "to": to,
         "body": message.body,
         "direction": "inbound" if inbound else "outbound-api",
         "status": "received" if inbound else "delivered",
         "date_created": sent,
+        "date_updated": sent,
         "date_sent": sent,
         "num_media": str(len(message.media)),
         "num_segments": str(count_segments(message.body).parts),
+        "price": None,
+        "price_unit": "USD",
         "error_code": None,
         "error_message": None,
         "api_version": "2010-04-01",
+        "uri": f"{uri}.json",
+        "subresource_uris": {"media": f"{uri}/Media.json"},
     }
 
 
@@ -235,6 +237,20 @@ def _media_row(message: Message, place: int, instance: Instance) -> dict[str, An
         "date_created": sent,
         "date_updated": sent,
         "uri": url,
+    }
+
+
+def _hub_answer(reply: Message, sent: Mapping[str, Any]) -> dict[str, Any]:
+    """Answer a send in the older model of the hub."""
+    return {
+        "id": reply.serial,
+        "to": reply.theirs,
+        "from": reply.ours,
+        "subject": sent.get("subject"),
+        "message": reply.body,
+        "status": "queued",
+        "direction": "outbound-api",
+        "sentTime": reply.at,
     }
 
 

@@ -1,30 +1,26 @@
 """The phone network: delivers texts as Twilio does, signed, to the callback URL that is registered.
 
-Source: Twilio's documentation of inbound message parameters, webhook signatures and connection
-overrides. The signature comes from Twilio's own library.
+Source: Twilio's documentation of connection overrides.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import hmac
-import json
-import mimetypes
 import time
-import uuid
-from contextlib import suppress
-from dataclasses import dataclass
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
-from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]
-
-from service.core.segments import count_segments
 from service.http1 import Answer, Client, NoAnswer, NotSent
 from service.sandbox import webhook
-from service.sandbox.elements import SIGNATURE_KEY
-from service.sandbox.messages import describe
-from service.sandbox.records import Callback, Instance, Message, Records, now_iso
+from service.sandbox.announcements import (
+    Announcement,
+    build_callback,
+    build_event,
+    build_report,
+)
+from service.sandbox.instance import Instance
+from service.sandbox.loopback import is_loopback
+from service.sandbox.message import Callback, Message, now_iso
+from service.sandbox.records import NOTE_CHARACTERS, Records
 
 CONNECT_TIMEOUT_S = 5.0
 TOTAL_TIMEOUT_S = 15.0
@@ -35,15 +31,25 @@ CONNECTIONS = 64
 
 ANSWER_KEPT_BYTES = 200
 
+ORIGINS = 16
+"""Services with kept connections; the one that was first called is let go first."""
+
+REPORTS = 10_000
+"""Reports on replies under way; of further replies nothing is reported."""
+
 
 class Network:
     """Delivers texts to whatever instance is registered.
 
-    total_timeout_s: for one attempt, and for all of a callback's together.
+    public: it may call beyond this machine. total_timeout_s: for one attempt, and for all of a
+    callback's together.
     """
 
-    def __init__(self, records: Records, *, total_timeout_s: float = TOTAL_TIMEOUT_S) -> None:
+    def __init__(
+        self, records: Records, *, public: bool = False, total_timeout_s: float = TOTAL_TIMEOUT_S
+    ) -> None:
         self._records = records
+        self._public = public
         self._total_timeout_s = total_timeout_s
         self._clients: dict[str, Client] = {}
         self._reports: set[asyncio.Task[None]] = set()
@@ -55,43 +61,50 @@ class Network:
         """
         status = 0
         relay = self._records.switches.relay
+        if relay == "polled":
+            text.state, text.detail = "accepted", "the next poll tells the service of it"
+            self._records.changed(text)
+            return status
         if relay != "off":
-            status = await self._deliver(instance, text, _build_event(instance, text))
+            status = await self._deliver(instance, text, build_event(instance, text))
         if relay != "instead":
-            status = await self._deliver(instance, text, _build(instance, text))
+            status = await self._deliver(instance, text, build_callback(instance, text))
         return status
 
     def report(self, instance: Instance, reply: Message) -> None:
-        """Tell the service what became of its reply, where that is switched on."""
-        if self._records.switches.status_callbacks != "off":
-            last = self._records.switches.status_callbacks
-            task = asyncio.get_running_loop().create_task(self._report(instance, reply, last))
-            self._reports.add(task)
-            task.add_done_callback(self._reports.discard)
+        """Tell the service what became of its reply, where it asked or that is switched on."""
+        last = self._records.switches.status_callbacks
+        if last == "off" and reply.status_callback:
+            last = "delivered"
+        if last == "off" or len(self._reports) >= REPORTS:
+            return
+        task = asyncio.get_running_loop().create_task(self._report(instance, reply, last))
+        self._reports.add(task)
+        task.add_done_callback(self._reports.discard)
+
+    async def announce(self, announcement: Announcement, note: str) -> tuple[int, str]:
+        """POST once; note: what it is, for the wire log.
+
+        Returns the status, 0 without an answer, and what was wrong, "" for nothing.
+        """
+        began = time.monotonic()
+        status, wrong = 0, ""
+        try:
+            status = (await self._post(announcement, self._total_timeout_s)).status
+        except (NotSent, NoAnswer, ValueError) as error:
+            wrong = str(error)[:NOTE_CHARACTERS]
+        else:
+            wrong = f"answered {status}" if webhook.failure_of(status) else ""
+        took_ms = (time.monotonic() - began) * 1000
+        summary = f"{note}: POST {_path(announcement.url)}"
+        self._records.wire("callback", summary, status, took_ms, wrong)
+        return status, wrong
 
     async def _report(self, instance: Instance, reply: Message, last: str) -> None:
         for state in ("sent", last):
-            form = {
-                "MessageSid": reply.sid,
-                "SmsSid": reply.sid,
-                "SmsStatus": state,
-                "MessageStatus": state,
-                "To": reply.theirs,
-                "From": reply.ours,
-                "AccountSid": instance.account,
-                "ApiVersion": "2010-04-01",
-            }
-            if state == "undelivered":
-                form["ErrorCode"] = "30003"
-            callback = _sign(instance, form, reply.sid)
-            status = 0
-            began = time.monotonic()
-            with suppress(NotSent, NoAnswer, ValueError):
-                status = (await self._post(callback, self._total_timeout_s)).status
-            took_ms = (time.monotonic() - began) * 1000
-            self._records.wire("callback", f"{state}: POST {_path(callback.url)}", status, took_ms)
+            await self.announce(build_report(instance, reply, state), state)
 
-    async def _deliver(self, instance: Instance, text: Message, callback: _Request) -> int:
+    async def _deliver(self, instance: Instance, text: Message, callback: Announcement) -> int:
         overrides = webhook.read_overrides(instance.callback_url.partition("#")[2])
         began = time.monotonic()
         status, failure = 0, ""
@@ -118,7 +131,7 @@ class Network:
             await client.aclose()
 
     async def _attempt(
-        self, text: Message, callback: _Request, attempt: int, left_s: float
+        self, text: Message, callback: Announcement, attempt: int, left_s: float
     ) -> tuple[int, webhook.Failure]:
         """Deliver once; returns the status and how it failed, "" if it did not."""
         began = time.monotonic()
@@ -131,13 +144,13 @@ class Network:
             # A read that timed out is told from a connection that failed or broke.
             waited = isinstance(error, NoAnswer) and isinstance(error.__cause__, TimeoutError)
             failure = "rt" if waited else "ct"
-            text.detail = f"no answer from the service: {error}"
+            text.detail = f"no answer from the service: {error}"[:NOTE_CHARACTERS]
         except ValueError as error:
             failure = "url"
-            text.detail = f"the registered callback URL can't be used: {error}"
+            text.detail = f"the registered callback URL can't be used: {error}"[:NOTE_CHARACTERS]
         else:
             failure = webhook.failure_of(answer.status)
-            text.warning = webhook.judge(answer)
+            text.warning = webhook.judge(answer)[:NOTE_CHARACTERS]
             if failure:
                 text.detail = f"callback answered {answer.status}: {_start(answer)}"
         took_ms = (time.monotonic() - began) * 1000
@@ -157,106 +170,30 @@ class Network:
         self._records.wire("callback", f"POST {_path(callback.url)}", status, took_ms, note)
         return status, failure
 
-    async def _post(self, callback: _Request, timeout_s: float) -> Answer:
+    async def _post(self, callback: Announcement, timeout_s: float) -> Answer:
         parts = urlsplit(callback.url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ValueError("it is no http or https URL with a host")
-        origin = f"{parts.scheme}://{parts.netloc}"
-        client = self._clients.get(origin)
-        if client is None:
-            client = self._clients[origin] = Client(
-                origin, connections=CONNECTIONS, connect_timeout_s=CONNECT_TIMEOUT_S
+        if not self._public and not is_loopback(parts.hostname):
+            raise ValueError(
+                "it leads beyond this machine; the sandbox calls there with `parley sandbox "
+                "--public` alone"
             )
+        client = await self._client(f"{parts.scheme}://{parts.netloc}")
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         return await client.request(
             "POST", target, callback.headers, callback.body, timeout_s=timeout_s
         )
 
-
-@dataclass(frozen=True, slots=True)
-class _Request:
-    """A signed callback; every attempt sends the same bytes. url: without its fragment."""
-
-    url: str
-    headers: dict[str, str]
-    body: bytes
-
-
-def _build(instance: Instance, text: Message) -> _Request:
-    return _sign(instance, _form(instance, text), text.sid)
-
-
-def _build_event(instance: Instance, text: Message) -> _Request:
-    """Wrap a text as the platform does: what Twilio sent, and an event for it."""
-    event = {
-        "elementKey": instance.element,
-        "eventType": "CREATED",
-        "objectType": "messages",
-        "objectId": text.sid,
-        "newObject": describe(text, instance),
-    }
-    message = {
-        "elementKey": instance.element,
-        "instanceId": instance.id,
-        "instanceName": instance.name,
-        "instanceTags": instance.tags,
-        "eventId": str(uuid.uuid4()),
-        "raw": _form(instance, text),
-        "events": [event],
-    }
-    body = json.dumps({"severity": "low", "message": message}).encode()
-    key = instance.configuration.get(SIGNATURE_KEY, "").encode()
-    signature = base64.b64encode(hmac.digest(key, body, "sha256")).decode()
-    headers = {
-        "Content-Type": "application/json",
-        "Elements-Webhook-Signature": f"sha256={signature}",
-    }
-    return _Request(instance.callback_url.partition("#")[0], headers, body)
-
-
-def _sign(instance: Instance, form: dict[str, str], sid: str) -> _Request:
-    """Sign a form as Twilio does."""
-    url = instance.callback_url.partition("#")[0]
-    signature = RequestValidator(instance.auth_token).compute_signature(url, form)
-    headers = {
-        "Content-Type": "application/x-www-form-urlencoded; charset=utf-8",
-        "X-Twilio-Signature": signature,
-        "I-Twilio-Idempotency-Token": str(uuid.uuid5(uuid.NAMESPACE_URL, sid)),
-        "User-Agent": "TwilioProxy/1.1",
-        "Accept": "*/*",
-    }
-    return _Request(url, headers, urlencode(form).encode())
-
-
-def _form(instance: Instance, text: Message) -> dict[str, str]:
-    form = {
-        "ToCountry": "US",
-        "ToState": "CA",
-        "SmsMessageSid": text.sid,
-        "NumMedia": str(len(text.media)),
-        "ToCity": "SAN FRANCISCO",
-        "FromZip": "10001",
-        "SmsSid": text.sid,
-        "FromState": "NY",
-        "SmsStatus": "received",
-        "FromCity": "NEW YORK",
-        "Body": text.body,
-        "FromCountry": "US",
-        "To": text.ours,
-        "ToZip": "94103",
-        "NumSegments": str(count_segments(text.body).parts),
-        "MessageSid": text.sid,
-        "AccountSid": instance.account,
-        "From": text.theirs,
-        "ApiVersion": "2010-04-01",
-    }
-    if text.media and not text.body:
-        # A picture alone comes without the parameter, not with an empty one.
-        del form["Body"]
-    for place, url in enumerate(text.media):
-        form[f"MediaContentType{place}"] = mimetypes.guess_type(url)[0] or "image/jpeg"
-        form[f"MediaUrl{place}"] = url
-    return form
+    async def _client(self, origin: str) -> Client:
+        client = self._clients.get(origin)
+        if client is None:
+            client = self._clients[origin] = Client(
+                origin, connections=CONNECTIONS, connect_timeout_s=CONNECT_TIMEOUT_S
+            )
+            if len(self._clients) > ORIGINS:
+                await self._clients.pop(next(iter(self._clients))).aclose()
+        return client
 
 
 def _start(answer: Answer) -> str:

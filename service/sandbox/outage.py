@@ -37,6 +37,7 @@ async def serve_in(trouble: Trouble, serve: Callable[[], Awaitable[Response]]) -
 
 def name_of(path: str) -> Where:
     """Name what is called, for `Trouble.take`. path: a route's, below the platform's base."""
-    if "/instances" in path:
+    first = path.split("/")[1]
+    if first in {"instances", "elements"}:
         return "instances"
-    return "log" if "/messages" in path else "all"
+    return "log" if first in {"messages", "hubs"} and not path.endswith("/ping") else "all"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
 
 from starlette.requests import Request
@@ -13,10 +13,12 @@ from starlette.routing import Route
 
 from service.sandbox.access import Access
 from service.sandbox.answers import Refused, Unanswered, answer_error, check_accept
+from service.sandbox.formulas import Formulas
 from service.sandbox.instances import Instances
 from service.sandbox.messages import Messages
 from service.sandbox.outage import name_of, serve_in
 from service.sandbox.records import Records
+from service.sandbox.resources import Resources
 
 BASE = "/elements/api-v2"
 
@@ -32,6 +34,8 @@ class Platform:
     def __init__(self, records: Records, access: Access) -> None:
         self._records = records
         self._instances = Instances(records, access)
+        self._common = Resources(records, access)
+        self._formulas = Formulas(records, access)
         self.messages = Messages(records, access)
 
     def routes(self) -> list[Route]:
@@ -42,35 +46,66 @@ class Platform:
         ]
 
     def _resources(self) -> list[tuple[str, Mapping[str, Endpoint]]]:
-        instances, messages = self._instances, self.messages
-        changes = {"PUT": instances.put, "PATCH": instances.patch, "DELETE": instances.delete}
+        return [*self._of_instances(), *self._of_mappings(), *self._of_formulas(), *self._of_hubs()]
+
+    def _of_instances(self) -> Iterator[tuple[str, Mapping[str, Endpoint]]]:
+        instances = self._instances
+        changes = {"PUT": instances.change, "PATCH": instances.change, "DELETE": instances.delete}
         several = {"POST": instances.create, "GET": instances.list}
-        resources: list[tuple[str, Mapping[str, Endpoint]]] = [
-            ("/elements/{key}/instances", several),
-            ("/instances", several | changes),
-            ("/instances/{id:int}", {"GET": instances.get} | changes),
-            ("/ping", {"GET": messages.ping}),
-        ]
+        yield "/elements/{key}", {"GET": instances.element}
         # Without an id they act on the instance of the Element token.
-        for one in ("/instances", "/instances/{id:int}"):
-            resources += [
-                (f"{one}/enabled", {"PUT": instances.enable, "DELETE": instances.disable}),
-                (f"{one}/configuration", {"GET": instances.configuration}),
-                (
-                    f"{one}/configuration/{{entry:int}}",
-                    {"GET": instances.entry, "PATCH": instances.patch_entry},
-                ),
-                (f"{one}/docs", {"GET": instances.docs}),
-            ]
+        yield "/instances", several | changes
+        yield "/elements/{key}/instances", several
+        one = "/instances/{id:int}"
+        for path in ("/instances", one, f"/elements/{{key}}{one}"):
+            if path != "/instances":
+                yield path, {"GET": instances.get} | changes
+            yield f"{path}/enabled", {"PUT": instances.enable, "DELETE": instances.disable}
+            yield f"{path}/configuration", {"GET": instances.configuration}
+            entry = {"GET": instances.entry, "PATCH": instances.patch_entry}
+            yield f"{path}/configuration/{{entry:int}}", entry
+            yield f"{path}/docs", {"GET": instances.docs}
+
+    def _of_mappings(self) -> Iterator[tuple[str, Mapping[str, Endpoint]]]:
+        resources = self._common
+        defined = {
+            "POST": resources.define,
+            "PUT": resources.define,
+            "GET": resources.definition,
+            "DELETE": resources.undefine,
+        }
+        mapped = {
+            "POST": resources.transform,
+            "PUT": resources.transform,
+            "GET": resources.transformation,
+            "DELETE": resources.untransform,
+        }
+        yield "/common-resources", {"GET": resources.list}
+        for level in ("/organizations", "/instances/{id:int}"):
+            yield f"{level}/objects/{{name}}/definitions", defined
+        for level in ("/organizations/elements/{key}", "/instances/{id:int}"):
+            yield f"{level}/transformations/{{name}}", mapped
+
+    def _of_formulas(self) -> Iterator[tuple[str, Mapping[str, Endpoint]]]:
+        formulas = self._formulas
+        one = "/formulas/{id:int}/instances/{instance:int}"
+        yield "/formulas", {"POST": formulas.create, "GET": formulas.list}
+        yield "/formulas/instances", {"GET": formulas.using}
+        yield "/formulas/{id:int}", {"GET": formulas.get, "DELETE": formulas.delete}
+        several = {"POST": formulas.instantiate, "GET": formulas.instances}
+        yield "/formulas/{id:int}/instances", several
+        yield one, {"GET": formulas.instance, "DELETE": formulas.remove}
+        yield f"{one}/active", {"PUT": formulas.activate, "DELETE": formulas.deactivate}
+
+    def _of_hubs(self) -> Iterator[tuple[str, Mapping[str, Endpoint]]]:
+        messages = self.messages
         for hub in ("", "/hubs/{hub}"):
+            yield f"{hub}/ping", {"GET": messages.ping}
             # POST is in `app`: here it only keeps 405 from claiming that there is none.
-            log = {"GET": messages.log, "POST": messages.log}
-            resources.append((f"{hub}/messages", log))
-            resources.append((f"{hub}/messages/{{sid}}", {"GET": messages.get}))
-            resources.append((f"{hub}/messages/{{sid}}/media", {"GET": messages.media}))
-            if hub:
-                resources.append((f"{hub}/ping", {"GET": messages.ping}))
-        return resources
+            yield f"{hub}/messages", {"GET": messages.log, "POST": messages.log}
+            yield f"{hub}/messages/{{sid}}", {"GET": messages.get}
+            yield f"{hub}/messages/{{sid}}/media", {"GET": messages.media}
+        yield "/hubs/{hub}/{name}", {"GET": messages.resource}
 
     def _endpoint(self, path: str, methods: Mapping[str, Endpoint]) -> Endpoint:
         called = name_of(path)
@@ -89,6 +124,8 @@ class Platform:
                     answer = await serve_in(trouble, partial(serve, request))
             except Refused as error:
                 reason = error.summary
+                # Whoever found the instance left its id; an error of it names it as well.
+                error.instance_id = error.instance_id or getattr(request.state, "instance_id", None)
                 answer = answer_error(error) if error.status else Unanswered("hang")
             took_ms = (time.perf_counter() - began) * 1000
             summary = f"{request.method} {request.url.path.removeprefix(BASE)}"

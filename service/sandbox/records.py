@@ -1,6 +1,6 @@
 """What the sandbox remembers: instances, texts, replies, callbacks, refusals.
 
-Everything is kept in memory, in lists that are bounded; nothing survives the process.
+Everything is kept in memory, in collections that are bounded; nothing survives the process.
 """
 
 from __future__ import annotations
@@ -9,145 +9,69 @@ import base64
 import itertools
 import re
 import secrets
-import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from service.core import opt_out
-from service.sandbox.elements import ELEMENTS, NUMBER_OF_ACCOUNT, Element
+from service.sandbox.elements import DEFAULTS, ENABLED
 from service.sandbox.feed import Feed
+from service.sandbox.instance import Instance, Subscription
+from service.sandbox.mappings import Mappings
+from service.sandbox.message import Callback, Message, Refusal, new_sid, now_iso
 from service.sandbox.switches import Switches
 from service.sandbox.trouble import Trouble
 
 KEPT = 200_000
-"""Messages, and as many callbacks and conversations, remembered; the oldest are forgotten first.
-Measured: 150 MB for 200,000 short messages and 100,000 callbacks."""
+"""Messages, and as many callbacks, conversations and opt-outs, remembered; the oldest are forgotten
+first. Measured: 150 MB for 200,000 short messages and 100,000 callbacks."""
+
+KEPT_CHARACTERS = 100_000_000
+"""Texts and picture addresses of all messages together; the oldest are forgotten first."""
 
 REFUSALS_KEPT = 10_000
 """Sends that were refused, the newest."""
 
+NOTE_CHARACTERS = 300
+"""Of a wire row's path and note; what the callback URL or the service said may be longer."""
 
-@dataclass(slots=True)
-class Instance:
-    """A provisioned instance, secrets in the clear: the phone network has to sign with them.
-
-    entry_ids: the number the platform gave each configuration entry.
-    """
-
-    id: int
-    name: str
-    token: str = field(repr=False)
-    element: str
-    configuration: dict[str, str] = field(repr=False)
-    tags: list[str]
-    disabled: bool = False
-    entry_ids: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def kind(self) -> Element:
-        """Its connector."""
-        return ELEMENTS[self.element]
-
-    @property
-    def our_number(self) -> str:
-        """The number that texts go to."""
-        return self.configuration.get(self.kind.sender, NUMBER_OF_ACCOUNT)
-
-    @property
-    def callback_url(self) -> str:
-        """Where texts are delivered, a fragment with connection overrides included."""
-        return self.configuration.get(self.kind.callback_url, "")
-
-    @property
-    def account(self) -> str:
-        """The Twilio account."""
-        return self.configuration.get(self.kind.account, "")
-
-    @property
-    def auth_token(self) -> str:
-        """The token of that account, with which callbacks are signed."""
-        return self.configuration.get(self.kind.token, "")
-
-
-@dataclass(slots=True)
-class Message:
-    """A text or a reply, as the phone page, the tests and the message log see it.
-
-    direction: "text" (phone to service) or "reply". at: ISO 8601, UTC; moment_s: the same on the
-    monotonic clock. state: "sending", "accepted" or "failed" for a text, "received" for a reply.
-    detail: what became of a text's callback, a sentence; warning: what Twilio would complain about.
-    For a reply: after_ms since the last text of its conversation; arrival: its place among all
-    replies, from 1; instance: whose token it carried; token_ok: that token and the secrets are the
-    ones `POST /instances` was made with and returned.
-    """
-
-    sid: str
-    theirs: str
-    ours: str
-    direction: str
-    body: str
-    media: list[str]
-    at: str
-    state: str
-    detail: str = ""
-    warning: str = ""
-    after_ms: float | None = None
-    arrival: int = 0
-    instance: int | None = None
-    token_ok: bool = False
-    moment_s: float = field(default_factory=time.monotonic)
-
-
-@dataclass(frozen=True, slots=True)
-class Callback:
-    """One attempt to deliver a text. status: 0 without an answer. answer: its first 200 bytes."""
-
-    sid: str
-    at: str
-    attempt: int
-    status: int
-    ms: float
-    answer: str
-    warning: str
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A send that was refused, with the status and the reason; token_ok: not for its token."""
-
-    at: str
-    status: int
-    reason: str
-    token_ok: bool
+Value = TypeVar("Value")
 
 
 class Records:
-    """All of the sandbox's memory."""
+    """All of the sandbox's memory. mappings: of common resources.
 
-    def __init__(self) -> None:
+    kept: messages, callbacks, conversations and opt-outs. kept_characters: of the texts and picture
+    addresses of all messages together.
+    """
+
+    def __init__(self, *, kept: int = KEPT, kept_characters: int = KEPT_CHARACTERS) -> None:
         self.instances: dict[int, Instance] = {}
         self.by_token: dict[str, Instance] = {}
-        self.messages: deque[Message] = deque(maxlen=KEPT)
-        self.callbacks: deque[Callback] = deque(maxlen=KEPT)
+        self.messages: deque[Message] = deque(maxlen=kept)
+        self.callbacks: deque[Callback] = deque(maxlen=kept)
         self.refusals: deque[Refusal] = deque(maxlen=REFUSALS_KEPT)
-        self.opted_out: set[tuple[str, str]] = set()
+        self.mappings = Mappings()
         self.instances_created = 0
         self.replies_received = 0
+        self.serial = 0
         self.trouble = Trouble(count=0)
         self.switches = Switches()
         self.feed = Feed()
         self.after_reply: Callable[[Instance, Message], None] | None = None
+        self._kept = kept
+        self._kept_characters = kept_characters
+        self._characters = 0
         self._instance_ids = itertools.count(1234)
         self._entry_ids = itertools.count(80_001)
+        # Conversations, the newest last, so that the first is the one to forget.
         self._last_text: dict[tuple[str, str], float] = {}
+        self._opted_out: dict[tuple[str, str], None] = {}
 
     def create_instance(
         self, element: str, name: str, configuration: Mapping[str, str], tags: Sequence[str]
     ) -> Instance:
-        """Make an instance with a fresh token."""
+        """Make an instance with a fresh token; entries that are not given have their defaults."""
         instance = Instance(
             id=next(self._instance_ids),
             name=strip_html(name),
@@ -159,15 +83,21 @@ class Records:
         self.instances[instance.id] = instance
         self.by_token[instance.token] = instance
         self.instances_created += 1
-        self.configure(instance, configuration)
+        self.configure(instance, DEFAULTS | dict(configuration))
         return instance
 
     def configure(self, instance: Instance, changes: Mapping[str, str]) -> None:
         """Set configuration entries of an instance."""
+        of_events = {ENABLED, instance.kind.callback_url}
+        events = {key: value for key, value in changes.items() if key in of_events}
+        changed = events.items() - instance.configuration.items()
         for key, value in changes.items():
             instance.configuration[key] = value
             if key not in instance.entry_ids:
                 instance.entry_ids[key] = next(self._entry_ids)
+        if changed or (events and not instance.subscription.active):
+            # Whoever says again where events go, or that they are wanted, has them from now on.
+            instance.subscription = Subscription(seen=self.serial)
         self._tell_number()
 
     def rotate(self, instance: Instance) -> None:
@@ -180,6 +110,7 @@ class Records:
         """Forget an instance; its token is refused from now on."""
         del self.instances[instance.id]
         del self.by_token[instance.token]
+        self.mappings.forget(instance.id)
         self._tell_number()
 
     @property
@@ -207,23 +138,34 @@ class Records:
         conversation = (theirs, ours)
         word = body.strip().upper()
         if word in opt_out.STOP and opt_out.LONG_CODE.fullmatch(ours):
-            self.opted_out.add(conversation)
+            self._remember(self._opted_out, conversation, None)
         elif word in opt_out.START:
-            self.opted_out.discard(conversation)
-        # Newest last, so that the first is the one to forget.
-        self._last_text.pop(conversation, None)
-        self._last_text[conversation] = text.moment_s
-        if len(self._last_text) > KEPT:
-            del self._last_text[next(iter(self._last_text))]
+            self._opted_out.pop(conversation, None)
+        self._remember(self._last_text, conversation, text.moment_s)
         self._add(text)
         return text
 
+    def is_opted_out(self, theirs: str, ours: str) -> bool:
+        """Tell whether somebody asked for no more texts from a number of ours."""
+        return (theirs, ours) in self._opted_out
+
     def add_reply(
-        self, instance: Instance, theirs: str, ours: str, body: str, media: Sequence[str]
+        self,
+        instance: Instance,
+        theirs: str,
+        ours: str,
+        body: str,
+        media: Sequence[str],
+        *,
+        status_callback: str = "",
     ) -> Message:
-        """Note a reply that an instance's token opened the door for."""
+        """Note a reply that an instance's token opened the door for.
+
+        status_callback: where Twilio reports on it, "" for nowhere of its own.
+        """
         sid = new_sid("MM" if media else "SM")
         reply = Message(sid, theirs, ours, "reply", body, list(media), now_iso(), "received")
+        reply.status_callback = status_callback
         self.replies_received += 1
         reply.arrival = self.replies_received
         reply.instance = instance.id
@@ -251,10 +193,10 @@ class Records:
         row = {
             "at": now_iso(),
             "direction": direction,
-            "summary": summary,
+            "summary": summary[:NOTE_CHARACTERS],
             "status": status,
             "ms": round(took_ms, 1),
-            "note": note,
+            "note": note[:NOTE_CHARACTERS],
         }
         self.feed.publish("wire", row)
 
@@ -280,6 +222,12 @@ class Records:
         behind = list(itertools.takewhile(lambda reply: reply.arrival > arrival, newest_first))
         return behind[::-1][:count]
 
+    def messages_after(self, serial: int, count: int) -> list[Message]:
+        """Return the messages that came after one, the next `count` of them, oldest first."""
+        newest_first = reversed(self.messages)
+        behind = list(itertools.takewhile(lambda message: message.serial > serial, newest_first))
+        return behind[::-1][:count]
+
     def as_json(self) -> dict[str, Any]:
         """Return everything a test may want to count; no secrets."""
         return {
@@ -293,6 +241,7 @@ class Records:
                     "disabled": each.disabled,
                     "our_number": each.our_number,
                     "callback_url": each.callback_url,
+                    "events": each.subscription.state,
                 }
                 for each in self.instances.values()
             ],
@@ -302,21 +251,30 @@ class Records:
         }
 
     def _add(self, message: Message) -> None:
+        self.serial += 1
+        message.serial = self.serial
+        if len(self.messages) == self.messages.maxlen:
+            self._characters -= _characters(self.messages.popleft())
         self.messages.append(message)
+        self._characters += _characters(message)
+        while self._characters > self._kept_characters:
+            self._characters -= _characters(self.messages.popleft())
         self.changed(message)
+
+    def _remember(
+        self, known: dict[tuple[str, str], Value], conversation: tuple[str, str], value: Value
+    ) -> None:
+        known.pop(conversation, None)
+        known[conversation] = value
+        if len(known) > self._kept:
+            del known[next(iter(known))]
 
     def _tell_number(self) -> None:
         self.feed.publish("provisioned", {"our_number": self.our_number})
 
 
-def new_sid(kind: str = "SM") -> str:
-    """Make a message sid as Twilio's are."""
-    return kind + secrets.token_hex(16)
-
-
-def now_iso() -> str:
-    """Tell the time in ISO 8601, UTC, to the millisecond."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+def _characters(message: Message) -> int:
+    return len(message.body) + sum(map(len, message.media))
 
 
 def strip_html(text: str) -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import uvloop
 
+from service.errors import SettingsError
 from service.logs import set_up_logs
 from service.sandbox.app import SandboxConfig, sandbox_app
+from service.sandbox.loopback import is_loopback
 from service.serving import AppServer, inherit, listen, stop_event
 from service.web.bounds import Crowd
 
@@ -14,17 +18,33 @@ def serve_sandbox(
     host: str,
     port: int,
     *,
+    public: bool,
+    names: Sequence[str],
     user_secret: str,
     organization_secret: str,
     fd: int | None,
     stop_with_stdin: bool,
 ) -> None:
-    """Run the sandbox until it is told to stop. Raises SettingsError."""
+    """Run the sandbox until it is told to stop.
+
+    public: it may listen, and call, beyond this machine. names: it is asked for by, besides host.
+    Raises SettingsError.
+    """
     set_up_logs("auto", "warning")
-    listener = inherit(fd) if fd is not None else listen(host, port, "--port")
-    config = SandboxConfig(user_secret=user_secret, organization_secret=organization_secret)
     if fd is None:
-        name, number = listener.getsockname()[:2]
+        _check_host(host, public=public)
+        listener = listen(host, port, "--port")
+    else:
+        listener = inherit(fd)
+        _check_host(listener.getsockname()[0], public=public)
+    name, number = listener.getsockname()[:2]
+    config = SandboxConfig(
+        user_secret=user_secret,
+        organization_secret=organization_secret,
+        hosts=frozenset({host, name, *names}),
+        public=public,
+    )
+    if fd is None:
         address = f"http://[{name}]:{number}" if ":" in name else f"http://{name}:{number}"
         print(  # noqa: T201  (the command's output)
             f"Phone page: {address}\n\nSettings that point Parley here:\n"
@@ -39,6 +59,19 @@ def serve_sandbox(
         await server.run_until(stop_event(stop_with_stdin=stop_with_stdin))
 
     uvloop.run(run())
+
+
+def _check_host(host: str, *, public: bool) -> None:
+    if not public and not is_loopback(host):
+        raise SettingsError(
+            [
+                (
+                    f"--host: {host} can be reached from other machines, and the sandbox shows "
+                    "texts and takes orders from whoever asks; listen at 127.0.0.1, or say "
+                    "--public if everybody who can reach it may"
+                )
+            ]
+        )
 
 
 def _told(secret: str) -> str:

@@ -100,30 +100,35 @@ async def test_open_connectors_fact_09_a_reply_is_a_post_whose_sid_or_id_is_read
     values = {"from": "+15005550100", "to": "+15005550123", "body": "hi", "media": ()}
     body = json.loads(template(file, MESSAGE_NAMES).render(values))
     older = {"to": body["To"], "from": body["From"], "subject": "s", "message": body["Body"]}
-    for sent in (body, older):
-        answer = await sandbox.send(made["token"], sent)
-        assert answer.status == 200
-        assert wire.read_sid({"sid": answer.json["sid"]}) == answer.json["sid"]
-        assert wire.read_sid({"id": answer.json["id"]}) == answer.json["id"]
-        assert {"status", "direction", "sentTime"} <= answer.json.keys()
+    answers = [await sandbox.send(made["token"], sent) for sent in (body, older)]
+    assert [answer.status for answer in answers] == [200, 200]
+    assert wire.read_sid(answers[0].json) == answers[0].json["sid"]
+    assert {"status", "direction", "sentTime"} <= answers[1].json.keys()
     thread = await sandbox.thread()
     assert [each["body"] for each in thread] == ["hi", "hi"]
 
 
+OLDER = {"to": "${to}", "from": "${from}", "subject": "s", "message": "${body}"}
+
+
 @pytest.mark.parametrize(
-    ("instance_file", "message_file", "fits"),
+    ("instance_file", "fields", "fits"),
     [
-        ("instance.twiliov2.json", "message.twiliov2.json", True),
-        ("instance.json", "message.json", False),
+        ("instance.json", template("message.json", MESSAGE_NAMES).fields, True),
+        ("instance.twiliov2.json", template("message.twiliov2.json", MESSAGE_NAMES).fields, True),
+        ("instance.json", OLDER, True),
+        ("instance.twiliov2.json", OLDER, False),
+        ("instance.json", {"To": "${to}", "Bodi": "${body}"}, False),
     ],
+    ids=["twilio", "twiliov2", "older for twilio", "older for twiliov2", "mistyped"],
 )
 async def test_open_connectors_fact_09_the_instances_own_docs_tell_its_fields(
-    connector, instance_file, message_file, fits
+    connector, instance_file, fields, fits
 ):
     """A template for the other model is found out only when replies are refused."""
     made = await connector.create_instance(wanted(instance_file).body)
     docs = await connector.describe_instance(made.id)
-    found = compare(template(message_file, MESSAGE_NAMES).fields, docs)
+    found = compare(fields, docs)
     assert found is not None
     assert (found.findings == ()) is fits
     assert {each.lower() for each in found.described} >= {"to", "from"}

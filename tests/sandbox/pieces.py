@@ -22,6 +22,17 @@ PLATFORM = f"User {USER}, Organization {ORGANIZATION}"
 ACCOUNT, AUTH_TOKEN = "AC" + "1" * 32, "twilio-auth-token"
 OURS, THEIRS = "+15005550100", "+15005550123"
 PREFIX = "messaging.sms.twilio."
+TWILIO_V2: dict[str, Any] = {
+    "element": {"key": "twiliov2"},
+    "name": "parley",
+    "configuration": {
+        "username": ACCOUNT,
+        "password": AUTH_TOKEN,
+        "event.notification.enabled": "true",
+        "event.notification.callback.url": "http://127.0.0.1:9/callbacks",
+        "event.notification.signature.key": "key-of-ours",
+    },
+}
 TWIML = b'<?xml version="1.0" encoding="UTF-8"?><Response/>'
 
 
@@ -55,6 +66,12 @@ class Door:
     url: str = ""
     callbacks: list[Callback] = field(default_factory=list)
     answers: list[web.StreamResponse | None] = field(default_factory=list)
+
+    async def wait_for(self, count: int) -> None:
+        """Wait until so many callbacks have come."""
+        async with asyncio.timeout(10):
+            while len(self.callbacks) < count:
+                await asyncio.sleep(0.01)
 
     async def take(self, request: web.Request) -> web.StreamResponse:
         """Note a callback; None among the answers cuts the connection instead."""
@@ -134,7 +151,7 @@ class Sandbox:
         """Make the connector misbehave."""
         assert (await self.ask("POST", "/sandbox/trouble", body=switches)).status == 200
 
-    async def switch(self, **switches: bool) -> Answer:
+    async def switch(self, **switches: bool | str | float) -> Answer:
         """Make the platform behave otherwise until told again."""
         return await self.ask("POST", "/sandbox/switches", body=switches)
 
@@ -167,12 +184,12 @@ def instance(token: str) -> str:
 
 
 @contextlib.asynccontextmanager
-async def running_sandbox() -> AsyncIterator[Sandbox]:
-    """A sandbox under uvicorn, on a free port."""
+async def running_sandbox(**config: Any) -> AsyncIterator[Sandbox]:
+    """A sandbox under uvicorn, on a free port. config: more of its `SandboxConfig`."""
     listener = listen("127.0.0.1", 0, "PORT")
-    app = sandbox_app(SandboxConfig(user_secret=USER, organization_secret=ORGANIZATION))
-    config = uvicorn.Config(app, lifespan="on", log_config=None, timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
+    app = sandbox_app(SandboxConfig(user_secret=USER, organization_secret=ORGANIZATION, **config))
+    served = uvicorn.Config(app, lifespan="on", log_config=None, timeout_graceful_shutdown=1)
+    server = uvicorn.Server(served)
     serving = asyncio.create_task(server._serve(sockets=[listener]))  # leaves signals alone
     try:
         async with aiohttp.ClientSession() as http:

@@ -231,7 +231,7 @@ async def test_a_sandbox_stops_although_a_page_listens():
         async with running_sandbox() as sandbox:
             address = urlsplit(sandbox.url)
             reader, writer = await asyncio.open_connection(address.hostname, address.port)
-            writer.write(b"GET /sandbox/events HTTP/1.1\r\nHost: sandbox\r\n\r\n")
+            writer.write(b"GET /sandbox/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert b"200" in await reader.readline()
         await reader.read()
         writer.close()

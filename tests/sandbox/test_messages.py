@@ -27,9 +27,13 @@ TWILIO = {"To": THEIRS, "From": OURS, "Body": "hi"}
 HUB = {"to": THEIRS, "from": OURS, "subject": "s", "message": "hi"}
 
 
-@pytest.mark.parametrize("body", [TWILIO, HUB], ids=["twiliov2", "hub model"])
-async def test_open_connectors_fact_09_both_documented_bodies_are_accepted_and_answered_for_either(
-    sandbox, body
+@pytest.mark.parametrize(
+    ("body", "fields"),
+    [(TWILIO, {"sid", "date_created"}), (HUB, {"id", "subject", "message", "sentTime"})],
+    ids=["Twilio's model", "hub model"],
+)
+async def test_open_connectors_fact_09_both_documented_bodies_are_accepted_and_answered_in_kind(
+    sandbox, body, fields
 ):
     """A template for one of the two would fail only with the real connector."""
     created = await sandbox.provision()
@@ -37,9 +41,9 @@ async def test_open_connectors_fact_09_both_documented_bodies_are_accepted_and_a
     answer = await sandbox.send(created["token"], body)
 
     assert answer.status == 200
-    assert answer.json["sid"] == answer.json["id"]
+    assert fields | {"to", "from", "status"} <= answer.json.keys()
+    assert ("sid" in answer.json) is not ("id" in answer.json)
     assert answer.json["direction"] == "outbound-api"
-    assert {"status", "sentTime"} <= answer.json.keys()
     assert answer.headers["elements-element-instance-id"] == str(created["id"])
     (reply,) = await sandbox.thread()
     assert (reply["theirs"], reply["ours"], reply["body"]) == (THEIRS, OURS, "hi")
@@ -218,8 +222,57 @@ async def test_where_narrows_the_log(sandbox, door):
     assert await bodies(f"To='{THEIRS}'") == {"mine"}
     assert await bodies(f"to = '{THEIRS}' and DateSent='{today}'") == {"mine"}
     assert await bodies(f"From='{THEIRS}' AND To='{OURS}'") == {"in"}
-    assert await bodies("Colour='red'") == set()
-    assert await bodies("DateSent=") == set()
+
+
+@pytest.mark.parametrize(
+    ("since", "fails"),
+    [
+        ("2.164", []),
+        ("2.148", ["DateSent>='2026-01-31'", "DateSent<='2026-01-31' and to='+1'"]),
+        (
+            "2.147",
+            [
+                "DateSent>='2026-01-31'",
+                "from='+1'",
+                "To='+1'",
+                "DateSent<='2026-01-31' and to='+1'",
+            ],
+        ),
+    ],
+)
+async def test_open_connectors_fact_20_what_a_release_does_not_understand_of_where_is_400(
+    sandbox, since, fails
+):
+    """A filter that a platform has not learnt yet would look as if it worked."""
+    created = await sandbox.provision()
+    await sandbox.switch(ceql=since)
+    clauses = ["", "DateSent='2026-01-31'", "DateSent>='2026-01-31'", "from='+1'", "To='+1'"]
+    clauses += ["DateSent<='2026-01-31' and to='+1'"]
+    path = f"{BASE}/hubs/messaging/messages?where="
+
+    answers = {
+        clause: await sandbox.ask("GET", path + quote(clause), instance(created["token"]))
+        for clause in clauses
+    }
+
+    assert [clause for clause, answer in answers.items() if answer.status != 200] == fails
+    assert {answers[clause].status for clause in fails} <= {400}
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["Colour='red'", "DateSent=", "DateSent='soon'", "To>'+1'", "To='+1", "body='hi'", "and"],
+)
+async def test_a_where_that_can_not_be_read_is_400_and_names_its_instance(sandbox, where):
+    """A mistake in a filter would look like a log without messages."""
+    created = await sandbox.provision()
+    path = f"{BASE}/hubs/messaging/messages?where={quote(where)}"
+
+    answer = await sandbox.ask("GET", path, instance(created["token"]))
+
+    assert answer.status == 400
+    assert "where clause" in answer.json["message"]
+    assert answer.headers["elements-element-instance-id"] == str(created["id"])
 
 
 async def test_one_message_is_found_by_its_sid(sandbox):

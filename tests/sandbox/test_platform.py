@@ -15,6 +15,17 @@ pytestmark = pytest.mark.anyio
 ODD: list[Any] = [None, True, 0, -1.5, 1e300, "", " ", "x", "é👋", "a\0b", [], [None], [[]], {}]
 ODD += [{"key": []}, {"": ""}, ["a", 1, {}], {"key": {"key": None}}, "<b>", "x" * 5000, 2**63]
 
+MAPPING = {
+    "vendorName": "messages",
+    "fields": [{"path": "a.b", "vendorPath": "sid", "type": "string"}],
+    "configuration": [{"type": "passThrough", "properties": {"fromVendor": True}}],
+}
+FORMULA = {
+    "name": "x",
+    "steps": [],
+    "configuration": [{"key": "trigger", "name": "x", "type": "elementInstance"}],
+}
+
 
 def spoiled(dice: random.Random, body: dict[str, Any]) -> dict[str, Any]:
     """Put something odd in the place of one or two values, at any depth; {} for all of it."""
@@ -22,6 +33,10 @@ def spoiled(dice: random.Random, body: dict[str, Any]) -> dict[str, Any]:
     for _ in range(dice.randint(1, 2)):
         place = copy
         name = dice.choice(sorted(place))
+        if isinstance(place[name], list) and place[name] and dice.random() < 0.7:
+            # Into a list of objects, by way of its first.
+            place = place[name][0] if isinstance(place[name][0], dict) else place
+            name = dice.choice(sorted(place))
         while isinstance(place[name], dict) and place[name] and dice.random() < 0.7:
             place = place[name]
             name = dice.choice(sorted(place))
@@ -36,6 +51,11 @@ async def test_no_json_body_makes_the_platform_fail(sandbox, seed):
     created = await sandbox.provision()
     path = f"{BASE}/instances/{created['id']}"
     message = {"To": THEIRS, "From": OURS, "Body": "hi", "MediaUrl": ["https://example.com/a.png"]}
+    mapped = f"/instances/{created['id']}/transformations/messages"
+    await sandbox.platform("POST", mapped, MAPPING)
+    template = (await sandbox.platform("POST", "/formulas", FORMULA)).json["id"]
+    formulas = f"/formulas/{template}/instances"
+    used = {"name": "x", "configuration": {"trigger": created["id"]}}
     for _ in range(60):
         change = spoiled(dice, wanted("http://127.0.0.1:9"))
         answers = [
@@ -43,6 +63,11 @@ async def test_no_json_body_makes_the_platform_fail(sandbox, seed):
             await sandbox.ask("PUT", path, PLATFORM, change),
             await sandbox.ask("PATCH", path, PLATFORM, change),
             await sandbox.send(created["token"], spoiled(dice, message)),
+            await sandbox.platform("PUT", mapped, spoiled(dice, MAPPING)),
+            await sandbox.platform("POST", "/formulas", spoiled(dice, FORMULA)),
+            await sandbox.platform("POST", formulas, spoiled(dice, used)),
+            await sandbox.platform("GET", "/formulas/instances"),
+            await sandbox.platform("GET", f"/instances/{created['id']}/docs"),
             await sandbox.platform("GET", "/instances"),
             await sandbox.ask("GET", f"{BASE}/messages", instance(created["token"])),
         ]
