@@ -1,7 +1,7 @@
 """Secrets, sought in every byte that a deployment leaves behind after failures of every kind.
 
 A real service, secrets given by files, against a connector that answers everything wrongly and
-quotes what it was sent. What is sought is the middle of each secret: however it was quoted, it is found.
+quotes what it was sent. What is sought is the middle of each secret: however quoted, it is found.
 """
 
 from __future__ import annotations
