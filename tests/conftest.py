@@ -117,6 +117,8 @@ def server_tls(certificate: Path) -> ssl.SSLContext:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let a failed round of chaos be run again, and more of them than usual."""
+    parser.addoption("--hostile", type=int, default=20_000, help="hostile callbacks (20000)")
+    parser.addoption("--hostile-seed", type=int, default=10, help="others of them (10)")
     parser.addoption("--chaos-seed", default=None, help="run one round of chaos, with this seed")
     parser.addoption(
         "--chaos-rounds",
