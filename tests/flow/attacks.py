@@ -1,7 +1,7 @@
 """Hostile callbacks made from captured genuine ones, and floods of callers; seeded.
 
-Run as a program it is a flood (`python -m tests.flow.attacks KIND PORT SECONDS`), in a process of its
-own: it does not slow down whoever measures beside it.
+Run as a program it is a flood (`python -m tests.flow.attacks KIND PORT SECONDS`), in a process of
+its own: it does not slow down whoever measures beside it.
 """
 
 from __future__ import annotations
