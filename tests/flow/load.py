@@ -12,6 +12,7 @@ import itertools
 import random
 import time
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
@@ -55,11 +56,6 @@ class Published:
     texts: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     answers: dict[int, int] = field(default_factory=lambda: defaultdict(int))
 
-    @property
-    def count(self) -> int:
-        """Texts accepted."""
-        return sum(map(len, self.texts.values()))
-
 
 class Publisher:
     """Publishes signed callbacks to a deployment's door.
@@ -76,20 +72,32 @@ class Publisher:
         self._dice = random.Random(seed)
         self._pause_s = pause_s
 
-    async def publish(self, phones: int, texts: int, *, first: int = 0) -> Published:
-        """Publish `texts` texts from each of `phones` phones, numbered from `first`."""
+    async def publish(
+        self, phones: int, texts: int, *, first: int = 0, over: asyncio.Event | None = None
+    ) -> Published:
+        """Publish `texts` texts from each of `phones` phones, numbered from `first`.
+
+        over: each phone goes on beyond that until this is set.
+        """
         published = Published()
-        numbers = range(first, first + texts)
-        await asyncio.gather(
-            *(
-                self._phone(f"+1500{555_0000 + phone}", numbers, published)
-                for phone in range(phones)
-            )
-        )
-        await self._client.aclose()
+
+        def numbers() -> Iterator[int]:
+            yield from range(first, first + texts)
+            for number in itertools.count(first + texts):
+                if over is None or over.is_set():
+                    return
+                yield number
+
+        try:
+            async with asyncio.TaskGroup() as texting:
+                for phone in range(phones):
+                    theirs = f"+1500{555_0000 + phone}"
+                    texting.create_task(self._phone(theirs, numbers(), published))
+        finally:
+            await self._client.aclose()
         return published
 
-    async def _phone(self, theirs: str, numbers: range, published: Published) -> None:
+    async def _phone(self, theirs: str, numbers: Iterable[int], published: Published) -> None:
         for number in numbers:
             headers, body = self._callback(theirs, number)
             while await self._post(headers, body, published) != 200:
