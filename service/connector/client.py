@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -13,6 +14,7 @@ from service.connector.log_pages import LogPages
 from service.connector.message_log import MessageLog
 from service.core import connector_wire as wire
 from service.core.connector_wire import InstanceAnswer, LoggedMessage
+from service.core.masking import MASK
 from service.core.templates import Template
 from service.errors import (
     ConnectorError,
@@ -28,6 +30,13 @@ MESSAGES = "/hubs/messaging/messages"
 
 MESSAGE_NAMES = frozenset({"from", "to", "body", "media"})
 """Placeholders of `config/message.json`."""
+
+SHORTEST = 8
+"""Characters of a secret that is masked in an answer's bytes; a shorter one is part of names and
+numbers there. The platform's have forty."""
+
+SID = re.compile(r"[\w.:-]{1,64}")
+"""What is kept as a sid. What is longer, or has blanks in it, may quote our header."""
 
 
 class Connector:
@@ -61,11 +70,14 @@ class Connector:
         self._pages = LogPages(self._log_page)
         self._log = MessageLog(self._pages)
         self._platform_headers = self._headers(None)
+        self._unsaid = _ways_to_write(user_secret, organization_secret)
+        self._unsaid_token: list[str] = []
         self._instance_headers: dict[str, str] | None = None
         self._secrets: tuple[str, ...] = (user_secret, organization_secret)
 
     def use_token(self, instance_token: str) -> None:
         """Send with this instance token from now on."""
+        self._unsaid_token = _ways_to_write(instance_token)
         self._instance_headers = self._headers(instance_token)
         self._secrets = (self._user, self._organization, instance_token)
 
@@ -147,7 +159,8 @@ class Connector:
                 raise
             sid = None
         # Accepted without a sid: it is out, so anything but an answer would send it again.
-        return sid or f"unnamed-{outbound.reply_to}-{outbound.index}"
+        named = sid is not None and SID.fullmatch(sid)
+        return sid if sid and named else f"unnamed-{outbound.reply_to}-{outbound.index}"
 
     async def sent_to(self, conversation: Conversation, since: datetime) -> Sequence[LoggedMessage]:
         """Read the log of messages to one number of theirs, newest first, back to `since`.
@@ -228,10 +241,38 @@ class Connector:
             raise ConnectorUnreachable(str(error)) from error
         except NoAnswer as error:
             raise ConnectorUnanswered(str(error)) from error
+        answer = self._without_ours(answer, body)
         if not 200 <= answer.status < 300:
             now = datetime.now(UTC)
             raise wire.read_error(answer.status, answer.headers, answer.body, now, secrets)
         return answer
+
+    def _without_ours(self, answer: Answer, sent: bytes) -> Answer:
+        """Mask what an answer repeats of our login, wherever: names, ids, tags are logged and kept.
+
+        In an error's body the instance token and the secrets of `sent`, the request's, as well;
+        elsewhere they may be what was asked for.
+        """
+        everywhere, in_headers, in_body = self._unsaid, self._unsaid_token, []
+        if not 200 <= answer.status < 300:
+            instance = json.loads(sent) if b'"configuration"' in sent else {}
+            in_body = in_headers = [*in_headers, *_ways_to_write(*wire.secrets_of(instance))]
+        body, headers = answer.body, dict(answer.headers)
+        for way in (*everywhere, *in_body):
+            body = body.replace(way.encode(), MASK.encode())
+        for way in (*everywhere, *in_headers):
+            headers = {name: value.replace(way, MASK) for name, value in headers.items()}
+        return replace(answer, headers=headers, body=body)
+
+
+def _ways_to_write(*secrets: str) -> list[str]:
+    """Return secrets as they are, as JSON has them, and as JSON within JSON does."""
+    ways = {secret for secret in secrets if len(secret) >= SHORTEST}
+    for _ in range(2):
+        ways |= {json.dumps(way)[1:-1] for way in ways}
+    ways |= {way.replace("/", "\\/") for way in ways}
+    # The longest first: a secret may be the beginning of another.
+    return sorted(ways, key=len, reverse=True)
 
 
 def _read(answer: Answer) -> Any:

@@ -13,7 +13,8 @@ import structlog
 from service.connector.client import Connector
 from service.core import connector_wire as wire
 from service.core.connector_wire import InstanceAnswer
-from service.core.elements import element_of
+from service.core.elements import SECRET_ENTRIES, element_of
+from service.core.masking import MASK
 from service.core.plan import Plan, fits, make_plan, wanted_tags
 from service.core.sealing import Sealer
 from service.core.templates import Template
@@ -151,9 +152,19 @@ class Provisioner:
             return await self._replace(stored)
 
     async def current(self) -> tuple[Instance | None, InstanceAnswer | None]:
-        """Return our instance as we kept it, and as the connector describes it."""
+        """Return our instance as we kept it, and as the connector describes it, for people.
+
+        Secrets are masked, whether the connector does so or not.
+        """
         stored = await self._store.load()
-        return stored, None if stored is None else await self._connector.get_instance(stored.id)
+        found = None if stored is None else await self._connector.get_instance(stored.id)
+        if found is not None:
+            shown = {
+                entry: MASK if value and entry in SECRET_ENTRIES else value
+                for entry, value in found.configuration.items()
+            }
+            found = replace(found, configuration=shown)
+        return stored, found
 
     async def describe(self) -> Any:
         """Return our instance's own API description. Raises SettingsError without an instance."""
