@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -15,6 +16,7 @@ from service.core import connector_wire as wire
 from service.core.connector_errors import read_error, request_id_of
 from service.core.connector_wire import InstanceAnswer, LoggedMessage
 from service.core.echoes import Private, read_content_type
+from service.core.masking import MASK
 from service.core.templates import Template
 from service.errors import (
     ConnectorFailed,
@@ -31,6 +33,13 @@ MESSAGES = "/hubs/messaging/messages"
 
 MESSAGE_NAMES = frozenset({"from", "to", "body", "media"})
 """Placeholders of `config/message.json`."""
+
+SHORTEST = 8
+"""Characters of a secret that is masked in an answer's bytes; a shorter one is part of names and
+numbers there. The platform's have forty."""
+
+SID = re.compile(r"[\w.:-]{1,64}")
+"""What is kept as a sid. What is longer, or has blanks in it, may quote our header."""
 
 
 class Connector:
@@ -66,6 +75,7 @@ class Connector:
         self._pages = LogPages(self._log_page)
         self._log = MessageLog(self._pages)
         self._platform_headers = self._headers(None)
+        self._login = _ways_to_write(user_secret, organization_secret)
         self._instance_headers: dict[str, str] | None = None
         self._secrets: tuple[str, ...] = (user_secret, organization_secret, *secrets)
         self._private = Private(self._secrets)
@@ -173,7 +183,8 @@ class Connector:
                 raise
             sid = None
         # Accepted without a sid: it is out, so anything but an answer would send it again.
-        return sid or f"unnamed-{outbound.reply_to}-{outbound.index}"
+        named = sid is not None and SID.fullmatch(sid)
+        return sid if sid and named else f"unnamed-{outbound.reply_to}-{outbound.index}"
 
     async def sent_to(self, conversation: Conversation, since: datetime) -> Sequence[LoggedMessage]:
         """Read the log of messages to one number of theirs, newest first, back to `since`.
@@ -267,10 +278,19 @@ class Connector:
             raise ConnectorUnreachable(str(error)) from error
         except NoAnswer as error:
             raise ConnectorUnanswered(str(error)) from error
+        answer = self._without_login(answer)
         if not 200 <= answer.status < 300:
             now = datetime.now(UTC)
             raise read_error(answer.status, answer.headers, answer.body, now, private)
         return answer
+
+    def _without_login(self, answer: Answer) -> Answer:
+        """Mask what an answer repeats of our login: names, ids and tags are logged and kept."""
+        body, headers = answer.body, dict(answer.headers)
+        for way in self._login:
+            body = body.replace(way.encode(), MASK.encode())
+            headers = {name: value.replace(way, MASK) for name, value in headers.items()}
+        return replace(answer, headers=headers, body=body)
 
     def _read(self, answer: Answer) -> Any:
         """Read an answer's JSON, None when it is empty.
@@ -286,3 +306,13 @@ class Connector:
                 f"answered with something other than JSON ({kind})",
                 request_id=request_id_of(answer.headers, self._private),
             ) from error
+
+
+def _ways_to_write(*secrets: str) -> list[str]:
+    """Return secrets as they are, as JSON has them, and as JSON within JSON does."""
+    ways = {secret for secret in secrets if len(secret) >= SHORTEST}
+    for _ in range(2):
+        ways |= {json.dumps(way)[1:-1] for way in ways}
+    ways |= {way.replace("/", "\\/") for way in ways}
+    # The longest first: a secret may be the beginning of another.
+    return sorted(ways, key=len, reverse=True)

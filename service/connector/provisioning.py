@@ -14,8 +14,8 @@ from service.connector.client import Connector
 from service.connector.formulas import Formulas, find_formulas, warn_of_formulas
 from service.core import connector_wire as wire
 from service.core.connector_wire import InstanceAnswer
-from service.core.elements import element_of
-from service.core.masking import mask_login
+from service.core.elements import SECRET_ENTRIES, element_of
+from service.core.masking import MASK, mask_login
 from service.core.plan import Plan, carries_tag, fits, make_plan, may_fit, wanted_tags
 from service.core.sealing import Sealer
 from service.core.templates import Template
@@ -162,14 +162,17 @@ class Provisioner:
         return await find_formulas(self._connector, stored.id)
 
     async def current(self) -> tuple[Instance | None, InstanceAnswer | None]:
-        """Return our instance as we kept it, and as the connector describes it, to be shown.
+        """Return our instance as we kept it, and as the connector describes it, for people.
 
-        Addresses in its configuration are without their logins.
+        Secrets are masked, whether the connector does so or not; addresses are without logins.
         """
         stored = await self._store.load()
         found = None if stored is None else await self._connector.get_instance(stored.id)
         if found is not None:
-            shown = {key: mask_login(value) for key, value in found.configuration.items()}
+            shown = {
+                entry: MASK if value and entry in SECRET_ENTRIES else mask_login(value)
+                for entry, value in found.configuration.items()
+            }
             found = replace(found, configuration=shown)
         return stored, found
 

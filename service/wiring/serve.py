@@ -72,7 +72,8 @@ def serve(
         )
     try:
         if settings.processes > 1:
-            return _serve_many(settings, role, redis_url, public, internal)
+            own_redis = embedded.url if embedded is not None else ""
+            return _serve_many(settings, role, own_redis, public, internal)
         process = Process(settings, role, redis_url, router)
         return uvloop.run(process.run(public, internal, stop_with_stdin=stop_with_stdin))
     finally:
@@ -83,7 +84,7 @@ def serve(
 def _serve_many(
     settings: Settings,
     role: Role,
-    redis_url: str,
+    own_redis: str,
     public: socket.socket | None,
     internal: socket.socket,
 ) -> int:
@@ -92,12 +93,12 @@ def _serve_many(
     if public is not None:
         arguments += ["--fd", str(public.fileno())]
     arguments += ["--internal-fd", str(internal.fileno())]
-    # REDIS_URL_FILE would be stronger than the variable that points at the embedded Redis.
-    environ = {key: value for key, value in os.environ.items() if key != "REDIS_URL_FILE"}
+    # They read the settings where this process did: what a secret file holds is in no environment.
+    environ = dict(os.environ) | ({"REDIS_URL": own_redis} if own_redis else {})
     return Supervisor(
         settings.processes,
         arguments,
-        environ | {"REDIS_URL": redis_url},
+        environ,
         listeners,
         stop_s=STOP_GRACE_S + 2,
     ).run()
