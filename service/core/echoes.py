@@ -149,8 +149,17 @@ def _open(said: str) -> str:
 
 @lru_cache(maxsize=64)
 def _spellings(secret: str) -> frozenset[str]:
-    """Return a secret as it is, and as it looks within base64: Basic credentials."""
-    return frozenset((secret, *_encoded(secret))) if secret else frozenset()
+    """Return the ways in which a secret may be found.
+
+    As it is, as it is once its own escapes ("%41") are undone with those of what it is quoted in,
+    and as it looks within base64: Basic credentials.
+    """
+    if not secret:
+        return frozenset()
+    opened = [secret]
+    for _ in range(LEVELS):
+        opened.append(_open(opened[-1]))
+    return frozenset((*filter(None, opened), *_encoded(secret)))
 
 
 def _encoded(secret: str) -> Iterator[str]:

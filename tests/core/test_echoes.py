@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import json
 from base64 import b64encode
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import pytest
 from hypothesis import given
@@ -20,6 +20,7 @@ from service.core.echoes import (
     read_content_type,
     read_id,
 )
+from service.core.masking import MASK
 
 SECRET = "cuED0/Dezal<hh>zK2OtO6kMP7NvPn'MyNcRDZc="
 TEXT = 'Dear Ada, your "code" is 4711 \\ 0815; don\'t tell.\nYours, Grüße 😊'
@@ -49,6 +50,16 @@ def test_what_is_private_is_masked_however_it_is_written(way, private) -> None:
     assert shown.endswith("is refused")
     for part in (private[8:20], private[-12:-1], "zK2OtO", "Grüße", "4711", "RDZc"):
         assert part not in shown
+
+
+@pytest.mark.parametrize("secret", ["heron%41%42%43x", "he\\/ron\\/and", "a&amp;b%2541cdef"])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_secret_with_escapes_of_its_own_is_masked(way, secret) -> None:
+    """What it is quoted in is opened, and the secret with it: it would be told all the same."""
+    shown = mask_echoes(f"no: {way(secret)} is refused", Private((secret,)))
+    assert MASK in shown
+    opened = unquote(html.unescape(secret))
+    assert not any(each in shown for each in (secret, opened, unquote(opened)))
 
 
 @pytest.mark.parametrize("account", ["", "A", "AC", "ACx", "AC" + "1" * 32])
