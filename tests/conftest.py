@@ -12,7 +12,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import redis
@@ -20,7 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.lanes import Lanes, workers_for
+from tests.lanes import groups_of, runs_a_system, workers_for
 from tests.redis_servers import cluster, redis_binary
 
 
@@ -133,6 +132,9 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return workers_for(config.option.file_or_dir)
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Lanes:
-    """Let few whole systems run at once."""
-    return Lanes(config, log)
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in its own
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let few whole systems run at once, and begin with them: they take longest."""
+    items.sort(key=lambda item: not runs_a_system(item.nodeid))
+    for item, group in zip(items, groups_of([item.nodeid for item in items]), strict=True):
+        item.add_marker(pytest.mark.xdist_group(group))

