@@ -40,7 +40,8 @@ def test_few_systems_run_at_once_and_files_stay_together(tmp_path: Path) -> None
         kind = "system" if name.startswith("flow") else name
         file.write_text(NOTED.format(notes=str(notes), count=count, kind=kind))
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
-    command = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "--import-mode=importlib"]
+    (tmp_path / "conftest.py").write_text('pytest_plugins = ["tests.conftest"]\n')
+    command = [sys.executable, "-m", "pytest", "--import-mode=importlib"]
     ran = subprocess.run(
         [*command, "--numprocesses=auto", "--dist=loadgroup", "--no-loadscope-reorder", "tests"],
         cwd=tmp_path,

@@ -151,7 +151,10 @@ async def ready():
 
 async def run():
     stop = stop_event(stop_with_stdin=True)
-    await AppServer(internal_app(ready), inherit(int(sys.argv[1])), stop_s=1).run_until(stop)
+    listener = inherit(int(sys.argv[1]))
+    # uvicorn's own connections: ours refuse without its lines.
+    server = AppServer(internal_app(ready), listener, stop_s=1, http="httptools")
+    await server.run_until(stop)
 
 asyncio.run(run())
 """

@@ -65,7 +65,13 @@ async def watermark(redis_server: str) -> AsyncIterator[Watermark]:
 def text(body: str, minutes_ago: float, **more: Any) -> dict[str, Any]:
     """Make a row of the log as Twilio's resource."""
     sent = NOW - timedelta(minutes=minutes_ago)
-    row = {"sid": f"SM{body}", "from": THEIRS, "to": OURS, "body": body, "direction": "inbound"}
+    row = {
+        "sid": f"SM{body.replace(' ', '-')}",
+        "from": THEIRS,
+        "to": OURS,
+        "body": body,
+        "direction": "inbound",
+    }
     return row | {"status": "received", "date_sent": format_datetime(sent), "num_media": "0"} | more
 
 

@@ -87,7 +87,7 @@ async def test_open_connectors_fact_16_formulas_are_named_and_confirmed_before_t
     ran = await parley(platform, redis_server, command)
     assert ran.status == 2
     assert "--yes" in ran.err
-    assert "'Reminders'" in ran.err
+    assert "  Reminders\n" in ran.err
     assert "orders by text" in ran.err
     assert "\x1b" not in ran.err
     # Somebody says no.
@@ -96,7 +96,7 @@ async def test_open_connectors_fact_16_formulas_are_named_and_confirmed_before_t
 
     ran = await parley(platform, redis_server, command, "--yes", "--json")
     assert ran.status == 0
-    assert "'Reminders'" in ran.err
+    assert "  Reminders\n" in ran.err
     assert len(json.loads(ran.out)["formulas"]) == 2
     assert first.id not in platform.instances
 
