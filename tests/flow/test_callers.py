@@ -39,3 +39,23 @@ def test_reports_on_replies_are_taken_and_a_lost_one_is_told(deployment):
     until(lambda: fetch(f"{deployment.internal}/counters")[1]["callbacks_statuses"] == 2)
     until(lambda: "a reply did not reach its phone" in deployment.log())
     assert '"twilio_error": "30003"' in deployment.log()
+
+
+def test_open_connectors_fact_18_texts_that_only_polling_tells_of_are_answered_once(deployment):
+    """Who has the newer connector, whose events are polled, would get no answers, or two."""
+    deployment.settings |= {"CONNECTOR_ELEMENT": "twiliov2", "EVENT_SIGNATURE_KEY": KEY}
+    deployment.serve(TWILIO_SENDER="+15005550006")
+    assert fetch(f"{deployment.sandbox}/sandbox/switches", {"relay": "polled"})[0] == 200
+    for body in ("echo one", "echo two"):
+        assert deployment.text(body)["state"] == "accepted"
+    assert deployment.bodies() == []
+
+    (told,) = fetch(f"{deployment.sandbox}/sandbox/poll", {})[1]["polled"]
+    until(lambda: len(deployment.bodies()) == 2)
+    # The next event has our own two replies in it.
+    (again,) = fetch(f"{deployment.sandbox}/sandbox/poll", {})[1]["polled"]
+    time.sleep(0.5)
+
+    assert (told["rows"], told["status"]) == (2, 200)
+    assert (again["rows"], again["status"]) == (2, 200)
+    assert deployment.bodies() == ["one", "two"]
