@@ -28,8 +28,10 @@ from service.core import forms, json_callback
 from service.core.callback import check_account, is_status, parse_inbound, parse_status
 from service.core.forms import Pairs
 from service.core.masking import mask_number
+from service.core.metrics import ACKNOWLEDGEMENT_BOUNDS
 from service.core.signature import Verifier
 from service.core.signature_hints import explain
+from service.core.tally import Histogram
 from service.errors import (
     AccountRejected,
     CallbackIncomplete,
@@ -121,6 +123,7 @@ class Door:
         fault it is.
     warnings_per_s: log lines about refusals and failures, of each kind.
     now: the time a message is received at, aware and UTC.
+    acknowledged: seconds from a callback's arrival to its 200.
     """
 
     def __init__(
@@ -137,6 +140,7 @@ class Door:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.counters = Counters()
+        self.acknowledged = Histogram(ACKNOWLEDGEMENT_BOUNDS)
         self.in_flight = 0
         self._verifier = verifier
         self._account = account
@@ -162,6 +166,7 @@ class Door:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one HTTP request, whatever its path."""
+        began = time.monotonic()
         if self.in_flight >= self._in_flight_limit:
             answer: Answer | None = self._turn_away()
         else:
@@ -172,6 +177,7 @@ class Door:
                 answer = self._fail(error)
             finally:
                 self.in_flight -= 1
+        self._observe(answer, began)
         if answer is not None:
             await answer.send(send)
 
@@ -222,8 +228,13 @@ class Door:
         reply, owed.reply = owed.reply, None
         self._deadlines.end(owed)
         self.in_flight -= 1
+        self._observe(answer, owed.began)
         if reply is not None:
             reply(answer)
+
+    def _observe(self, answer: Answer | None, began: float) -> None:
+        if answer is answers.ACCEPTED:
+            self.acknowledged.observe(time.monotonic() - began)
 
     async def _serve(self, scope: Scope, receive: Receive) -> Answer | None:
         """Read the request and decide; None when the caller left before it was complete."""
@@ -464,13 +475,15 @@ class _Owed:
     """An answer that is owed for a callback taken.
 
     reply: sends it; None once it is sent. give_up: called when its time is up.
+    began: when the callback was there, time.monotonic().
     """
 
-    __slots__ = ("give_up", "reply")
+    __slots__ = ("began", "give_up", "reply")
 
     def __init__(self, reply: Reply, give_up: Callable[[_Owed], None]) -> None:
         self.reply: Reply | None = reply
         self.give_up = give_up
+        self.began = time.monotonic()
 
     def expire(self) -> None:
         """Stop waiting for the inbox."""

@@ -45,6 +45,7 @@ from service.web.internal import Check, internal_app
 from service.web.public import public_app, written_paths
 from service.wiring.clients import backfill_of, connector_of, look_at
 from service.wiring.files import message_template, wanted_instance
+from service.workers.counts import Counts
 from service.workers.handling import Handling
 from service.workers.owner import Owner
 from service.workers.partitions import Partitions
@@ -81,6 +82,9 @@ class Process:
         self._watch: Watch | None = None
         self._door: Door | None = None
         self._backfill: Backfill | None = None
+        self._partitions: Partitions | None = None
+        self._breaker = Breaker()
+        self._counts = Counts()
 
     async def run(
         self, public: socket.socket | None, internal: socket.socket, *, stop_with_stdin: bool
@@ -230,18 +234,22 @@ class Process:
             executor=executor,
             timeout_s=settings.handler_timeout_s,
             schedule=_schedule(settings, settings.handler_attempts),
+            counts=self._counts,
+            tell=settings.log_texts,
             opt_out_words=settings.words_left_to_twilio,
         )
         sending = Sending(
             connector=connector,
             provisioned=instance.ready,
             suspect=instance.suspect,
-            breaker=Breaker(),
+            breaker=self._breaker,
             pace=Pace(batch, rate) if (rate := settings.segments_per_second) else None,
             slots=asyncio.Semaphore(settings.send_concurrency),
             schedule=_schedule(settings, settings.send_attempts),
             in_doubt=settings.in_doubt,
             arrival_s=settings.send_timeout_s,
+            counts=self._counts,
+            tell=settings.log_texts,
         )
 
         def make_owner(
@@ -268,7 +276,9 @@ class Process:
             make_owner,
             count=settings.partitions,
             lease_s=settings.lease_ttl_s,
+            counts=self._counts,
         )
+        self._partitions = partitions
         try:
             await partitions.run(stop, STOP_GRACE_S)
         finally:
