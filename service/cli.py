@@ -75,6 +75,7 @@ def serve(
     ] = Role.all,
     fd: Annotated[int | None, typer.Option(hidden=True)] = None,
     internal_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
+    slot: Annotated[str | None, typer.Option(hidden=True)] = None,
     stop_with_stdin: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
     """Run the service: receive callbacks, run handlers, send replies."""
@@ -90,6 +91,7 @@ def serve(
             role=role.value,
             fd=fd,
             internal_fd=internal_fd,
+            slot=slot,
             stop_with_stdin=stop_with_stdin,
         )
     )

@@ -78,7 +78,8 @@ def bench_own(
 def bench_targets(wanted: Wanted, *, processes: int, log_texts: bool, json_wanted: bool) -> int:
     """Run the loads that the project's targets are stated for, and print which of them are met.
 
-    wanted: for all but the load. log_texts: as for `bench_own`. Returns the exit status. Raises BenchFailed, DemoFailed.
+    wanted: for all but the load. log_texts: as for `bench_own`. Returns the exit status.
+    Raises BenchFailed, DemoFailed.
     """
     runs = [
         (name, replace(wanted, rate=rate, messages=messages, seconds=seconds))

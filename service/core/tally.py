@@ -1,7 +1,7 @@
 """Counting in memory, and putting together what several processes have counted. Pure.
 
-prometheus-client's own values are not used for it: an observation of its histograms takes four to
-five times as long as one here, and over several processes, through a mapped file, thirteen times.
+prometheus-client's own values are not used for it: an observation of its histograms takes five
+times as long as one here, and over several processes, through a mapped file, fourteen times.
 `core.metrics` says what is counted; `wiring` gathers it, and `web.metrics` shows it.
 """
 

@@ -16,6 +16,7 @@ from service.processes import Supervisor
 from service.serving import inherit, listen
 from service.settings.loading import load_settings
 from service.settings.table import Settings
+from service.slots import as_argument, parse_slot, unnamed_file
 from service.store.embedded import EmbeddedRedis
 from service.wiring.process import STOP_GRACE_S, Process, Role
 
@@ -40,11 +41,13 @@ def serve(
     *,
     fd: int | None,
     internal_fd: int | None,
+    slot: str | None,
     stop_with_stdin: bool,
 ) -> int:
     """Run the service until it is told to stop; returns the exit status.
 
     fd, internal_fd: inherited listeners, instead of those the settings name.
+    slot: where this process leaves its figures for its siblings, see `service.slots`.
     stop_with_stdin: stop when standard input ends, that is, with the process that started us.
     Raises SettingsError, HandlersError or StoreMismatch for what an operator must mend.
     """
@@ -69,7 +72,8 @@ def serve(
     try:
         if settings.processes > 1:
             return _serve_many(settings, role, redis_url, public, internal)
-        process = Process(settings, role, redis_url, router)
+        slots = parse_slot(slot) if slot else None
+        process = Process(settings, role, redis_url, router, slots)
         return uvloop.run(process.run(public, internal, stop_with_stdin=stop_with_stdin))
     finally:
         if embedded is not None:
@@ -90,11 +94,13 @@ def _serve_many(
     arguments += ["--internal-fd", str(internal.fileno())]
     # REDIS_URL_FILE would be stronger than the variable that points at the embedded Redis.
     environ = {key: value for key, value in os.environ.items() if key != "REDIS_URL_FILE"}
+    count, slots = settings.processes, unnamed_file()
     return Supervisor(
-        settings.processes,
+        count,
         arguments,
         environ | {"REDIS_URL": redis_url},
-        listeners,
+        [*(listener.fileno() for listener in listeners), slots],
+        own_arguments=lambda number: ["--slot", as_argument(slots, number, count)],
         stop_s=STOP_GRACE_S + 2,
     ).run()
 
