@@ -43,6 +43,7 @@ SERVE: dict[str, Callable[[str], Any]] = {
     "role": _role,
     "fd": int,
     "internal_fd": int,
+    "slot": str,
 }
 """Options of `parley serve` as `cli` names them, and how their values are read."""
 

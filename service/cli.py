@@ -75,6 +75,7 @@ def serve(
     ] = Role.all,
     fd: Annotated[int | None, typer.Option(hidden=True)] = None,
     internal_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
+    slot: Annotated[str | None, typer.Option(hidden=True)] = None,
     stop_with_stdin: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
     """Run the service: receive callbacks, run handlers, send replies."""
@@ -90,6 +91,7 @@ def serve(
             role=role.value,
             fd=fd,
             internal_fd=internal_fd,
+            slot=slot,
             stop_with_stdin=stop_with_stdin,
         )
     )
@@ -156,6 +158,9 @@ def bench(
         bool,
         typer.Option(help="Run what the targets are stated for: 200/s, then 5,000 flat out."),
     ] = False,
+    log_texts: Annotated[
+        bool, typer.Option(help="Whether the deployment it starts logs each text (LOG_TEXTS).")
+    ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
 ) -> None:
     """Measure a deployment under load, and count what was lost, doubled or out of order."""
@@ -176,10 +181,16 @@ def bench(
         if address or connector_log or internal:
             raise typer.BadParameter("--address, --connector-log and --internal go with --url")
         if targets:
-            status = command.bench_targets(wanted, processes=processes, json_wanted=as_json)
+            status = command.bench_targets(
+                wanted, processes=processes, log_texts=log_texts, json_wanted=as_json
+            )
             raise typer.Exit(status)
         status = command.bench_own(
-            wanted, processes=processes, delay_ms=connector_delay_ms, json_wanted=as_json
+            wanted,
+            processes=processes,
+            delay_ms=connector_delay_ms,
+            log_texts=log_texts,
+            json_wanted=as_json,
         )
         raise typer.Exit(status)
     if any("@" in each for each in (url, address, connector_log, internal)):

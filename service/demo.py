@@ -6,6 +6,7 @@ texts from a phone, and prints what came back. Speaks to both over HTTP alone.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -67,12 +68,18 @@ class Demo:
 
     handlers: a handlers file to run instead of the example, None for the example.
     settings: of the service, by name, over the demo's own.
+    log: file for what the servers log, None for the terminal.
     """
 
     def __init__(
-        self, handlers: Path | None, console: Console, settings: Mapping[str, str] | None = None
+        self,
+        handlers: Path | None,
+        console: Console,
+        settings: Mapping[str, str] | None = None,
+        log: Path | None = None,
     ) -> None:
         self._handlers = handlers
+        self._log = log
         self._given = settings or {}
         self._console = console
         self._folder = Path(tempfile.mkdtemp(prefix="parley-demo-"))
@@ -196,14 +203,17 @@ class Demo:
         # The user's own settings stay out: a demo never touches a real account or Redis.
         passed = ("PATH", "HOME", "LANG", "LC_ALL", "TERM", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH")
         environ = {key: os.environ[key] for key in passed if key in os.environ}
-        child = subprocess.Popen(
-            [sys.executable, "-m", "service", *arguments, "--stop-with-stdin"],
-            env=environ | settings,
-            stdin=subprocess.PIPE,
-            pass_fds=[listener.fileno() for listener in listeners],
-            # Ctrl+C reaches the demo alone, which stops its servers in order.
-            start_new_session=True,
-        )
+        with contextlib.ExitStack() as stack:
+            log = None if self._log is None else stack.enter_context(self._log.open("ab"))
+            child = subprocess.Popen(
+                [sys.executable, "-m", "service", *arguments, "--stop-with-stdin"],
+                env=environ | settings,
+                stdin=subprocess.PIPE,
+                stderr=log,
+                pass_fds=[listener.fileno() for listener in listeners],
+                # Ctrl+C reaches the demo alone, which stops its servers in order.
+                start_new_session=True,
+            )
         self._children.append((name, child))
 
     def _wait_until_ready(self) -> None:
@@ -224,7 +234,8 @@ class Demo:
     def _check_alive(self) -> None:
         for name, child in self._children:
             if child.poll() is not None:
-                raise DemoFailed(f"the {name} ended with status {child.returncode}; see above")
+                told = self._log.read_text(errors="replace") if self._log else "see above"
+                raise DemoFailed(f"the {name} ended with status {child.returncode}; {told}")
 
     def _wait_for_reply(self, sid: str) -> dict[str, Any] | None:
         deadline = time.monotonic() + REPLY_TIMEOUT_S

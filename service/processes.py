@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 
 import structlog
@@ -27,8 +26,9 @@ POLL_S = 0.1
 class Supervisor:
     """Keeps `count` processes running.
 
-    arguments: of `python -m service`, the same for each. environ: their environment.
-    sockets: listeners they inherit. stop_s: what they get to stop before they are killed.
+    arguments: of `python -m service`, the same for each; own_arguments: those of one, by its
+    number from 0, which a process keeps when it is started again. environ: their environment.
+    inherited: descriptors they inherit. stop_s: what they get to stop before they are killed.
     """
 
     def __init__(
@@ -36,16 +36,19 @@ class Supervisor:
         count: int,
         arguments: Sequence[str],
         environ: Mapping[str, str],
-        sockets: Sequence[socket.socket],
+        inherited: Sequence[int],
         *,
+        own_arguments: Callable[[int], Sequence[str]],
         stop_s: float,
     ) -> None:
         self._command = [sys.executable, "-m", "service", *arguments]
         self._environ = dict(environ)
-        self._sockets = sockets
+        self._inherited = inherited
         self._stop_s = stop_s
         self._stopping = False
-        self._children: list[_Child] = [_Child() for _ in range(count)]
+        self._children: list[_Child] = [
+            _Child([*self._command, *own_arguments(number)]) for number in range(count)
+        ]
 
     def run(self) -> int:
         """Run until SIGTERM or SIGINT, or until a process says that its settings are wrong.
@@ -92,11 +95,11 @@ class Supervisor:
         if now >= child.due:
             child.started = now
             child.process = subprocess.Popen(
-                self._command,
+                child.command,
                 env=self._environ,
                 # Kept open and never written to: its end tells the child that we are gone.
                 stdin=subprocess.PIPE,
-                pass_fds=[listener.fileno() for listener in self._sockets],
+                pass_fds=self._inherited,
             )
         return 0
 
@@ -116,7 +119,8 @@ class Supervisor:
 
 
 class _Child:
-    def __init__(self) -> None:
+    def __init__(self, command: Sequence[str]) -> None:
+        self.command = command
         self.process: subprocess.Popen[bytes] | None = None
         self.started = 0.0
         self.due = 0.0

@@ -114,6 +114,17 @@ def server_tls(certificate: Path) -> ssl.SSLContext:
     return context
 
 
+@pytest.fixture(scope="session")
+def promtool() -> str:
+    """Prometheus' own checker; without it, skipped on a user's machine and failed in CI."""
+    found = shutil.which("promtool")
+    if found is None:
+        if os.environ.get("CI"):
+            pytest.fail("CI has to have promtool: .ci/run installs it")
+        pytest.skip("no promtool on PATH; install it (apt-get install prometheus)")
+    return found
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let a failed round of chaos be run again, and more of them than usual."""
     parser.addoption("--hostile", type=int, default=20_000, help="hostile callbacks (20000)")

@@ -28,6 +28,7 @@ EVERYTHING = {
     "serving",
     "descriptors",
     "processes",
+    "slots",
     "http1",
     "demo",
 }
@@ -52,6 +53,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "serving": VALUES,
     "descriptors": set(),
     "processes": VALUES,
+    "slots": set(),
     # The body of `parley demo`: it starts the others as processes and speaks HTTP to them.
     "demo": {"serving", "core", "errors"},
     # The body of `parley bench`: signs as Twilio does, speaks HTTP, starts what the demo starts.
@@ -93,6 +95,7 @@ ONLY_IN: dict[str, set[str]] = {
     "httpx": set(),
     "starlette": {"web", "sandbox"},
     "uvicorn": {"serving", "web", "sandbox"},
+    "prometheus_client": {"web"},
     "pydantic": {"settings"},
     "pydantic_settings": {"settings"},
     "typer": {"cli", "cli_backfill", "cli_connector", "cli_dead"},
@@ -258,7 +261,7 @@ def test_relative_imports_of_a_package_are_resolved_from_the_package_itself() ->
 def test_the_running_service_leaves_out_what_only_commands_and_tests_use() -> None:
     """Each of these is one to twenty megabytes of every process, for nothing."""
     heavy = {"rich", "greenlet", "click", "multiprocessing", "starlette", "anyio", "jinja2"}
-    heavy |= {"twilio.rest", "aiohttp", "httpx", "typer", "http.client"}
+    heavy |= {"twilio.rest", "aiohttp", "httpx", "typer", "http.client", "prometheus_client"}
     code = (
         "import sys, service.__main__, service.logs, service.wiring.serve; "
         f"print(*{heavy} & {{*sys.modules}})"

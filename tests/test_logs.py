@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import json
 import re
 import socket
@@ -11,6 +13,8 @@ import time
 import unicodedata
 
 import pytest
+
+from service.logs import Lines
 
 CODE = """
 import logging, sys, structlog
@@ -183,3 +187,115 @@ def test_malformed_requests_fill_no_log():
     assert len(events) <= 8 * (took + 2)
     counted = sum(each.get("count", 1) for each in events)
     assert counted >= sent
+
+
+LIBRARY = """
+import logging, structlog
+from service.logs import set_up_logs
+set_up_logs("json", "info")
+structlog.get_logger().bind(bound=1).info("ours", a=1)
+structlog.contextvars.bind_contextvars(context=2)
+structlog.get_logger().warning("ours too", b="\\u2028\\ud800", c=object, d={1: 2})
+logging.getLogger("library").warning("theirs %s", "said", extra={"more": 1})
+try:
+    1 / 0
+except ZeroDivisionError:
+    logging.getLogger("library").exception("theirs failed")
+    structlog.get_logger().exception("ours failed")
+"""
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_a_line_of_json_begins_with_time_level_and_event(encoding):
+    """Whoever reads the log by eye or cuts it by column finds the three where they always are."""
+    ran = subprocess.run(
+        [sys.executable, "-c", LIBRARY],
+        capture_output=True,
+        encoding=encoding,
+        env={"PYTHONIOENCODING": encoding, "PYTHONPATH": "."},
+        check=True,
+    )
+    events = [json.loads(line) for line in ran.stderr.splitlines()]
+    assert [list(event)[:3] for event in events] == [["timestamp", "level", "event"]] * 5
+    assert [(event["level"], event["event"]) for event in events] == [
+        ("info", "ours"),
+        ("warning", "ours too"),
+        ("warning", "theirs said"),
+        ("error", "theirs failed"),
+        ("error", "ours failed"),
+    ]
+    assert all(re.fullmatch(r"\S+T\S+\.\d{6}Z", event["timestamp"]) for event in events)
+
+
+STOPPED = """
+import asyncio, structlog
+from service.logs import set_up_logs
+set_up_logs("json", "info")
+log = structlog.get_logger()
+
+async def say(what):
+    for number in range(100):
+        log.info(what, number=number)
+
+asyncio.run(say("first loop"))
+asyncio.run(say("second loop"))
+asyncio.new_event_loop().run_until_complete(say("stopped in its turn"))
+"""
+
+
+def test_what_was_logged_in_the_last_turn_before_a_stop_is_written():
+    """The last lines before an end are those that are looked for."""
+    ran = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", STOPPED], capture_output=True, text=True, check=True
+    )
+    events = [json.loads(line) for line in ran.stderr.splitlines()]
+    said = ["first loop", "second loop", "stopped in its turn"]
+    assert [(event["event"], event["number"]) for event in events] == [
+        (what, number) for what in said for number in range(100)
+    ]
+
+
+class Pieces(io.StringIO):
+    """A stream that remembers what it was given at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pieces: list[str] = []
+
+    def write(self, text: str) -> int:
+        self.pieces.append(text)
+        return super().write(text)
+
+
+def test_lines_of_one_turn_leave_together_in_whole_pieces_that_a_pipe_keeps_apart():
+    """Two processes on one pipe would cut each other's lines in half."""
+    stream = Pieces()
+    lines = Lines(stream)
+    said = [f"{number} " + "•" * (number % 60) for number in range(200)] + ["x" * 5000, "last"]
+
+    async def turn() -> None:
+        for line in said:
+            lines.info(line)
+        assert not stream.pieces
+        await asyncio.sleep(0)
+        assert stream.getvalue() == "".join(f"{line}\n" for line in said)
+
+    asyncio.run(turn())
+    assert all(piece.endswith("\n") for piece in stream.pieces)
+    sizes = [len(piece.encode()) for piece in stream.pieces if piece.count("\n") > 1]
+    assert sizes
+    assert max(sizes) <= 4096
+    assert len(stream.pieces) < 10
+
+
+def test_a_warning_leaves_at_once_behind_what_waits():
+    """A loop that hangs right after a warning would never show it."""
+    stream = Pieces()
+    lines = Lines(stream)
+
+    async def turn() -> None:
+        lines.info("first")
+        lines.warning("second")
+        assert stream.getvalue() == "first\nsecond\n"
+
+    asyncio.run(turn())

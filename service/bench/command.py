@@ -62,25 +62,29 @@ def bench_deployment(place: Place, wanted: Wanted, *, json_wanted: bool) -> int:
     return _show([_Measured("", _run(place, wanted), None)], json_wanted=json_wanted)
 
 
-def bench_own(wanted: Wanted, *, processes: int, delay_ms: float, json_wanted: bool) -> int:
+def bench_own(
+    wanted: Wanted, *, processes: int, delay_ms: float, log_texts: bool, json_wanted: bool
+) -> int:
     """Start a deployment, measure it, stop it, print the result; returns the exit status.
 
-    delay_ms: what its connector waits before it answers. Raises BenchFailed, DemoFailed.
+    delay_ms: what its connector waits before it answers. log_texts: whether it logs a line for
+    each text and reply. Raises BenchFailed, DemoFailed.
     """
-    measured = _own([("", wanted)], processes=processes, delay_ms=delay_ms)
+    measured = _own([("", wanted)], processes=processes, delay_ms=delay_ms, log_texts=log_texts)
     return _show(measured, json_wanted=json_wanted)
 
 
-def bench_targets(wanted: Wanted, *, processes: int, json_wanted: bool) -> int:
+def bench_targets(wanted: Wanted, *, processes: int, log_texts: bool, json_wanted: bool) -> int:
     """Run the loads that the project's targets are stated for, and print which of them are met.
 
-    wanted: for all but the load. Returns the exit status. Raises BenchFailed, DemoFailed.
+    wanted: for all but the load. log_texts: as for `bench_own`. Returns the exit status.
+    Raises BenchFailed, DemoFailed.
     """
     runs = [
         (name, replace(wanted, rate=rate, messages=messages, seconds=seconds))
         for name, rate, messages, seconds in TARGET_RUNS
     ]
-    measured = _own(runs, processes=processes, delay_ms=STEADY_DELAY_MS)
+    measured = _own(runs, processes=processes, delay_ms=STEADY_DELAY_MS, log_texts=log_texts)
     return _show(measured, json_wanted=json_wanted)
 
 
@@ -93,7 +97,9 @@ class _Measured:
     delay_ms: float | None
 
 
-def _own(runs: Sequence[tuple[str, Wanted]], *, processes: int, delay_ms: float) -> list[_Measured]:
+def _own(
+    runs: Sequence[tuple[str, Wanted]], *, processes: int, delay_ms: float, log_texts: bool
+) -> list[_Measured]:
     """Measure each of `runs` with a deployment of its own: idle memory is that of a new one."""
     # Ends like Ctrl+C does: with the processes stopped and the folders gone.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
@@ -106,9 +112,10 @@ def _own(runs: Sequence[tuple[str, Wanted]], *, processes: int, delay_ms: float)
         with tempfile.TemporaryDirectory(prefix="parley-bench-") as folder:
             handlers = Path(folder) / "handlers.py"
             handlers.write_text(HANDLERS, encoding="utf-8")
-            # The signatures it is sent to refuse would be warnings.
-            settings = {"PROCESSES": str(processes), "LOG_LEVEL": "error"}
-            with Demo(handlers, errors, settings) as demo:
+            # What it logs is what it would in earnest, and in a file: the log is part of the work.
+            settings = {"PROCESSES": str(processes), "LOG_LEVEL": "info", "LOG_FORMAT": "json"}
+            settings["LOG_TEXTS"] = str(log_texts).lower()
+            with Demo(handlers, errors, settings, Path(folder) / "log") as demo:
                 place = _place_of(demo, processes=processes, delay_ms=delay_ms)
                 measured.append(_Measured(name, _run(place, wanted), delay_ms))
     return measured

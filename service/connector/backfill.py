@@ -106,6 +106,7 @@ class Backfill:
     longest: furthest it looks back by itself; below the de-duplication window, or texts would be
         answered twice.
     state: how it stands, a sentence; "" when there is nothing to say.
+    recovered: texts it has accepted.
     """
 
     def __init__(
@@ -130,6 +131,7 @@ class Backfill:
         self._settling = settling
         self._told_of_foreign = False
         self.state = ""
+        self.recovered = 0
 
     async def run(
         self,
@@ -167,6 +169,7 @@ class Backfill:
                 if progress is not None:
                     progress(place, len(texts))
             if not dry:
+                self.recovered += recovered
                 await self._watermark.learn(found.numbers)
                 if since is None:
                     await self._watermark.save(settled)

@@ -30,6 +30,12 @@ class Breaker:
         """Whether everything passes."""
         return self._openings == 0 and self._open_until_ms == 0
 
+    def state(self, now_ms: int) -> str:
+        """Name how it stands: "closed", "paused" (the connector asked for it) or "open"."""
+        if self._openings:
+            return "open"
+        return "paused" if self._open_until_ms > now_ms else "closed"
+
     def wait_ms(self, now_ms: int) -> int:
         """Return how long to wait before asking again; 0 lets the caller POST.
 

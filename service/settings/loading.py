@@ -25,6 +25,7 @@ SECRETS = frozenset(
 """Fields whose value is never shown; of `redis_url` only the user and the password are hidden."""
 
 WORDS: Mapping[str, str] = {
+    "bool_parsing": "must be true or false",
     "int_parsing": "is not a whole number",
     "int_from_float": "is not a whole number",
     "float_parsing": "is not a number",
@@ -101,7 +102,8 @@ def explain_settings(
             shown, source = "missing", ""
         else:
             default = info.default if settings is None else getattr(settings, field)
-            shown, source = "not set" if default is None else str(default), DEFAULT
+            text = str(default).lower() if isinstance(default, bool) else str(default)
+            shown, source = "not set" if default is None else text, DEFAULT
         rows.append(SettingRow(name, shown, source, texts.get(name, "")))
     return tuple(rows)
 

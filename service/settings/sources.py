@@ -165,6 +165,8 @@ def _read_settings_file(path: Path, environ: Mapping[str, str], gathered: Gather
         source = f"{shown}:{lines.get(key, 1)}"
         if key not in Settings.model_fields or key == "config_dir":
             gathered.problems.append(Problem("", f"{source}: {_unknown(key)}"))
+        elif isinstance(value, bool) and Settings.model_fields[key].annotation is bool:
+            gathered.found[key] = Found(str(value).lower(), source)
         elif isinstance(value, bool) or not isinstance(value, str | int | float):
             gathered.problems.append(problem_of(key, "must be text in quotes or a number", source))
         elif value != "":

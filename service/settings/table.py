@@ -273,6 +273,11 @@ class Settings(BaseSettings):
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(lower)] = (
         Field(default="info", description="Least level that is logged.", examples=["info"])
     )
+    log_texts: bool = Field(
+        default=True,
+        description="Whether each text handled and each reply sent leaves a line in the log.",
+        examples=["false"],
+    )
     config_dir: Path = Field(
         default=Path("config"),
         description="Folder of service.toml, instance.json, message.json. Environment only.",

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
+from service.core.metrics import ROUND_TRIP_BOUNDS
+from service.core.tally import Histogram
 from service.errors import StoreError, StoreUnavailable
 from service.store.cluster import Cluster, slot_of
 from service.store.connection import describe, start_over
@@ -82,7 +85,10 @@ class _Lane:
 
 
 class Batch:
-    """Runs script calls against one Redis, grouped. Not shared between event loops."""
+    """Runs script calls against one Redis, grouped. Not shared between event loops.
+
+    calls, round_trips: made so far. round_trip: seconds of those that were answered.
+    """
 
     def __init__(self, client: Redis | Cluster) -> None:
         self._client = client
@@ -97,6 +103,7 @@ class Batch:
         self._quiet: asyncio.Future[None] | None = None
         self.calls = 0
         self.round_trips = 0
+        self.round_trip = Histogram(ROUND_TRIP_BOUNDS)
 
     def confirm(self, confirmations: Sequence[Confirmation]) -> None:
         """From now on, count a call as done only when these have confirmed it."""
@@ -219,6 +226,7 @@ class Batch:
     ) -> None:
         """Send the calls' commands, and tell the answer of each and those of its confirmations."""
         self.round_trips += 1
+        told = partial(self._time, time.monotonic(), told)
         after = [confirmation.command for confirmation in asked]
         if self._cluster is not None:
             slots = [slot for _, slot, _ in calls]
@@ -226,6 +234,17 @@ class Batch:
         else:
             link = cast("Link", self._link)
             link.send([*commands, *after], partial(_part, len(commands), told))
+
+    def _time(
+        self,
+        began: float,
+        told: Callable[[Sequence[Sequence[Any]], StoreError | None], None],
+        answers: Sequence[Sequence[Any]],
+        error: StoreError | None,
+    ) -> None:
+        if error is None:
+            self.round_trip.observe(time.monotonic() - began)
+        told(answers, error)
 
     async def _through_cluster(
         self,

@@ -13,13 +13,16 @@ announces it first.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Protocol, cast
 
 from service.core.masking import mask_number
+from service.core.metrics import ACKNOWLEDGEMENT_BOUNDS
 from service.core.signature import Verifier
+from service.core.tally import Histogram
 from service.errors import CallbackTooLarge, StoreError
 from service.model import DeliveryStatus, Message
 from service.web import answers
@@ -72,6 +75,7 @@ class Door:
         fault it is.
     warnings_per_s: log lines about refusals and failures, of each kind.
     now: the time a message is received at, aware and UTC.
+    acknowledged: seconds from a callback's arrival to its 200.
     """
 
     def __init__(
@@ -87,6 +91,7 @@ class Door:
         warnings_per_s: float = 1.0,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        self.acknowledged = Histogram(ACKNOWLEDGEMENT_BOUNDS)
         self.in_flight = 0
         self._inbox = inbox
         self._events = events
@@ -110,10 +115,12 @@ class Door:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one HTTP request, whatever its path."""
+        began = time.monotonic()
         try:
             answer = await self._serve(scope, receive)
         except Exception as error:  # noqa: BLE001  a defect must not look like an answer to Twilio
             answer = self._refuse.error(error)
+        self._observe(answer, began)
         if answer is not None:
             await answer.send(send)
 
@@ -172,8 +179,13 @@ class Door:
         reply, owed.reply = owed.reply, None
         self._deadlines.end(owed)
         self.in_flight -= 1
+        self._observe(answer, owed.began)
         if reply is not None:
             reply(answer)
+
+    def _observe(self, answer: Answer | None, began: float) -> None:
+        if answer is answers.ACCEPTED:
+            self.acknowledged.observe(time.monotonic() - began)
 
     async def _serve(self, scope: Scope, receive: Receive) -> Answer | None:
         """Read the request and decide; None when the caller left before it was complete."""
@@ -280,13 +292,15 @@ class _Owed:
     """An answer that is owed for a callback taken.
 
     reply: sends it; None once it is sent. give_up: called when its time is up.
+    began: when the callback was there, time.monotonic().
     """
 
-    __slots__ = ("give_up", "reply")
+    __slots__ = ("began", "give_up", "reply")
 
     def __init__(self, reply: Reply, give_up: Callable[[_Owed], None]) -> None:
         self.reply: Reply | None = reply
         self.give_up = give_up
+        self.began = time.monotonic()
 
     def expire(self) -> None:
         """Stop waiting for the inbox."""

@@ -1,4 +1,4 @@
-"""The internal listener: readiness and liveness, for orchestrators and people of the house."""
+"""The internal listener: readiness, liveness and metrics, for whoever watches over the service."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import msgspec
 import structlog
 
-from service.web import answers
+from service.core.tally import Figures
+from service.web import answers, metrics
 from service.web.answers import Answer, AsgiApp, Receive, Scope, Send
 from service.web.visitors import guarded
 
@@ -38,9 +39,18 @@ Counters = Callable[[], Mapping[str, int]]
 """What this process has counted since its start, and its `pid`."""
 
 
+Gather = Callable[[], Awaitable[Figures]]
+"""Gathers the figures of all processes and of what waits in Redis."""
+
+
+async def _nothing() -> Figures:
+    return Figures()
+
+
 def internal_app(
     readiness: Readiness,
     counters: Counters = dict,
+    gather: Gather = _nothing,
     *,
     hosts: Collection[str] = (),
     timeout_s: float = READINESS_TIMEOUT_S,
@@ -49,7 +59,7 @@ def internal_app(
 
     Bare ASGI: a framework for three addresses would be a megabyte of every process.
 
-    counters: shown at /counters.
+    counters: shown at /counters. gather: shown at /metrics.
     hosts: names it may be asked for by, as `service.web.visitors.guarded` says.
     timeout_s: longest wait for `readiness`; beyond it the answer is "not ready".
     """
@@ -72,7 +82,12 @@ def internal_app(
     async def count() -> Answer:
         return _json(counters())
 
-    pages = {"/readyz": ready, "/healthz": live, "/counters": count}
+    async def measure() -> Answer:
+        # In a thread: with many partitions it is tens of milliseconds, and callbacks wait.
+        text = await asyncio.to_thread(metrics.render, await gather())
+        return answers.answer(200, text, metrics.CONTENT_TYPE)
+
+    pages = {"/readyz": ready, "/healthz": live, "/counters": count, "/metrics": measure}
     read_only = answers.not_allowed("GET", "HEAD")
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

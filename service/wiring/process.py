@@ -23,12 +23,14 @@ from service.core.breaker import Breaker
 from service.core.retry import Schedule
 from service.core.sealing import Sealer
 from service.core.signature import Verifier
+from service.core.tally import Figures, merge
 from service.descriptors import needed_for, usable
 from service.errors import StoreUnavailable
 from service.model import Partition
 from service.serving import AppServer, stop_event
 from service.settings.forms import CALLBACK_PATH
 from service.settings.table import Settings
+from service.slots import Slots
 from service.store.arrivals import Arrivals
 from service.store.batch import Batch
 from service.store.connection import Redis, connect, ping
@@ -39,6 +41,7 @@ from service.store.layout import claim_partition_count
 from service.store.leases import Leases
 from service.store.pace import Pace
 from service.store.partition import PartitionStore
+from service.store.queues import Queues
 from service.store.watch import Watch
 from service.store.watermark import Watermark
 from service.web.bounds import CONNECTIONS_LIMIT, Crowd
@@ -49,6 +52,15 @@ from service.web.internal import Check, internal_app
 from service.web.public import public_app, written_paths
 from service.wiring.clients import backfill_of, connector_of, look_at
 from service.wiring.files import message_template, wanted_instance
+from service.wiring.reporting import (
+    LOOK_TIMEOUT_S,
+    Reporting,
+    of_backfill,
+    of_door,
+    of_process,
+    of_work,
+)
+from service.workers.counts import Counts
 from service.workers.handling import Handling
 from service.workers.owner import Owner
 from service.workers.partitions import Partitions
@@ -77,13 +89,22 @@ class Process:
     """One process of the service.
 
     role: which parts run. redis_url: the Redis to use. router: the loaded handlers.
+    slots: where the processes of one supervisor leave their figures; None for a process alone.
     """
 
-    def __init__(self, settings: Settings, role: Role, redis_url: str, router: Router) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        role: Role,
+        redis_url: str,
+        router: Router,
+        slots: Slots | None = None,
+    ) -> None:
         self._settings = settings
         self._role = role
         self._redis_url = redis_url
         self._router = router
+        self._slots = slots
         self._wanted = wanted_instance(settings)
         self._message = message_template(settings)
         self._open = asyncio.Event()
@@ -92,6 +113,9 @@ class Process:
         self._door: Door | None = None
         self._crowd = Crowd(_room_for_callers(settings))
         self._backfill: Backfill | None = None
+        self._partitions: Partitions | None = None
+        self._breaker = Breaker()
+        self._counts = Counts()
 
     async def run(
         self, public: socket.socket | None, internal: socket.socket, *, stop_with_stdin: bool
@@ -112,17 +136,26 @@ class Process:
         )
         closing = asyncio.Event()
         readiness = self._readiness(client, instance)
+        reporting = Reporting(
+            lambda: self._figures(batch, instance),
+            Queues(client, settings.partitions, timeout_s=LOOK_TIMEOUT_S),
+            self._slots,
+        )
         internal_server = AppServer(
             internal_app(
                 readiness,
                 lambda: self._counters(batch),
+                reporting.gather,
                 hosts=(settings.internal_host, *settings.internal_hosts.split()),
             ),
             internal,
             stop_s=1,
             http=Crowd(INTERNAL_CONNECTIONS).connections(),
         )
-        background = [asyncio.create_task(internal_server.run_until(closing))]
+        background = [
+            asyncio.create_task(internal_server.run_until(closing)),
+            asyncio.create_task(reporting.run_until(closing)),
+        ]
         try:
             provisioning = asyncio.create_task(instance.run())
             filling = asyncio.create_task(self._fill_gaps(client, batch, connector, instance))
@@ -262,18 +295,22 @@ class Process:
             executor=executor,
             timeout_s=settings.handler_timeout_s,
             schedule=_schedule(settings, settings.handler_attempts),
+            counts=self._counts,
+            tell=settings.log_texts,
             opt_out_words=settings.words_left_to_twilio,
         )
         sending = Sending(
             connector=connector,
             provisioned=instance.ready,
             suspect=instance.suspect,
-            breaker=Breaker(),
+            breaker=self._breaker,
             pace=Pace(batch, rate) if (rate := settings.segments_per_second) else None,
             slots=asyncio.Semaphore(settings.send_concurrency),
             schedule=_schedule(settings, settings.send_attempts),
             in_doubt=settings.in_doubt,
             arrival_s=settings.send_timeout_s,
+            counts=self._counts,
+            tell=settings.log_texts,
         )
 
         def make_owner(
@@ -300,13 +337,26 @@ class Process:
             make_owner,
             count=settings.partitions,
             lease_s=settings.lease_ttl_s,
+            counts=self._counts,
         )
+        self._partitions = partitions
         try:
             await partitions.run(stop, STOP_GRACE_S)
         finally:
             executor.shutdown(wait=False)
             await arrivals.aclose()
             await blocking.aclose()
+
+    def _figures(self, batch: Batch, instance: InstanceWatch) -> Figures:
+        found = [of_process(batch, ready=instance.ready.is_set())]
+        if self._door is not None:
+            found.append(of_door(self._door))
+        if self._role != "web":
+            owned = len(self._partitions.owned) if self._partitions is not None else 0
+            found.append(of_work(self._counts, self._breaker, owned))
+        if self._backfill is not None:
+            found.append(of_backfill(self._backfill))
+        return merge(found)
 
     def _counters(self, batch: Batch) -> dict[str, int]:
         door = asdict(self._door.counters) if self._door is not None else {}

@@ -17,6 +17,7 @@ from service.processes import Supervisor
 from service.serving import inherit, listen
 from service.settings.loading import load_settings
 from service.settings.table import Settings
+from service.slots import as_argument, parse_slot, unnamed_file
 from service.store.embedded import EmbeddedRedis
 from service.wiring.process import STOP_GRACE_S, Process, Role
 
@@ -41,11 +42,13 @@ def serve(
     *,
     fd: int | None,
     internal_fd: int | None,
+    slot: str | None,
     stop_with_stdin: bool,
 ) -> int:
     """Run the service until it is told to stop; returns the exit status.
 
     fd, internal_fd: inherited listeners, instead of those the settings name.
+    slot: where this process leaves its figures for its siblings, see `service.slots`.
     stop_with_stdin: stop when standard input ends, that is, with the process that started us.
     Raises SettingsError, HandlersError or StoreMismatch for what an operator must mend.
     """
@@ -74,7 +77,8 @@ def serve(
         if settings.processes > 1:
             own_redis = embedded.url if embedded is not None else ""
             return _serve_many(settings, role, own_redis, public, internal)
-        process = Process(settings, role, redis_url, router)
+        slots = parse_slot(slot) if slot else None
+        process = Process(settings, role, redis_url, router, slots)
         return uvloop.run(process.run(public, internal, stop_with_stdin=stop_with_stdin))
     finally:
         if embedded is not None:
@@ -95,11 +99,13 @@ def _serve_many(
     arguments += ["--internal-fd", str(internal.fileno())]
     # They read the settings where this process did: what a secret file holds is in no environment.
     environ = dict(os.environ) | ({"REDIS_URL": own_redis} if own_redis else {})
+    count, slots = settings.processes, unnamed_file()
     return Supervisor(
-        settings.processes,
+        count,
         arguments,
         environ,
-        listeners,
+        [*(listener.fileno() for listener in listeners), slots],
+        own_arguments=lambda number: ["--slot", as_argument(slots, number, count)],
         stop_s=STOP_GRACE_S + 2,
     ).run()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -17,11 +18,12 @@ from service.core.entries import EntryUnreadable
 from service.core.masking import mask_number
 from service.core.retry import Schedule
 from service.errors import HandlerError
-from service.handlers.router import Router
+from service.handlers.router import Choice, Router
 from service.handlers.running import run_handler
 from service.model import Conversation, EntryId, Message, Outbound, Reply
 from service.store.partition import Entry, Later, PartitionStore
-from service.workers.clock import now_ms, sleep_until
+from service.workers.clock import entered_ms, now_ms, sleep_until
+from service.workers.counts import Counts
 from service.workers.lanes import Lanes, held
 from service.workers.sending import Sender
 
@@ -37,6 +39,7 @@ class Handling:
 
     slots: bounds handlers running at once. executor: runs plain `def` handlers.
     timeout_s: longest a handler may take. schedule: its retries.
+    counts: what is counted of texts. tell: log a line for each text.
     opt_out_words: words that Twilio answers itself, in upper case.
     last_attempt: held by a message with one attempt left whose earlier ones never ended. Whichever
         of them killed its process, the others were under way as well: now each runs without them,
@@ -48,6 +51,8 @@ class Handling:
     executor: Executor
     timeout_s: float
     schedule: Schedule
+    counts: Counts = field(default_factory=Counts)
+    tell: bool = True
     opt_out_words: frozenset[str] = opt_out.WORDS
     last_attempt: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -76,6 +81,9 @@ class Handler:
         self._store = store
         self._sender = sender
         self._handling = handling
+        self._counts = handling.counts
+        # Bound once: structlog takes a third more for a line where nothing is.
+        self._log = log.bind()
         self.lanes: Lanes[_Waiting] = Lanes(self._work, failed)
 
     async def offer(self, entry: Entry, later: Later | None, *, tries: int = 0) -> None:
@@ -91,6 +99,7 @@ class Handler:
                 error=str(value),
             )
             await self._store.bury_message(entry.id, str(value), now_ms())
+            self._counts.texts["dead_letter"] += 1
             return
         keep = value if self.lanes.pending < READ_AHEAD else None
         next_ms, unended = (later.next_ms, 0) if later else (0, tries)
@@ -108,7 +117,8 @@ class Handler:
                 # Read here and not before: only what has a slot is in memory.
                 value = item.value or await self._read_again(item.entry)
                 if isinstance(value, Outbound):
-                    await self._settle(item.entry, conversation, [value])
+                    # Replayed: its text was answered, and counted, long ago.
+                    await self._settle(item.entry, conversation, [value], entered_ms(item.entry))
                     return
                 error = await self._attempt(conversation, item, value)
             if error is None:
@@ -148,15 +158,10 @@ class Handler:
             # Before the commit: done again after a crash, it changes nothing more.
             await self._store.note_opt_out(conversation, now_ms())
         replies: tuple[Reply, ...] = ()
-        if choice is None and kind:
-            log.info("left to Twilio, which has answered it", sid=message.sid, kind=kind)
-        elif choice is None:
-            log.info("no route matched", sid=message.sid, sender=mask_number(message.from_))
-        else:
+        began = time.monotonic()
+        if choice is not None:
             try:
-                replies = await run_handler(
-                    choice, message, self._handling.executor, self._handling.timeout_s
-                )
+                replies = await self._run(choice, message, began)
             except asyncio.CancelledError:
                 # A stop or a hand-over: no fault of the message, and no attempt of its own.
                 await self._store.abandon(item.entry)
@@ -184,14 +189,70 @@ class Handler:
         outbounds = [
             Outbound(conversation, reply, message.sid, index) for index, reply in enumerate(replies)
         ]
-        await self._settle(item.entry, conversation, outbounds, opted_in=kind == "START")
+        took_ms = round((time.monotonic() - began) * 1000, 1)
+        await self._settle(
+            item.entry,
+            conversation,
+            outbounds,
+            _accepted_ms(message),
+            opted_in=kind == "START",
+        )
+        if choice is None:
+            self._counts.texts["left_to_twilio" if kind else "unrouted"] += 1
+        else:
+            self._counts.texts["answered" if replies else "silent"] += 1
+        if self._handling.tell:
+            self._tell(
+                message, choice, kind, attempt=attempt, replies=len(replies), took_ms=took_ms
+            )
         return None
+
+    async def _run(self, choice: Choice, message: Message, began: float) -> tuple[Reply, ...]:
+        """Run the handler; count how long it took, unless we cut it short ourselves."""
+        handling = self._handling
+        try:
+            replies = await run_handler(choice, message, handling.executor, handling.timeout_s)
+        except HandlerError:
+            self._counts.handler_failures += 1
+            self._counts.handler.observe(time.monotonic() - began)
+            raise
+        self._counts.handler.observe(time.monotonic() - began)
+        return replies
+
+    def _tell(
+        self,
+        message: Message,
+        choice: Choice | None,
+        kind: str,
+        *,
+        attempt: int,
+        replies: int,
+        took_ms: float,
+    ) -> None:
+        """Log what became of a text that is settled. took_ms: its handler."""
+        sender = mask_number(message.from_)
+        if choice is not None:
+            self._log.info(
+                "text handled",
+                sid=message.sid,
+                sender=sender,
+                route=choice.route,
+                attempt=attempt,
+                replies=replies,
+                ms=took_ms,
+            )
+        elif kind:
+            what = "left to Twilio, which has answered it"
+            self._log.info(what, sid=message.sid, sender=sender, kind=kind)
+        else:
+            self._log.info("no route matched", sid=message.sid, sender=sender)
 
     async def _settle(
         self,
         entry: EntryId,
         conversation: Conversation,
         outbounds: list[Outbound],
+        accepted_ms: int,
         *,
         opted_in: bool = False,
     ) -> None:
@@ -203,7 +264,8 @@ class Handler:
             # Settled by an attempt whose answer was lost: its replies are in Redis, unknown here.
             raise SettledUnseen(entry)
         for place, (id_, outbound) in enumerate(zip(ids, outbounds, strict=True)):
-            self._sender.offer(id_, outbound, fresh_mark=mark_ms is not None and place == 0)
+            fresh = mark_ms is not None and place == 0
+            self._sender.offer(id_, outbound, accepted_ms=accepted_ms, fresh_mark=fresh)
 
     async def _put_off(
         self, item: _Waiting, message: Message, attempt: int, error: HandlerError
@@ -230,6 +292,11 @@ class Handler:
             await self._store.note_opt_out(message.conversation, None)
         log.error("message becomes a dead letter", sid=message.sid, route=route, error=said)
         await self._store.bury_message(item.entry, error, now_ms(), route)
+        self._counts.texts["dead_letter"] += 1
+
+
+def _accepted_ms(message: Message) -> int:
+    return int(message.received_at.timestamp() * 1000)
 
 
 def outline(error: HandlerError) -> str:

@@ -106,6 +106,7 @@ class Owner:
                 return
             except StoreError as error:
                 log.warning("partition starts over", partition=self.partition, error=str(error))
+                self._handling.counts.restarts += 1
                 await asyncio.sleep(RESTART_S)
             except SettledUnseen:
                 continue

@@ -14,6 +14,7 @@ from service.model import Partition
 from service.store.arrivals import Arrivals
 from service.store.leases import Leases
 from service.workers.clock import now_ms
+from service.workers.counts import Counts
 from service.workers.owner import Owner
 
 log = structlog.get_logger()
@@ -40,6 +41,7 @@ class Partitions:
     """Owns a fair share of the deployment's partitions and runs them.
 
     count: partitions of the deployment. lease_s: how long a lease lasts unrenewed.
+    counts: where leases taken and lost are counted.
     """
 
     def __init__(
@@ -50,8 +52,10 @@ class Partitions:
         *,
         count: int,
         lease_s: float,
+        counts: Counts | None = None,
     ) -> None:
         self._leases = leases
+        self._counts = counts or Counts()
         self._arrivals = arrivals
         self._make_owner = make_owner
         self._count = count
@@ -121,6 +125,7 @@ class Partitions:
         owner = self._make_owner(partition, token, asked, self._changed.set)
         task = asyncio.create_task(owner.run())
         self._owners[partition] = owner, task
+        self._counts.leases_taken += 1
         task.add_done_callback(lambda _: self._ended(partition, owner))
         log.debug("partition taken", partition=partition)
 
@@ -128,6 +133,8 @@ class Partitions:
         found = self._owners.get(partition)
         if found is not None and found[0] is owner:
             del self._owners[partition]
+            # What is handed over ends by itself; whatever else ends has lost its lease.
+            self._counts.leases_lost += partition not in self._leaving
         task = found[1] if found else None
         if task is not None and not task.cancelled() and task.exception() is not None:
             log.error("partition failed", partition=partition, exc_info=task.exception())

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal, Protocol
 
@@ -41,7 +42,8 @@ from service.errors import (
 from service.model import Conversation, EntryId, Outbound
 from service.store.pace import Pace
 from service.store.partition import Backlog, Later, PartitionStore
-from service.workers.clock import now_ms, sleep_until
+from service.workers.clock import entered_ms, now_ms, sleep_until
+from service.workers.counts import Counts
 from service.workers.lanes import Lanes, held
 
 log = structlog.get_logger()
@@ -78,6 +80,7 @@ class Sending:
         log can't be asked: "hold" makes it a dead letter, "resend" sends it again.
     arrival_s: how long a POST whose end nobody saw may take to show up in the connector's log. As
         long it can't be taken for unsent: the connector carries it out although its sender is gone.
+    counts: what is counted of replies. tell: log a line for each reply.
     """
 
     connector: SendingConnector
@@ -89,12 +92,15 @@ class Sending:
     schedule: Schedule
     in_doubt: Literal["hold", "resend"]
     arrival_s: float
+    counts: Counts = field(default_factory=Counts)
+    tell: bool = True
 
 
 @dataclass(slots=True)
 class _Waiting:
     entry: EntryId
     outbound: Outbound
+    accepted_ms: int
     next_ms: int = 0
     marked_ms: int | None = None
     fresh_mark: bool = False
@@ -124,6 +130,9 @@ class Sender:
     ) -> None:
         self._store = store
         self._sending = sending
+        self._counts = sending.counts
+        # Bound once: structlog takes a third more for a line where nothing is.
+        self._log = log.bind()
         self._check_lease = check_lease
         self._below_limit = asyncio.Event()
         self._below_limit.set()
@@ -136,6 +145,7 @@ class Sender:
                 error = entry.value if isinstance(entry.value, EntryUnreadable) else "no reply"
                 log.error("outbox entry goes to the dead letters", entry=entry.id, error=str(error))
                 await self._store.bury_reply(entry.id, str(error), now_ms())
+                self._counts.replies["dead_letter"] += 1
                 continue
             later = backlog.outbox_later.get(entry.id)
             marked_ms = backlog.marked_ms.get(entry.id)
@@ -143,15 +153,22 @@ class Sender:
                 _Waiting(
                     entry.id,
                     entry.value,
+                    # When its text was accepted is not kept with it.
+                    entered_ms(entry.id),
                     next_ms=later.next_ms if later else 0,
                     marked_ms=marked_ms,
                     arrival_ms=self._arrives_by(marked_ms or 0),
                 )
             )
 
-    def offer(self, entry: EntryId, outbound: Outbound, *, fresh_mark: bool) -> None:
-        """Take in a reply just settled; fresh_mark: it was marked in the same step, not POSTed."""
-        self._put(_Waiting(entry, outbound, fresh_mark=fresh_mark))
+    def offer(
+        self, entry: EntryId, outbound: Outbound, *, accepted_ms: int, fresh_mark: bool
+    ) -> None:
+        """Take in a reply just settled.
+
+        accepted_ms: when its text was. fresh_mark: it was marked in the same step, not POSTed.
+        """
+        self._put(_Waiting(entry, outbound, accepted_ms, fresh_mark=fresh_mark))
 
     def ready(self, conversation: Conversation) -> bool:
         """Tell whether a reply settled now would be POSTed at once."""
@@ -244,15 +261,26 @@ class Sender:
         else:
             item.tries = 1
         item.fresh_mark = False
-        begun_ms = now_ms()
+        begun_ms, began = now_ms(), time.monotonic()
         try:
             sid = await self._sending.connector.send(item.outbound, self._check_lease)
         except ConnectorError as error:
+            self._counts.send.observe(time.monotonic() - began)
             self._report(error)
             return await self._failed_post(item, error, begun_ms)
+        took_s = time.monotonic() - began
+        self._counts.send.observe(took_s)
         self._sending.breaker.succeeded()
         await self._store.sent(item.entry, item.outbound, sid)
+        self._done(item, "sent")
+        if self._sending.tell:
+            ms = round(took_s * 1000, 1)
+            self._log.info("reply sent", sid=sid, reply_to=item.outbound.reply_to, ms=ms)
         return True
+
+    def _done(self, item: _Waiting, outcome: str) -> None:
+        self._counts.replies[outcome] += 1
+        self._counts.callback_to_reply.observe(max(0, now_ms() - item.accepted_ms) / 1000)
 
     async def _look_up(
         self, conversation: Conversation, item: _Waiting, marked_ms: int
@@ -286,6 +314,7 @@ class Sender:
             return None
         log.info("a reply in doubt had been sent", **_facts(item), connector_sid=mine.sid)
         await self._store.sent(item.entry, item.outbound, mine.sid)
+        self._done(item, "found_sent")
         self._sending.breaker.gave_up()  # A log that can be read says nothing of POSTs.
         return True
 
@@ -374,6 +403,7 @@ class Sender:
         if error.retry_after_s is not None:
             wait_ms = max(wait_ms, int(error.retry_after_s * 1000))
         item.next_ms = now_ms() + wait_ms
+        self._counts.postponed += 1
         log.warning(
             "a reply waits", **_facts(item), wait_ms=wait_ms, error=str(error), **_advice(error)
         )
@@ -385,6 +415,7 @@ class Sender:
         advice = _advice(cause) if cause else {}
         log.error("a reply becomes a dead letter", **_facts(item), error=error, **advice)
         await self._store.bury_reply(item.entry, error, now_ms())
+        self._counts.replies["dead_letter"] += 1
 
 
 def _facts(item: _Waiting) -> dict[str, str | int]:

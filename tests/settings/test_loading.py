@@ -327,6 +327,7 @@ def test_a_malformed_setting_is_named_with_what_is_wrong(
         ("LOG_LEVEL", "INFO", "log_level", "info"),
         ("SEGMENTS_PER_SECOND", "0.5", "segments_per_second", 0.5),
         ("PORT", "0", "port", 0),
+        ("LOG_TEXTS", "False", "log_texts", False),
     ],
 )
 def test_what_people_really_write_is_accepted(
@@ -407,6 +408,17 @@ def test_a_variable_that_looks_like_a_missing_one_is_pointed_at(folder: MakeFold
     (problem,) = problems_of(folder(), environ | {"TWILIO_AUTHTOKEN": "x"})
 
     assert "TWILIO_AUTHTOKEN is set" in problem
+
+
+def test_a_switch_is_written_in_the_file_as_toml_writes_it(folder: MakeFolder) -> None:
+    """Otherwise `log_texts = false` is refused, and with quotes around it looks like a text."""
+    place = folder("log_texts = false\n")
+
+    assert load_settings(place, COMPLETE).log_texts is False
+    assert row_of(explain_settings(place, COMPLETE), "LOG_TEXTS").shown == "false"
+    assert row_of(explain_settings(folder(), COMPLETE), "LOG_TEXTS").shown == "true"
+    (problem,) = problems_of(place, COMPLETE | {"LOG_TEXTS": "perhaps"})
+    assert problem.startswith("LOG_TEXTS must be true or false (environment)")
 
 
 # --- what is shown ---------------------------------------------------------------------------

@@ -1,0 +1,180 @@
+"""The figures of /metrics: what this process counts, what its siblings left, what waits in Redis.
+
+Every process writes what it has counted to its slot (see `service.slots`), each second, before each
+answer of /metrics and at its end; whoever is asked adds up all slots. So what was shown once was
+written before, and no counter goes backwards when a process dies and is started again: that one
+begins with what its predecessor wrote. Gauges of a slot that has been silent are left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+
+import structlog
+
+from service.connector.backfill import Backfill
+from service.core import metrics as m
+from service.core.breaker import Breaker
+from service.core.tally import Figures, decode, encode, lasting, merge, spread_of
+from service.errors import StoreUnavailable
+from service.slots import Slots
+from service.store.batch import Batch
+from service.store.queues import Queues, Waiting
+from service.web.callbacks import Door
+from service.workers.clock import now_ms
+from service.workers.counts import Counts
+
+log = structlog.get_logger()
+
+LEAVE_EVERY_S = 1.0
+"""Between two writings of a slot, of a few kilobytes: what a killed process takes with it."""
+
+SILENT_NS = 5_000_000_000
+"""After five writings missed a process is dead, or its event loop hangs."""
+
+LOOK_TIMEOUT_S = 2.0
+"""Longest wait for Redis's figures; Prometheus itself gives up after 10 s by default."""
+
+
+class Reporting:
+    """Gathers figures for /metrics.
+
+    own: what this process has counted. queues: what waits in Redis. slots: those of all processes
+    of the supervisor; None for a process alone.
+    """
+
+    def __init__(self, own: Callable[[], Figures], queues: Queues, slots: Slots | None) -> None:
+        self._own = own
+        self._queues = queues
+        self._slots = slots
+        left = slots.read(slots.own) if slots is not None else None
+        self._before = lasting(_decoded(left[1])) if left else Figures()
+
+    async def run_until(self, end: asyncio.Event) -> None:
+        """Leave figures for the siblings each second until `end`, and then once more."""
+        while self._slots is not None and not end.is_set():
+            self._leave()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LEAVE_EVERY_S):
+                    await end.wait()
+        self._leave()
+
+    async def gather(self) -> Figures:
+        """Return the figures of all processes and of Redis, as far as these can be had."""
+        every = [self._leave(), *self._siblings()]
+        try:
+            every.append(of_queues(await self._queues.look(), now_ms()))
+        except Exception as error:  # noqa: BLE001  whatever it is, memory's figures are shown
+            every.append(Figures(gauges={m.REDIS_UP.name: {"": 0}}))
+            if not isinstance(error, StoreUnavailable):
+                log.warning("Redis's figures can't be read", error=type(error).__name__)
+        wanted = 1 if self._slots is None else self._slots.count
+        every.append(Figures(gauges={m.PROCESSES_WANTED.name: {"": wanted}}))
+        return merge(every)
+
+    def _leave(self) -> Figures:
+        """Write our figures, with our predecessor's, to our slot; returns them."""
+        figures = merge((self._before, self._own()))
+        if self._slots is not None:
+            try:
+                self._slots.write(encode(figures), time.monotonic_ns())
+            except (OSError, ValueError) as error:
+                log.error("figures can't be left for the other processes", error=str(error))
+        return figures
+
+    def _siblings(self) -> list[Figures]:
+        slots = self._slots
+        if slots is None:
+            return []
+        found = []
+        for slot in range(slots.count):
+            left = slots.read(slot) if slot != slots.own else None
+            if left is not None:
+                at_ns, figures = left[0], _decoded(left[1])
+                silent = time.monotonic_ns() - at_ns > SILENT_NS
+                found.append(lasting(figures) if silent else figures)
+        return found
+
+
+def of_process(batch: Batch, *, ready: bool) -> Figures:
+    """Return what every process counts. ready: whether it has an instance to send through."""
+    return Figures(
+        counters={
+            m.SCRIPT_CALLS.name: {"": batch.calls},
+            m.CPU.name: {"": time.process_time()},
+        },
+        histograms={m.ROUND_TRIP.name: spread_of(batch.round_trip)},
+        gauges={m.PROCESSES.name: {"": 1}, m.INSTANCE_READY.name: {"": int(ready)}},
+    )
+
+
+def of_door(door: Door) -> Figures:
+    """Return what the door counts; an outcome is called as its field is."""
+    return Figures(
+        counters={m.CALLBACKS.name: asdict(door.counters)},
+        histograms={m.ACKNOWLEDGEMENT.name: spread_of(door.acknowledged)},
+        gauges={m.IN_FLIGHT.name: {"": door.in_flight}},
+    )
+
+
+def of_work(counts: Counts, breaker: Breaker, owned: int) -> Figures:
+    """Return what the workers count. owned: partitions they hold the lease of."""
+    state = breaker.state(now_ms())
+    return Figures(
+        counters={
+            m.TEXTS.name: dict(counts.texts),
+            m.HANDLER_FAILURES.name: {"": counts.handler_failures},
+            m.REPLIES.name: dict(counts.replies),
+            m.POSTPONED.name: {"": counts.postponed},
+            m.LEASES_TAKEN.name: {"": counts.leases_taken},
+            m.LEASES_LOST.name: {"": counts.leases_lost},
+            m.PARTITION_RESTARTS.name: {"": counts.restarts},
+        },
+        histograms={
+            m.HANDLER.name: spread_of(counts.handler),
+            m.SEND.name: spread_of(counts.send),
+            m.CALLBACK_TO_REPLY.name: spread_of(counts.callback_to_reply),
+        },
+        gauges={
+            m.PARTITIONS_OWNED.name: {"": owned},
+            m.BREAKER.name: {each: int(each == state) for each in m.BREAKER_STATES},
+        },
+    )
+
+
+def of_backfill(backfill: Backfill) -> Figures:
+    """Return what reading back missed texts counts."""
+    return Figures(
+        counters={m.RECOVERED.name: {"": backfill.recovered}},
+        gauges={m.BACKFILL_FAILING.name: {"": int(bool(backfill.state))}},
+    )
+
+
+def of_queues(every: Sequence[Waiting], now: int) -> Figures:
+    """Return what waits in Redis, by partition. now: ms since the epoch."""
+    numbered = [(str(partition), each) for partition, each in enumerate(every)]
+    return Figures(
+        gauges={
+            m.REDIS_UP.name: {"": 1},
+            m.INBOX.name: {partition: each.inbox for partition, each in numbered},
+            m.OUTBOX.name: {partition: each.outbox for partition, each in numbered},
+            m.INBOX_OLDEST.name: {p: _age_s(each.inbox_since_ms, now) for p, each in numbered},
+            m.OUTBOX_OLDEST.name: {p: _age_s(each.outbox_since_ms, now) for p, each in numbered},
+            m.DEAD_LETTERS.name: {"": sum(each.dead for each in every)},
+        }
+    )
+
+
+def _age_s(since_ms: int | None, now: int) -> float:
+    return 0.0 if since_ms is None else max(0, now - since_ms) / 1000
+
+
+def _decoded(data: bytes) -> Figures:
+    try:
+        return decode(data)
+    except ValueError:
+        return Figures()  # Of another version, replaced while we ran.
