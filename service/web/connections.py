@@ -22,8 +22,9 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.web.answers import Answer
-from service.web.bounds import BoundedConnection, Crowd
+from service.web.bounds import BoundedConnection
 from service.web.callbacks import Door
+from service.web.crowd import Crowd
 from service.web.request import FORM, SIGNED_WITH
 
 
@@ -186,4 +187,4 @@ def connections(
 
     crowd: what the connections share; a new one with the usual bounds if there is none.
     """
-    return (crowd or Crowd()).connections(partial(Connection, door=door, paths=paths))
+    return partial(Connection, door=door, paths=paths, crowd=crowd or Crowd())

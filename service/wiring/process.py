@@ -44,9 +44,10 @@ from service.store.partition import PartitionStore
 from service.store.queues import Queues
 from service.store.watch import Watch
 from service.store.watermark import Watermark
-from service.web.bounds import CONNECTIONS_LIMIT, Crowd
+from service.web.bounds import bounded
 from service.web.callbacks import Door
 from service.web.connections import connections
+from service.web.crowd import CONNECTIONS_LIMIT, Crowd
 from service.web.events import Events
 from service.web.internal import Check, internal_app
 from service.web.public import public_app, written_paths
@@ -150,7 +151,7 @@ class Process:
             ),
             internal,
             stop_s=1,
-            http=Crowd(INTERNAL_CONNECTIONS).connections(),
+            http=bounded(Crowd(INTERNAL_CONNECTIONS)),
         )
         background = [
             asyncio.create_task(internal_server.run_until(closing)),

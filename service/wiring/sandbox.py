@@ -11,7 +11,8 @@ from service.logs import set_up_logs
 from service.sandbox.app import SandboxConfig, sandbox_app
 from service.sandbox.loopback import is_loopback
 from service.serving import AppServer, inherit, listen, stop_event
-from service.web.bounds import Crowd
+from service.web.bounds import bounded
+from service.web.crowd import Crowd
 
 
 def serve_sandbox(
@@ -55,7 +56,7 @@ def serve_sandbox(
         )
 
     async def run() -> None:
-        server = AppServer(sandbox_app(config), listener, stop_s=1, http=Crowd().connections())
+        server = AppServer(sandbox_app(config), listener, stop_s=1, http=bounded(Crowd()))
         await server.run_until(stop_event(stop_with_stdin=stop_with_stdin))
 
     uvloop.run(run())

@@ -20,7 +20,8 @@ from service.sandbox.app import SandboxConfig, sandbox_app
 from service.serving import AppServer, listen
 from service.store.connection import connect
 from service.store.instances import Instances
-from service.web.bounds import Crowd
+from service.web.bounds import bounded
+from service.web.crowd import Crowd
 from tests.connector.pieces import (
     BASE,
     ORGANIZATION,
@@ -45,7 +46,7 @@ async def sandbox() -> AsyncIterator[str]:
     stop = asyncio.Event()
     app = sandbox_app(SandboxConfig(user_secret=USER, organization_secret=ORGANIZATION))
     running = asyncio.create_task(
-        AppServer(app, listener, stop_s=1, http=Crowd().connections()).run_until(stop)
+        AppServer(app, listener, stop_s=1, http=bounded(Crowd())).run_until(stop)
     )
     yield f"http://127.0.0.1:{listener.getsockname()[1]}{BASE}"
     stop.set()

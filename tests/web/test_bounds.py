@@ -12,7 +12,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from service.serving import AppServer, listen
-from service.web.bounds import HEAD_LIMIT_BYTES, HEADERS_LIMIT, Crowd
+from service.web.bounds import HEAD_LIMIT_BYTES, HEADERS_LIMIT, bounded
+from service.web.crowd import Crowd
 from service.web.internal import internal_app
 from tests.web.conftest import CALLBACK_PATH, FORM
 from tests.web.test_connections import (
@@ -341,7 +342,7 @@ async def test_the_internal_listener_has_the_same_bounds() -> None:
     socket = listen("127.0.0.1", 0, "INTERNAL_PORT")
     port = socket.getsockname()[1]
     crowd = Crowd(4, head_s=0.4)
-    server = AppServer(internal_app(well), socket, stop_s=1, http=crowd.connections())
+    server = AppServer(internal_app(well), socket, stop_s=1, http=bounded(crowd))
     stop = asyncio.Event()
     running = asyncio.create_task(server.run_until(stop))
     wires = []

@@ -16,9 +16,10 @@ from service.core.signature import Verifier
 from service.errors import StoreError, StoreUnavailable
 from service.model import Message
 from service.serving import AppServer, listen
-from service.web.bounds import BoundedConnection, Crowd
+from service.web.bounds import BoundedConnection
 from service.web.callbacks import Door
 from service.web.connections import Connection, connections
+from service.web.crowd import Crowd
 from service.web.public import public_app, written_paths
 from tests.web.conftest import (
     ACCOUNT,
