@@ -57,6 +57,12 @@ CALLBACKS = Metric(
     "Callbacks that were answered, each with exactly one outcome.",
     label="outcome",
 )
+CONNECTIONS = Metric(
+    "parley_connections_refused_total",
+    "counter",
+    "Connections of the public listener that were ended before a request was served, by reason.",
+    label="reason",
+)
 IN_FLIGHT = Metric(
     "parley_callbacks_in_flight", "gauge", "Callbacks that have begun and have no answer yet."
 )
@@ -209,6 +215,7 @@ METRICS: Mapping[str, Metric] = {
     each.name: each
     for each in (
         CALLBACKS,
+        CONNECTIONS,
         IN_FLIGHT,
         ACKNOWLEDGEMENT,
         TEXTS,

@@ -351,7 +351,7 @@ class Process:
     def _figures(self, batch: Batch, instance: InstanceWatch) -> Figures:
         found = [of_process(batch, ready=instance.ready.is_set())]
         if self._door is not None:
-            found.append(of_door(self._door))
+            found.append(of_door(self._door, self._crowd))
         if self._role != "web":
             owned = len(self._partitions.owned) if self._partitions is not None else 0
             found.append(of_work(self._counts, self._breaker, owned))

@@ -25,6 +25,7 @@ from service.slots import Slots
 from service.store.batch import Batch
 from service.store.queues import Queues, Waiting
 from service.web.callbacks import Door
+from service.web.crowd import Crowd
 from service.workers.clock import now_ms
 from service.workers.counts import Counts
 
@@ -112,10 +113,13 @@ def of_process(batch: Batch, *, ready: bool) -> Figures:
     )
 
 
-def of_door(door: Door) -> Figures:
-    """Return what the door counts; an outcome is called as its field is."""
+def of_door(door: Door, crowd: Crowd) -> Figures:
+    """Return what the door and its connections count; an outcome is called as its field is."""
     return Figures(
-        counters={m.CALLBACKS.name: asdict(door.counters)},
+        counters={
+            m.CALLBACKS.name: asdict(door.counters),
+            m.CONNECTIONS.name: asdict(crowd.counters),
+        },
         histograms={m.ACKNOWLEDGEMENT.name: spread_of(door.acknowledged)},
         gauges={m.IN_FLIGHT.name: {"": door.in_flight}},
     )
