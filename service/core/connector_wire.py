@@ -238,7 +238,7 @@ def _read_row(row: Mapping[str, Any]) -> LoggedMessage:
     def text(*names: str) -> str:
         return next((str(row[name]) for name in names if row.get(name) is not None), "")
 
-    sid, other = (_read_id(row.get(name)) for name in ("sid", "id"))
+    sid, other = text("sid"), text("id")
     return LoggedMessage(
         sid=sid or other,
         from_=text("from", "From"),
