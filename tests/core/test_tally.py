@@ -98,4 +98,4 @@ def test_a_metric_is_named_and_explained_by_prometheus_conventions(metric: Metri
     assert list(metric.bounds) == sorted(set(metric.bounds))
     assert metric.help[0].isupper()
     assert metric.help.endswith(".")
-    assert metric.label in {"", "outcome", "state", "partition"}
+    assert metric.label in {"", "outcome", "reason", "state", "partition"}
