@@ -56,10 +56,11 @@ class BoundedConnection(HttpToolsProtocol):
         self._resting = True
         self._lingers = False
         self._refusal: tuple[str, Answer] | None = None
-        # Of the request being read: whether its head is there, bytes of its body so far, and bytes
-        # that are no body. Then how many requests have begun on this connection.
+        # Of the request being read: whether its head is there, whether somebody serves it, bytes of
+        # its body so far, and bytes that are no body. Then how many requests have begun here.
         self._reading = False
         self._has_head = False
+        self._served = False
         self._body_bytes = 0
         self._other_bytes = 0
         self._begun = 0
@@ -130,6 +131,7 @@ class BoundedConnection(HttpToolsProtocol):
         self._begun += 1
         self._reading = True
         self._has_head = False
+        self._served = False
         self._body_bytes = 0
         if self._resting:
             self._resting = False
@@ -147,6 +149,7 @@ class BoundedConnection(HttpToolsProtocol):
             self._refusal = "upgrades", NO_UPGRADE
             raise httptools.HttpParserError
         self.serve()
+        self._served = True
         if upgrade:
             self.cycle.keep_alive = False
 
@@ -241,9 +244,12 @@ class BoundedConnection(HttpToolsProtocol):
         cycle: RequestResponseCycle | None = self.cycle
         if cycle is None or cycle.response_complete:
             self.transport.write(answer.wire)
-        elif not self._reading or not self._has_head or self.pipeline:
-            # Another answer is on its way; `rest` ends the connection after it.
+        elif self.pipeline:
+            # Earlier answers are owed; `rest` ends the connection after the first of them.
             self.pipeline.clear()
+            cycle.response_complete = True
+            return
+        elif not self._reading or not self._served:
             return
         else:
             if not cycle.response_started:

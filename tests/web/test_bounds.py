@@ -210,6 +210,50 @@ async def test_what_is_no_request_is_answered_and_logged_seldom(
     assert len(lines) <= 2
 
 
+MANY = b"GET /healthz HTTP/1.1\r\n" + b"a: b\r\n" * 200 + b"\r\n"
+
+
+@pytest.mark.parametrize("behind", [*MALFORMED.values(), MANY], ids=[*MALFORMED, "many headers"])
+@pytest.mark.parametrize("usual", [False, True], ids=["the short way", "the usual way"])
+async def test_an_answer_that_is_owed_goes_out_before_a_refusal(
+    listener: Listener,
+    behind: bytes,
+    usual: bool,  # noqa: FBT001
+) -> None:
+    """The text is kept, and whoever sent it would not hear of it."""
+    listener.inbox.held = True
+    wire = await listener.wire()
+    first = callback("Expect: 100-continue") if usual else callback()
+    await wire.send(first)
+    await until(lambda: listener.inbox.owed)
+    await wire.send(behind)
+    await until(
+        lambda: listener.crowd.counters.malformed + listener.crowd.counters.heads_too_large == 1
+    )
+    listener.inbox.confirm()
+    answered = await wire.rest()
+    assert answered.count(b"HTTP/1.1 200 ") == 1
+    assert answered.endswith(b"<Response/>")
+    await until(lambda: listener.crowd.size == 0)
+
+
+async def test_a_slow_request_behind_others_does_not_keep_the_connection(
+    open_listener: Opener,  # noqa: F811
+) -> None:
+    """Connections that nobody closes any more would run out for good."""
+    listener = await open_listener(crowd=Crowd(body_s=0.3))
+    listener.inbox.held = True
+    wire = await listener.wire()
+    await wire.send(callback())
+    await until(lambda: listener.inbox.owed)
+    await wire.send(callback()[:-20])
+    await until(lambda: listener.crowd.counters.too_slow == 1)
+    listener.inbox.confirm()
+    answered = await wire.rest()
+    assert answered.count(b"HTTP/1.1 200 ") == 1
+    await until(lambda: listener.crowd.size == 0)
+
+
 SLOW = {
     "no byte of the second request": (b"GET /healthz HTTP/1.1\r\nHost", 408),
     "half a head": (callback()[:60], 408),
