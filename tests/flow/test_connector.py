@@ -185,6 +185,7 @@ def test_a_new_instance_is_taken_under_traffic_without_losing_a_callback_or_a_re
     assert left["id"] not in before
 
 
+@pytest.mark.long
 @pytest.mark.timeout(400)
 def test_half_an_hour_of_meddling_loses_and_doubles_nothing(fleet):
     """A click in the connector's console would silence everybody until somebody notices.

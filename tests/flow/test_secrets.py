@@ -316,7 +316,11 @@ def left(connector: type[Connector], method: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "own", [True, False], ids=["a Redis of its own", "a Redis with a password"]
+    "own",
+    [
+        pytest.param(True, id="a Redis of its own", marks=pytest.mark.long),
+        pytest.param(False, id="a Redis with a password"),
+    ],
 )
 def test_no_secret_is_left_anywhere(tmp_path, connector, own):
     """Whoever reads logs, backups of Redis or a list of processes could send and read texts."""
