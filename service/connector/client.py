@@ -149,12 +149,16 @@ class Connector:
         path = f"/instances/{quote(id_, safe='')}"
         try:
             found = wire.read_instance(await self._platform("GET", path))
-            if found is None or found.configuration:
-                return found
-            rows = await self._platform("GET", f"{path}/configuration")
-            return replace(found, configuration=wire.read_configuration(rows))
         except ConnectorGone:
             return None
+        if found is None or found.configuration:
+            return found
+        try:
+            rows = await self._platform("GET", f"{path}/configuration")
+        except ConnectorGone:
+            # The instance is there: taken for gone, another would be made at every look.
+            return found
+        return replace(found, configuration=wire.read_configuration(rows))
 
     async def send(self, outbound: Outbound, before_write: Callable[[], None]) -> str:
         """POST a reply; returns the connector's sid for it.

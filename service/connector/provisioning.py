@@ -135,9 +135,9 @@ class Provisioner:
             for line in plan.lines():
                 log.info("plan", step=line)
             instance = await self._apply(plan, stored, found)
+            await self._store.save(instance)
             if stored is not None and stored.id != instance.id:
                 await warn_of_formulas(self._connector, stored.id, instance.id)
-            await self._store.save(instance)
             return instance
 
     async def replace(self, unfit: Instance | None = None) -> Instance:

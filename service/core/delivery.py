@@ -10,6 +10,7 @@ from enum import Enum
 from hashlib import sha256
 from typing import Protocol, TypeVar
 
+from service.core.connector_errors import OF_RATE
 from service.core.twilio_codes import MEANINGS, Fate
 from service.errors import (
     ConnectorError,
@@ -67,8 +68,10 @@ def may_still_arrive(error: ConnectorError) -> bool:
 
 def names_no_cause(error: ConnectorError) -> bool:
     """Tell whether a 429 may be about the request itself: it says neither when nor why."""
-    throttled = isinstance(error, ConnectorThrottled)
-    return throttled and error.retry_after_s is None and error.code is None
+    if not isinstance(error, ConnectorThrottled):
+        return False
+    of_rate = OF_RATE.search(f"{error.message} {error.provider_message or ''}")
+    return error.retry_after_s is None and error.code is None and not of_rate
 
 
 class Logged(Protocol):

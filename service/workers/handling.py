@@ -149,14 +149,14 @@ class Handler:
         attempt = begun.number
         kind = opt_out.judge(kind, opted_out=begun.opted_out)
         choice = self._handling.router.choose(message, answered=bool(kind))
+        if kind == "STOP":
+            # Before anything is committed: done again after a crash, it changes nothing more.
+            await self._store.note_opt_out(conversation, now_ms())
         if attempt > schedule.attempts:
             error = f"attempt {schedule.attempts} of {schedule.attempts} was begun and never ended"
             route = choice.route if choice else ""
             await self._bury(item, message, error, route, opted_in=kind == "START")
             return None
-        if kind == "STOP":
-            # Before the commit: done again after a crash, it changes nothing more.
-            await self._store.note_opt_out(conversation, now_ms())
         replies: tuple[Reply, ...] = ()
         began = time.monotonic()
         if choice is not None:

