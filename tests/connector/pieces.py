@@ -53,7 +53,7 @@ class Platform:
     where: what it makes of `where`.
     left_out: fields that the list of instances and GET /instances/{id} don't tell.
     list_left_out: those that the list alone does not. filter_tags: what it makes of `tags[]`.
-    tag_objects: tags come as {id, name}.
+    tag_objects: tags come as {id, name}. no_entries: the list of entries is 404.
     refusal: status, message and providerMessage of every answer to an instance token.
     media: rows of every message's attachments.
     formulas: those that use an instance, by its id. formulas_refused: the answer instead of them.
@@ -72,6 +72,7 @@ class Platform:
     list_left_out: frozenset[str] = frozenset()
     filter_tags: Literal["honoured", "ignored"] = "honoured"
     tag_objects: bool = False
+    no_entries: bool = False
     refusal: tuple[int, str, str | None] | None = None
     media: list[dict[str, Any]] = field(default_factory=list)
     formulas: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
@@ -166,6 +167,8 @@ class Platform:
         instance = self.instances.get(rest[0])
         if instance is None:
             return failure(404, f"No element instance found with id {rest[0]}")
+        if rest[1:] == ["configuration"] and self.no_entries:
+            return failure(404, "No configuration found")
         if rest[1:] == ["configuration"]:
             entries = enumerate(masked(instance)["configuration"].items(), start=1)
             return web.json_response(

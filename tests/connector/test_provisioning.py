@@ -317,6 +317,15 @@ async def test_drift_is_seen_where_an_instance_does_not_tell_its_configuration(p
     assert len(platform.said("PUT", f"/instances/{first.id}")) == 1
 
 
+async def test_an_instance_that_tells_no_entries_at_all_is_still_there(platform, store):
+    """Taken for gone, another one would be made at every look, three an hour and more."""
+    first = await ensured(platform, store)
+    platform.left_out = frozenset({"configuration"})
+    platform.no_entries = True
+    async with connected(platform.url) as connector:
+        assert await connector.get_instance(first.id) is not None
+
+
 async def test_an_instance_whose_token_nobody_tells_is_not_adopted(platform, store):
     """No reply could leave through it."""
     async with connected(platform.url) as connector:
