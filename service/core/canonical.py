@@ -59,11 +59,11 @@ SHAPES: Mapping[str, str] = {
     "NumMedia": r"\d{0,3}",
     "NumSegments": r"\d{0,4}",
     "ReferralNumMedia": r"\d{0,3}",
-    "SmsStatus": r"[a-z]{0,20}",
-    "MessageStatus": r"[a-zA-Z]{0,20}",
+    "SmsStatus": r"[a-z_]{0,30}",
+    "MessageStatus": r"[a-zA-Z_]{0,30}",
     "ErrorCode": r"\d{0,6}",
     "OptOutType": r"[A-Za-z]{0,10}",
-    "MessageType": r"[a-z]{0,20}",
+    "MessageType": r"[A-Za-z_]{0,40}",
     "WaId": r"[!-~]{0,64}",
     "AddOns": r"(?s:\{.*\})?",
     "RawDlrDoneDate": r"\d{0,14}",
@@ -79,7 +79,7 @@ SHAPES: Mapping[str, str] = {
     "ReferralMediaContentType": r"[a-z0-9.+-]{0,40}/?[a-z0-9.+-]{0,80}",
     **{f"MediaUrl{number}": r"https?://[!-~]{1,2000}" for number in range(10)},
     **{
-        f"MediaContentType{number}": r"[a-zA-Z0-9.+-]{0,40}/?[a-zA-Z0-9.+-]{0,80}"
+        f"MediaContentType{number}": r"[a-zA-Z0-9.+!#$&^_-]{0,80}/?[a-zA-Z0-9.+!#$&^_-]{0,80}"
         r"(?: ?;[ -9;-~]{0,80})?"  # without a colon, which the URL after it has
         for number in range(10)
     },
@@ -89,6 +89,7 @@ SHAPES: Mapping[str, str] = {
 DOCUMENTED = frozenset({*SHAPES, *PLACES, *FREE})
 
 _FITS = {name: re.compile(shape).fullmatch for name, shape in SHAPES.items()}
+_is_name = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}").fullmatch
 _WHOLE_SID = re.compile(r"MessageSid=?(?:SM|MM)[0-9a-fA-F]{32}").search
 
 _names_in = re.compile(
@@ -189,7 +190,9 @@ def _check_unknown(fields: Mapping[str, str]) -> None:
         return
     missing = tuple(name for name in DOCUMENTED if name not in fields)
     for name in unknown:
-        if not name or (name + fields[name]).startswith(missing):
+        if not _is_name(name):
+            raise CallbackForged("a parameter has a name that none can have")
+        if (name + fields[name]).startswith(missing):
             raise CallbackForged(f"another parameter is hidden in {name[:40]!a}")
     for (_, before), (name, _) in pairwise(sorted(fields.items())):
         if name in DOCUMENTED:

@@ -15,18 +15,18 @@ from functools import partial
 from typing import Any
 
 import httptools
-import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.web import answers
 from service.web.answers import Answer
 from service.web.crowd import Crowd
 
-log = structlog.get_logger()
-
 HEAD_LIMIT_BYTES = 32 * 1024
 """Of a request line and its headers, and of everything else that is no body. Twilio's heads have
 1 kB; a GET carries the whole form in its URL, 6 kB at most."""
+
+PIECE_BYTES = 4096
+"""Least that the parser is given at once; a head may be longer than its limit by as much."""
 
 HEADERS_LIMIT = 100
 """Twilio sends a dozen, proxies add as many."""
@@ -80,7 +80,7 @@ class BoundedConnection(HttpToolsProtocol):
         """Read what came, as far as it is within the bounds."""
         if self._over:
             return
-        was_reading, had_head = self._reading, self._has_head
+        was = self._begun, self._reading, self._has_head
         try:
             if len(data) <= HEAD_LIMIT_BYTES - self._other_bytes:
                 self._feed(data)
@@ -95,9 +95,9 @@ class BoundedConnection(HttpToolsProtocol):
             if not self._lingers:
                 self._crowd.busy(self)
         elif self._reading:
-            if not was_reading or had_head != self._has_head:
+            if was != (self._begun, self._reading, self._has_head):
                 self._crowd.wait(self)
-        elif was_reading and not self._resting and not self.flow.write_paused:
+        elif was[1] and not self._resting and not self.flow.write_paused:
             self._crowd.busy(self)
 
     def _feed_pieces(self, data: bytes) -> None:
@@ -106,8 +106,10 @@ class BoundedConnection(HttpToolsProtocol):
             if room <= 0:
                 self._refusal = "heads_too_large", HEAD_TOO_LARGE
                 raise httptools.HttpParserError
-            self._feed(data[:room])
-            data = data[room:]
+            # Not byte by byte where little room is left: a body may follow the head.
+            size = max(room, PIECE_BYTES)
+            self._feed(data[:size])
+            data = data[size:]
 
     def _feed(self, data: bytes) -> None:
         body_bytes, begun, was_reading = self._body_bytes, self._begun, self._reading
@@ -173,7 +175,7 @@ class BoundedConnection(HttpToolsProtocol):
 
     def patience_s(self) -> float:
         """Return how many seconds it may keep us waiting with what it is at."""
-        if self._lingers:
+        if self._lingers and not self.transport.is_closing():
             return LINGER_S
         if self._reading and not self._has_head:
             return self._crowd.head_s
@@ -181,22 +183,35 @@ class BoundedConnection(HttpToolsProtocol):
 
     def give_up(self) -> None:
         """End it, as its time is up."""
+        if self._lingers or self.transport.is_closing():
+            self.transport.abort()
+            return
+        self._crowd.count("too_slow")
         if self.flow.write_paused:
             self.transport.abort()
-        elif self._lingers:
-            self.transport.close()
         elif not self._has_head:
             self._answer_last(HEAD_TOO_SLOW)
         else:
             self._answer_last(answers.TOO_SLOW)
 
     def end(self) -> None:
-        """End it without a word."""
+        """End it without a word, or after the answer that is owed."""
         self._over = True
-        if self.flow.write_paused:
+        cycle: RequestResponseCycle | None = self.cycle
+        owed = cycle is not None and not cycle.response_complete
+        if owed and (self.pipeline or not (self._reading and self._served)):
+            return  # `rest` ends it then.
+        if self.transport.get_write_buffer_size():
             self.transport.abort()
         else:
             self.transport.close()
+
+    def close(self) -> None:
+        """Close it when all is written; what is not read by then is given up."""
+        self._over = True
+        self.transport.close()
+        if self.transport.get_write_buffer_size():
+            self._crowd.wait(self)
 
     # Keep-alive. uvicorn starts and cancels a timer for each request; the crowd has one for all.
 
@@ -211,8 +226,8 @@ class BoundedConnection(HttpToolsProtocol):
         cycle: RequestResponseCycle | None = self.cycle
         if cycle is not None and not cycle.response_complete:
             return
-        if self._over:
-            self.transport.close()
+        if self._over or self.transport.is_closing():
+            self.close()
         elif not self._reading and not self.flow.write_paused:
             self._resting = True
             self._crowd.rest(self)
@@ -228,14 +243,15 @@ class BoundedConnection(HttpToolsProtocol):
         """Go on."""
         super().resume_writing()
         self._crowd.busy(self)
-        self.rest()
+        if self._lingers or (self._reading and not self._over):
+            self._crowd.wait(self)
+        else:
+            self.rest()
 
     def _refuse(self, error: httptools.HttpParserError) -> None:
         what, answer = self._refusal or ("malformed", MALFORMED)
-        cause = error.__context__
-        if self._refusal is None and cause and not isinstance(cause, httptools.HttpParserError):
-            log.error("a connection failed", error=type(cause).__name__)
-        self._crowd.count(what)
+        # What went wrong in a callback of the parser's is its cause.
+        self._crowd.count(what, error=type(error.__context__ or error).__name__)
         self._answer_last(answer)
 
     def _answer_last(self, answer: Answer) -> None:
@@ -243,7 +259,8 @@ class BoundedConnection(HttpToolsProtocol):
         self._over = True
         cycle: RequestResponseCycle | None = self.cycle
         if cycle is None or cycle.response_complete:
-            self.transport.write(answer.wire)
+            if not (self._reading and self._served):  # Else it has its answer already.
+                self.transport.write(answer.wire)
         elif self.pipeline:
             # Earlier answers are owed; `rest` ends the connection after the first of them.
             self.pipeline.clear()

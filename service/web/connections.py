@@ -170,7 +170,7 @@ class Connection(BoundedConnection):
             return
         if answer.closes or self._over or not exchange.keep_alive:
             self.transport.write(answer.last_wire)
-            self.transport.close()
+            self.close()
         else:
             self.transport.write(answer.wire)
         if self.pipeline:

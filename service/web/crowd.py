@@ -195,7 +195,6 @@ class Crowd:
                 connection.end()
         for connection, since in list(self._waiting.items()):
             if now - since > connection.patience_s():
-                self.count("too_slow")
                 del self._waiting[connection]
                 connection.give_up()
         self._timer = loop.call_later(LOOK_S, self._look) if self._count else None

@@ -51,6 +51,7 @@ GENUINE = {
     "a WhatsApp user without a number": {"From": "whatsapp:US.13491208655302741918"},
     "a small town": {"FromCity": "Truth or Consequences", "ToCity": "Tomah"},
     "an eleventh parameter of a referral": {"ReferralBody": "See MessageSid"},
+    "a type with a line in it": {"MediaContentType0": "application/x_y", "MessageType": "x_Y"},
     "no places": dict.fromkeys(["FromCity", "ToCity", "FromZip", "ToZip"], ""),
 }
 
@@ -98,6 +99,10 @@ FORGED = {
     "a sid twice": [*changed(), ("MessageSid", "SM" + "0" * 32)],
     "the same account twice": [*changed(), ("AccountSid", "AC" + "1f" * 16)],
     "two texts": [*changed(), ("Body", "other")],
+    "a whole other text, and ours in a name": [
+        *changed(MessageSid="SM" + "0" * 32, SmsSid=None, SmsMessageSid=None),
+        (f"ZuluFrom+12125550123MessageSid{SID}ToCountryUS", ""),
+    ],
     "a whole other text around ours": [
         *changed(MessageSid="SM" + "0" * 32, SmsSid=None, SmsMessageSid=None),
         ("Zulu", f"From+12125550123MessageSid{SID}"),

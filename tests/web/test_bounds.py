@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import time
 from typing import Any
 from urllib.parse import urlencode
@@ -189,6 +190,7 @@ async def test_a_query_over_the_parsers_limit_is_an_answer(listener: Listener) -
 
 
 MALFORMED = {
+    "no path": b"GET http://x HTTP/1.1\r\nHost: x\r\n\r\n",
     "no HTTP": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 hello\r\n\r\n",
     "two lengths": b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
     "a bad URL": b"GET /healthz:99999999 HTTP/1.1\r\n\x00: x\r\n\r\n",
@@ -322,6 +324,64 @@ async def test_who_does_not_read_is_given_up_on(open_listener: Opener) -> None: 
     await until(lambda: listener.crowd.size == 0)
 
 
+@pytest.mark.parametrize("last", [b"", b"Connection: close\r\n"], ids=["idle", "closing"])
+async def test_answers_that_nobody_reads_keep_no_connection(
+    open_listener: Opener,  # noqa: F811
+    last: bytes,
+) -> None:
+    """Closed, it would wait for its last bytes to be read, for ever, and take up a place."""
+    listener = await open_listener(crowd=Crowd(idle_s=0.5, body_s=0.5))
+    peer = socket.socket()
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    peer.setblocking(False)
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(peer, ("127.0.0.1", listener.port))
+    await until(lambda: listener.crowd.size == 1)
+    (connection,) = listener.crowd._fresh
+    request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n%s\r\n"
+    # Until the kernel takes no more, and a little is left with us.
+    while not connection.transport.get_write_buffer_size():
+        await loop.sock_sendall(peer, (request % b"") * 50)
+        await asyncio.sleep(0.01)
+    if last:
+        await loop.sock_sendall(peer, request % last)
+    await until(lambda: listener.crowd.size == 0)
+    peer.close()
+
+
+async def test_half_a_request_behind_unread_answers_has_its_time(open_listener: Opener) -> None:  # noqa: F811
+    """Once its answers were read it would have been forgotten, open, for ever."""
+    listener = await open_listener(crowd=Crowd(head_s=0.5, body_s=5))
+    wire = await listener.wire()
+    transport: Any = wire.writer.transport
+    transport.pause_reading()
+    refused = callback(AccountSid="AC" + "0" * 32) * 300
+    await until(lambda: listener.crowd.size == 1)
+    while not listener.crowd.waiting:
+        wire.writer.write(refused)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await wire.writer.drain()
+        await asyncio.sleep(0.01)
+    wire.writer.write(b"GET / HT")
+    transport.resume_reading()
+    await wire.rest()
+    await until(lambda: listener.crowd.size == 0)
+
+
+async def test_a_body_behind_a_long_head_is_read_in_pieces(listener: Listener) -> None:
+    """Byte by byte, one such request held everybody up for a quarter of a second."""
+    start = callback(f"A: {'a' * 31_000}", Body="x" * 60_000)
+    head = start.partition(b"\r\n\r\n")[0]
+    padded = callback(f"A: {'a' * (31_000 + HEAD_LIMIT_BYTES - len(head) - 5)}", Body="x" * 60_000)
+    wire = await listener.wire()
+    began = time.process_time()
+    for _ in range(5):
+        await wire.send(padded)
+        assert (await wire.answer())[0] == 200
+    assert time.process_time() - began < 0.5
+
+
 async def test_when_connections_run_out_the_slow_go_first(open_listener: Opener) -> None:  # noqa: F811
     """A thousand half requests would turn every signed callback away."""
     listener = await open_listener(crowd=Crowd(10, waiting_limit=5))
@@ -383,10 +443,10 @@ async def test_the_internal_listener_has_the_same_bounds() -> None:
     async def well() -> dict[str, Any]:
         return {}
 
-    socket = listen("127.0.0.1", 0, "INTERNAL_PORT")
-    port = socket.getsockname()[1]
+    opened = listen("127.0.0.1", 0, "INTERNAL_PORT")
+    port = opened.getsockname()[1]
     crowd = Crowd(4, head_s=0.4)
-    server = AppServer(internal_app(well), socket, stop_s=1, http=bounded(crowd))
+    server = AppServer(internal_app(well), opened, stop_s=1, http=bounded(crowd))
     stop = asyncio.Event()
     running = asyncio.create_task(server.run_until(stop))
     wires = []
