@@ -163,7 +163,8 @@ def _check_shapes(fields: Mapping[str, str]) -> None:
             if value != value.upper():
                 _check_place(name, value, fields)
         elif name != "Body" and "MessageSid" in value and _WHOLE_SID(value):
-            raise CallbackForged(f"a MessageSid is hidden in {name[:40]!a}")
+            where = name if name in DOCUMENTED else "an undocumented parameter"
+            raise CallbackForged(f"a MessageSid is hidden in {where}")
 
 
 def _check_repeated(pairs: Pairs) -> None:
