@@ -76,12 +76,14 @@ class Connector:
         self._log = MessageLog(self._pages)
         self._platform_headers = self._headers(None)
         self._login = _ways_to_write(user_secret, organization_secret)
+        self._token: list[str] = []
         self._instance_headers: dict[str, str] | None = None
         self._secrets: tuple[str, ...] = (user_secret, organization_secret, *secrets)
         self._private = Private(self._secrets)
 
     def use_token(self, instance_token: str) -> None:
         """Send with this instance token from now on."""
+        self._token = _ways_to_write(instance_token)
         self._instance_headers = self._headers(instance_token)
         self._private = Private((*self._secrets, instance_token))
 
@@ -282,19 +284,13 @@ class Connector:
             raise ConnectorUnreachable(str(error)) from error
         except NoAnswer as error:
             raise ConnectorUnanswered(str(error)) from error
-        answer = self._without_login(answer)
+        # The platform's answers tell the token on purpose; an instance's have no business to.
+        ours = self._login if headers is self._platform_headers else (*self._login, *self._token)
+        answer = _without(ours, answer)
         if not 200 <= answer.status < 300:
             now = datetime.now(UTC)
             raise read_error(answer.status, answer.headers, answer.body, now, private)
         return answer
-
-    def _without_login(self, answer: Answer) -> Answer:
-        """Mask what an answer repeats of our login: names, ids and tags are logged and kept."""
-        body, headers = answer.body, dict(answer.headers)
-        for way in self._login:
-            body = body.replace(way.encode(), MASK.encode())
-            headers = {name: value.replace(way, MASK) for name, value in headers.items()}
-        return replace(answer, headers=headers, body=body)
 
     def _read(self, answer: Answer) -> Any:
         """Read an answer's JSON, None when it is empty.
@@ -310,6 +306,18 @@ class Connector:
                 f"answered with something other than JSON ({kind})",
                 request_id=request_id_of(answer.headers, self._private),
             ) from error
+
+
+def _without(ours: Sequence[str], answer: Answer) -> Answer:
+    """Mask what an answer repeats of our secrets: names, ids, tags and rows are logged and kept."""
+    said = (answer.body.decode("utf-8", "replace"), *answer.headers.values())
+    if not any(way in text for way in ours for text in said):
+        return answer
+    body, headers = answer.body, dict(answer.headers)
+    for way in ours:
+        body = body.replace(way.encode(), MASK.encode())
+        headers = {name: value.replace(way, MASK) for name, value in headers.items()}
+    return replace(answer, headers=headers, body=body)
 
 
 def _ways_to_write(*secrets: str) -> list[str]:

@@ -271,6 +271,14 @@ async def test_an_error_never_repeats_what_was_sent_to_whom(platform, status):
     assert caught.value.request_id is None
 
 
+async def test_an_instance_that_repeats_its_token_does_not_have_it_logged_and_kept(platform):
+    """A sid is logged and becomes a key of Redis, a row's text goes to a handler."""
+    platform.instances["1"] = {"token": "instance-token", "disabled": False}
+    async with connected(platform.url, token="instance-token") as connector:
+        platform.overrides.append(web.json_response({"sid": "SM-instance-token"}))
+        assert "instance-token" not in await send(connector, outbound())
+
+
 async def test_open_connectors_fact_14_the_header_tells_the_request_where_the_body_does_not(
     platform,
 ):
