@@ -8,15 +8,10 @@ longest. Who has sent a whole request is never turned away for one who has not.
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import dataclass
 from typing import Protocol
 
-import structlog
-
-from service.web.limits import TokenBucket
-
-log = structlog.get_logger()
+from service.web.limits import SeldomLog
 
 HEAD_S = 5.0
 """For a head, from its first byte. Twilio gives up on a connection after 5 s."""
@@ -110,9 +105,7 @@ class Crowd:
         self._idle: dict[Member, float] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._buckets = {
-            name: TokenBucket(warnings_per_s) for name in CrowdCounters.__dataclass_fields__
-        }
+        self._say = SeldomLog(warnings_per_s)
 
     @property
     def size(self) -> int:
@@ -164,9 +157,7 @@ class Crowd:
     def count(self, what: str, **facts: object) -> None:
         """Count what happened, and log it once in a while."""
         setattr(self.counters, what, getattr(self.counters, what) + 1)
-        suppressed = self._buckets[what].take(time.monotonic())
-        if suppressed is not None:
-            log.warning(EVENTS[what], **facts, suppressed=suppressed)
+        self._say.warning(EVENTS[what], **facts)
 
     def _make_room(self, newcomer: Member) -> None:
         oldest = [next(iter(kind)) for kind in (self._fresh, self._waiting) if kind]

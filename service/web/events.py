@@ -12,7 +12,6 @@ neither the other conversations of the event nor any callback.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
@@ -32,7 +31,7 @@ from service.errors import (
 )
 from service.model import Conversation, DeliveryStatus, Media, Message, MessageSid
 from service.web.answers import Receive
-from service.web.limits import TokenBucket
+from service.web.limits import SeldomLog
 from service.web.request import Headers, read_body
 
 log = structlog.get_logger()
@@ -113,9 +112,7 @@ class Events:
         self._pictures = pictures
         self._pictures_s = pictures_s
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
-        self._refusals = TokenBucket(warnings_per_s)
-        self._misfits = TokenBucket(warnings_per_s)
-        self._others = TokenBucket(warnings_per_s)
+        self._say = SeldomLog(warnings_per_s)
 
     def may_be_genuine(self, headers: Headers) -> bool:
         """Tell whether an event's body is worth reading; says in the log when it is not."""
@@ -229,21 +226,14 @@ class Events:
 
     def _tell(self, foreign: int, unreadable: int, *, nothing: bool) -> None:
         if unreadable or nothing:
-            suppressed = self._misfits.take(time.monotonic())
-            if suppressed is not None:
-                log.warning(
-                    "an event holds rows that can't be read, or none; their texts are not taken",
-                    unreadable=unreadable,
-                    suppressed=suppressed,
-                )
+            self._say.warning(
+                "an event holds rows that can't be read, or none; their texts are not taken",
+                unreadable=unreadable,
+            )
         elif foreign:
-            suppressed = self._others.take(time.monotonic())
-            if suppressed is not None:
-                log.info(
-                    "rows of an event that are not of our numbers were left alone",
-                    count=foreign,
-                    suppressed=suppressed,
-                )
+            self._say.info(
+                "rows of an event that are not of our numbers were left alone", count=foreign
+            )
 
     def _refuse(self, body_bytes: int) -> None:
         hint = (
@@ -252,14 +242,7 @@ class Events:
             if self._key
             else "Set EVENT_SIGNATURE_KEY to the event.notification.signature.key of the instance."
         )
-        suppressed = self._refusals.take(time.monotonic())
-        if suppressed is not None:
-            log.warning(
-                "signature of an event refused",
-                hint=hint,
-                body_bytes=body_bytes,
-                suppressed=suppressed,
-            )
+        self._say.warning("signature of an event refused", hint=hint, body_bytes=body_bytes)
 
 
 def _by_conversation(rows: Sequence[Row]) -> Mapping[tuple[str, str], list[Row]]:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Protocol
+
+import structlog
+
+log = structlog.get_logger()
 
 
 class Expiring(Protocol):
@@ -99,6 +104,34 @@ class TokenBucket:
         self._tokens -= 1
         held_back, self.suppressed = self.suppressed, 0
         return held_back
+
+
+class SeldomLog:
+    """Writes lines to the log, each kind a few times a second at most, and how many it held back.
+
+    A kind is the line's event: a flood of one kind hides no other.
+    """
+
+    def __init__(self, per_s: float = 1.0) -> None:
+        self._per_s = per_s
+        self._buckets: dict[str, TokenBucket] = {}
+
+    def turn(self, kind: str) -> int | None:
+        """Ask for a turn of a kind, for a line that takes work to write: see `TokenBucket.take`."""
+        bucket = self._buckets.get(kind)
+        if bucket is None:
+            bucket = self._buckets[kind] = TokenBucket(self._per_s)
+        return bucket.take(time.monotonic())
+
+    def warning(self, event: str, **facts: object) -> None:
+        """Warn, unless it was said a moment ago."""
+        if (suppressed := self.turn(event)) is not None:
+            log.warning(event, **facts, suppressed=suppressed)
+
+    def info(self, event: str, **facts: object) -> None:
+        """Tell, unless it was said a moment ago."""
+        if (suppressed := self.turn(event)) is not None:
+            log.info(event, **facts, suppressed=suppressed)
 
 
 class CpuBudget:

@@ -6,7 +6,6 @@ other. A line quotes nothing that came with the request but its method, its type
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from traceback import extract_tb
 
@@ -25,7 +24,7 @@ from service.errors import (
 from service.web import answers
 from service.web.answers import Answer
 from service.web.judging import Callback
-from service.web.limits import TokenBucket
+from service.web.limits import SeldomLog
 
 log = structlog.get_logger()
 
@@ -86,8 +85,7 @@ class Refusals:
         self._body_limit_bytes = body_limit_bytes
         self._in_flight_limit = in_flight_limit
         self._timeout_s = timeout_s
-        self._warnings_per_s = warnings_per_s
-        self._buckets: dict[str, TokenBucket] = {}
+        self._say = SeldomLog(warnings_per_s)
         self._not_allowed = answers.not_allowed("GET", "POST")
         self._busy = answers.unavailable(b"too many callbacks at once", RETRY_AFTER_S)
         self._failed = answers.unavailable(b"not accepted", RETRY_AFTER_S)
@@ -163,16 +161,8 @@ class Refusals:
         return self._failed
 
     def warn(self, event: str, **facts: str) -> None:
-        """Log a line, unless one with this text was logged a moment ago."""
-        suppressed = self._turn(event)
-        if suppressed is not None:
-            log.warning(event, **facts, suppressed=suppressed)
-
-    def _turn(self, kind: str) -> int | None:
-        bucket = self._buckets.get(kind)
-        if bucket is None:
-            bucket = self._buckets[kind] = TokenBucket(self._warnings_per_s)
-        return bucket.take(time.monotonic())
+        """Log a line, unless one of this kind was logged a moment ago."""
+        self._say.warning(event, **facts)
 
     def _signature(self, callback: Callback | None) -> Answer:
         self.counters.bad_signature += 1
@@ -181,7 +171,7 @@ class Refusals:
         headers = callback.headers
         # A scanner's requests carry none, or none that could be: they hide no setting gone wrong.
         signed = self._verifier.could_match(headers.signature, headers.signed_with)
-        suppressed = self._turn("signature refused" if signed else "no signature")
+        suppressed = self._say.turn("signature refused" if signed else "no signature")
         if suppressed is not None:
             log.warning(
                 "signature refused",
