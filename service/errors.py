@@ -9,8 +9,7 @@
     │   ├── AccountRejected         403
     │   ├── CallbackForged          403: signed, and then rearranged
     │   ├── CallbackIncomplete      400
-    │   ├── CallbackTooLarge        413
-    │   └── CallbackUnsupported     415
+    │   └── CallbackTooLarge        413
     ├── StoreError                  Redis's
     │   ├── StoreUnavailable        503 with Retry-After: down, loading, read-only, out of memory
     │   ├── StoreFull               503 with Retry-After: a bound of ours is reached
@@ -105,12 +104,6 @@ class CallbackTooLarge(CallbackRejected):
     """The body is longer than the limit."""
 
     status = 413
-
-
-class CallbackUnsupported(CallbackRejected):
-    """The content type is none that Twilio sends."""
-
-    status = 415
 
 
 class StoreError(ParleyError):

@@ -93,6 +93,7 @@ def explain(
     *,
     signed_with: str | bytes | None = None,
     shared_keys: Mapping[str, str] | None = None,
+    query_readings: bool = True,
 ) -> Explanation:
     """Tell whether a signature matches and, if not, what would have matched.
 
@@ -102,6 +103,7 @@ def explain(
     tokens: auth tokens to try, the primary one first.
     signed_with: the header X-Twilio-Webhooks-Signature-Settings, None if there was none.
     shared_keys: secrets by the key's id.
+    query_readings: try the query otherwise than as received; without, only leaving it out is tried.
     Raises ValueError for a URL that is none, or without a token.
     """
     address, _, query = url.partition("#")[0].partition("?")
@@ -126,9 +128,8 @@ def explain(
         return Explanation(matched=False, lines=(f"The form has {error}.",))
     if verifier.verify(query.encode(), pairs, header, named):
         return Explanation(matched=True, lines=("The signature matches.",))
-    return _nearest(
-        _as_given(verifier, query, pairs), _changes(url, query, body, pairs), keys, header
-    )
+    changes = _changes(url, query, body, pairs, query_readings=query_readings)
+    return _nearest(_as_given(verifier, query, pairs), changes, keys, header)
 
 
 def _unknown_key(id_: str, algorithm: str, shared_keys: Mapping[str, str]) -> tuple[str, ...]:
@@ -228,14 +229,16 @@ def _combinations(groups: Sequence[Sequence[_Change]]) -> Iterator[tuple[_Change
                 yield one, other
 
 
-def _changes(url: str, query: str, body: bytes, pairs: Pairs) -> Sequence[Sequence[_Change]]:
+def _changes(
+    url: str, query: str, body: bytes, pairs: Pairs, *, query_readings: bool
+) -> Sequence[Sequence[_Change]]:
     address = url.partition("#")[0].partition("?")[0]
     parts = urlsplit(address)
     return (
         list(_logins(parts.netloc)),
         list(_origins(parts.scheme, *split_port(parts.netloc.rpartition("@")[2]))),
         list(_paths(parts.path)),
-        list(_queries(query, body)),
+        list(_queries(query, body))[: None if query_readings else 1],
         list(_forms(body, pairs)),
     )
 

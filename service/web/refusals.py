@@ -198,6 +198,8 @@ class Refusals:
             verifier.auth_tokens,
             signed_with=headers.signed_with,
             shared_keys=verifier.shared_keys,
+            # Of a form, none was registered by us.
+            query_readings=callback.method != "POST",
         )
         # What is a form for itself may have been sent as JSON.
         said = ("It is signed as a form, and sent as JSON.",) if hint.matched else hint.lines

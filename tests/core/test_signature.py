@@ -447,7 +447,10 @@ def test_no_input_makes_it_raise(query: bytes, form: Pairs, signature: bytes | N
 def test_what_twilio_signs_is_always_let_in(query: bytes, form: Pairs, token: str) -> None:
     """A text must not be lost for an odd sign in it, in its parameters or in the query."""
     url = f"{URL}?{query.decode()}" if query else URL
-    assert Verifier(URL, [TOKEN, OTHER]).verify(query, form, official(url, form, token))
+    verifier = Verifier(URL, [TOKEN, OTHER])
+    assert verifier.verify(query, form, official(url, form, token))
+    # The door does not ask further where a query comes with a form.
+    assert verifier.matches(query, form, official(url, form, token))
 
 
 def test_the_official_validator_is_asked_before_a_refusal() -> None:

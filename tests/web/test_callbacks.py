@@ -79,6 +79,49 @@ async def test_a_query_beside_the_form_is_signed_and_not_part_of_the_message(fro
     assert "b" not in message.raw
 
 
+@pytest.mark.parametrize(("query", "asked"), [("", True), ("?a=1", False)])
+async def test_a_strangers_query_is_not_worth_the_librarys_time(
+    front: Any, monkeypatch: pytest.MonkeyPatch, query: str, *, asked: bool
+) -> None:
+    """A long query cost Twilio's library nine milliseconds; we register none for a form."""
+    calls: list[str] = []
+
+    def never(self: object, url: str, *_: object) -> bool:
+        calls.append(url)
+        return False
+
+    monkeypatch.setattr("twilio.request_validator.RequestValidator.validate", never)
+    headers = {"content-type": FORM, "x-twilio-signature": front.sign(front.fields(), "https://x")}
+    # The hint, at most once a second, asks it as well: the second refusal has none.
+    for _ in range(2):
+        calls.clear()
+        body = urlencode(front.fields()).encode()
+        answer = await front.client.post(front.path + query, content=body, headers=headers)
+        assert answer.status_code == 403
+    assert bool(calls) is asked
+
+
+async def test_a_query_that_came_on_the_way_is_named(front: Any) -> None:
+    """Of a query beside a form only one thing is tried: that it does not belong there."""
+    fields = front.fields()
+    for signed, hint in ((URL, "without the query"), (f"{URL}?a=O%27Neill", "No nearby reading")):
+        with capture_logs() as lines:
+            headers = {"content-type": FORM, "x-twilio-signature": front.sign(fields, signed)}
+            body = urlencode(fields).encode()
+            answer = await front.client.post(
+                f"{front.path}?a=O'Neill", content=body, headers=headers
+            )
+            assert answer.status_code == 403
+            await asyncio.sleep(1.1)  # One hint a second.
+        assert hint in lines[-1]["hint"]
+
+
+async def test_an_unsigned_get_is_refused_unread(front: Any) -> None:
+    """Its length gives a signature away before the fields are counted, as for a POST."""
+    query = urlencode([(f"Name{number}", "") for number in range(300)])
+    assert (await front.client.get(f"{front.path}?{query}")).status_code == 403
+
+
 async def test_twilio_fact_06_a_repeated_callback_is_answered_the_same_and_changes_nothing(
     front: Any,
 ) -> None:
