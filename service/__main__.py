@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from service.cli.printing import say_error
 from service.errors import (
     OPERATOR_MUST_MEND,
     ConnectorError,
@@ -21,7 +22,6 @@ from service.errors import (
     StoreMismatch,
     UsageError,
 )
-from service.printing import say_error
 
 
 def _role(text: str) -> str:
@@ -79,12 +79,12 @@ def main() -> None:
     try:
         options = plainly(sys.argv[1:])
         if options is None:
-            from service.cli import app
+            from service.cli.app import app
 
             app(standalone_mode=True)
         else:
             # The log first: it sees to it that structlog comes without rich.
-            from service import logs  # noqa: F401
+            from service.host import logs  # noqa: F401
             from service.wiring.serve import serve_with
 
             sys.exit(serve_with(**options))

@@ -24,7 +24,7 @@ from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.retry import Retry
 
-from service.store.embedded import carried_valkey, find_server
+from service.host.embedded import carried_valkey, find_server
 
 DOWN_MS = 1_000
 """How long a server is silent before the others count it as dead, where one is to be killed."""

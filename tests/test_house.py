@@ -216,14 +216,14 @@ def test_every_folder_says_what_lives_there(folder: Path) -> None:
             "if TYPE_CHECKING:\n    from service.store.inbox import Inbox",
         ),
         ("service.handlers.router", "import httptools"),
-        ("service.web.callbacks", "from service.handlers.router import Router"),
-        ("service.web.callbacks", "from service.workers import handling"),
+        ("service.web.door.callbacks", "from service.handlers.router import Router"),
+        ("service.web.door.callbacks", "from service.workers import handling"),
         ("service.workers.sending", "from starlette.requests import Request"),
-        ("service.sandbox.app", "from service.settings.table import Settings"),
-        ("service.sandbox.app", "from service.connector.client import Client"),
-        ("service.wiring.serve", "from service.cli import main"),
-        ("service.cli", "from service.store.inbox import Inbox"),
-        ("service.cli", "from service.model import Message"),
+        ("service.lab.sandbox.app", "from service.settings.table import Settings"),
+        ("service.lab.sandbox.app", "from service.connector.client import Client"),
+        ("service.wiring.serve", "from service.cli.app import main"),
+        ("service.cli.app", "from service.store.inbox import Inbox"),
+        ("service.cli.app", "from service.model import Message"),
         ("service.model", "import msgspec"),
         ("service.errors", "from service.model import Message"),
     ],
@@ -242,8 +242,8 @@ def test_the_check_sees_a_violation(module: str, source: str) -> None:
         ("service.store.inbox", "from redis.asyncio import Redis"),
         ("service.store.inbox", "import time"),
         ("service.workers.sending", "from service.connector import client"),
-        ("service.cli", "from service.wiring import serve"),
-        ("service.cli", "import typer"),
+        ("service.cli.app", "from service.wiring import serve"),
+        ("service.cli.app", "import typer"),
         ("service.model", "from dataclasses import dataclass"),
     ],
 )
@@ -263,7 +263,7 @@ def test_the_running_service_leaves_out_what_only_commands_and_tests_use() -> No
     heavy = {"rich", "greenlet", "click", "multiprocessing", "starlette", "anyio", "jinja2"}
     heavy |= {"twilio.rest", "aiohttp", "httpx", "typer", "http.client", "prometheus_client"}
     code = (
-        "import sys, service.__main__, service.logs, service.wiring.serve; "
+        "import sys, service.__main__, service.host.logs, service.wiring.serve; "
         f"print(*{heavy} & {{*sys.modules}})"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

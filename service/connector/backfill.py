@@ -19,8 +19,8 @@ from typing import Protocol
 
 import structlog
 
-from service.core.callback import with_media
-from service.core.connector_wire import LoggedMessage
+from service.core.open_connectors.wire import LoggedMessage
+from service.core.twilio.callback import with_media
 from service.errors import ConnectorError, ConnectorGone, ConnectorRefused, ParleyError, StoreFull
 from service.model import Conversation, Media, Message, MessageSid
 

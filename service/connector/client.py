@@ -12,12 +12,12 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from service.connector.log_pages import LogPages
 from service.connector.message_log import MessageLog
-from service.core import connector_wire as wire
-from service.core.connector_errors import read_error, request_id_of
-from service.core.connector_wire import InstanceAnswer, LoggedMessage
-from service.core.echoes import Private, read_content_type
 from service.core.masking import MASK
-from service.core.templates import Template
+from service.core.open_connectors import wire
+from service.core.open_connectors.echoes import Private, read_content_type
+from service.core.open_connectors.error_answers import read_error, request_id_of
+from service.core.open_connectors.templates import Template
+from service.core.open_connectors.wire import InstanceAnswer, LoggedMessage
 from service.errors import (
     ConnectorFailed,
     ConnectorGone,

@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import structlog
 
-from service.core.connector_wire import LoggedMessage
+from service.core.open_connectors.wire import LoggedMessage
 from service.errors import ConnectorFailed, ConnectorOverLimit, ConnectorRefused, ConnectorThrottled
 
 log = structlog.get_logger()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from service.connector.log_pages import LogPages
-from service.core.connector_wire import LoggedMessage
+from service.core.open_connectors.wire import LoggedMessage
 
 QUEUED = timedelta(hours=10)
 """How long Twilio keeps a message before it sends it or gives it up; until then its row may be

@@ -12,13 +12,20 @@ import structlog
 
 from service.connector.client import Connector
 from service.connector.formulas import Formulas, find_formulas, warn_of_formulas
-from service.core import connector_wire as wire
-from service.core.connector_wire import InstanceAnswer
-from service.core.elements import SECRET_ENTRIES, element_of
 from service.core.masking import MASK, mask_login
-from service.core.plan import Plan, carries_tag, fits, make_plan, may_fit, wanted_tags
+from service.core.open_connectors import wire
+from service.core.open_connectors.elements import SECRET_ENTRIES, element_of
+from service.core.open_connectors.plan import (
+    Plan,
+    carries_tag,
+    fits,
+    make_plan,
+    may_fit,
+    wanted_tags,
+)
+from service.core.open_connectors.templates import Template
+from service.core.open_connectors.wire import InstanceAnswer
 from service.core.sealing import Sealer
-from service.core.templates import Template
 from service.errors import ConnectorError, ConnectorForbidden, SettingsError
 from service.model import Instance
 

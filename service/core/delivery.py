@@ -10,8 +10,8 @@ from enum import Enum
 from hashlib import sha256
 from typing import Protocol, TypeVar
 
-from service.core.connector_errors import OF_RATE
-from service.core.twilio_codes import MEANINGS, Fate
+from service.core.open_connectors.error_answers import OF_RATE
+from service.core.twilio.error_codes import MEANINGS, Fate
 from service.errors import (
     ConnectorError,
     ConnectorFailed,

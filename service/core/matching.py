@@ -12,8 +12,8 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from service.core import opt_out
 from service.core.expressions import takes_everything
+from service.core.twilio import opt_out
 from service.model import Message
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from service.core import entries
-from service.core.twilio_codes import Meaning, explain
+from service.core.twilio.error_codes import Meaning, explain
 from service.errors import StoreFull
 from service.model import Message, Outbound, Partition
 from service.store.batch import Batch

@@ -13,8 +13,8 @@ from functools import partial
 from typing import Any
 
 from service.core import entries
-from service.core.opt_out import is_reported
 from service.core.partitions import partition_of
+from service.core.twilio.opt_out import is_reported
 from service.errors import StoreError, StoreFull, StoreUnavailable
 from service.model import Conversation, DeliveryStatus, Message, MessageSid, Partition
 from service.store.batch import Batch

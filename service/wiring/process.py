@@ -22,15 +22,19 @@ from service.connector.watching import InstanceWatch
 from service.core.breaker import Breaker
 from service.core.retry import Schedule
 from service.core.sealing import Sealer
-from service.core.signature import Verifier
 from service.core.tally import Figures, merge
-from service.descriptors import needed_for, usable
+from service.core.twilio.signature import Verifier
 from service.errors import StoreUnavailable
+from service.host.bounds import bounded
+from service.host.crowd import CONNECTIONS_LIMIT, Crowd
+from service.host.descriptors import needed_for, usable
+from service.host.listeners import AppServer, stop_event
+from service.host.slots import Slots
 from service.model import Partition
-from service.serving import AppServer, stop_event
+from service.operate.clients import backfill_of, connector_of, look_at
+from service.operate.files import message_template, wanted_instance
 from service.settings.forms import CALLBACK_PATH
 from service.settings.table import Settings
-from service.slots import Slots
 from service.store.arrivals import Arrivals
 from service.store.batch import Batch
 from service.store.connection import Redis, connect, ping
@@ -44,15 +48,11 @@ from service.store.partition import PartitionStore
 from service.store.queues import Queues
 from service.store.watch import Watch
 from service.store.watermark import Watermark
-from service.web.bounds import bounded
-from service.web.callbacks import Door
-from service.web.connections import connections
-from service.web.crowd import CONNECTIONS_LIMIT, Crowd
-from service.web.events import Events
-from service.web.internal import Check, internal_app
-from service.web.public import public_app, written_paths
-from service.wiring.clients import backfill_of, connector_of, look_at
-from service.wiring.files import message_template, wanted_instance
+from service.web.door.callbacks import Door
+from service.web.door.connections import connections
+from service.web.door.events import Events
+from service.web.door.public import public_app, written_paths
+from service.web.internal.app import Check, internal_app
 from service.wiring.reporting import (
     LOOK_TIMEOUT_S,
     Reporting,

@@ -1,6 +1,6 @@
 """The figures of /metrics: what this process counts, what its siblings left, what waits in Redis.
 
-Every process writes what it has counted to its slot (see `service.slots`), each second, before each
+Every process writes what it has counted to its slot (see `service.host.slots`), each second, before each
 answer of /metrics and at its end; whoever is asked adds up all slots. So what was shown once was
 written before, and no counter goes backwards when a process dies and is started again: that one
 begins with what its predecessor wrote. Gauges of a slot that has been silent are left out.
@@ -21,11 +21,11 @@ from service.core import metrics as m
 from service.core.breaker import Breaker
 from service.core.tally import Figures, decode, encode, lasting, merge, spread_of
 from service.errors import StoreUnavailable
-from service.slots import Slots
+from service.host.crowd import Crowd
+from service.host.slots import Slots
 from service.store.batch import Batch
 from service.store.queues import Queues, Waiting
-from service.web.callbacks import Door
-from service.web.crowd import Crowd
+from service.web.door.callbacks import Door
 from service.workers.clock import now_ms
 from service.workers.counts import Counts
 

@@ -9,16 +9,16 @@ from typing import Any
 import structlog
 import uvloop
 
-from service.descriptors import needed_for, raise_limit
 from service.errors import SettingsError
 from service.handlers.loading import load_router
-from service.logs import set_up_logs
-from service.processes import Supervisor
-from service.serving import inherit, listen
+from service.host.descriptors import needed_for, raise_limit
+from service.host.embedded import EmbeddedRedis
+from service.host.listeners import inherit, listen
+from service.host.logs import set_up_logs
+from service.host.slots import as_argument, parse_slot, unnamed_file
+from service.host.supervisor import Supervisor
 from service.settings.loading import load_settings
 from service.settings.table import Settings
-from service.slots import as_argument, parse_slot, unnamed_file
-from service.store.embedded import EmbeddedRedis
 from service.wiring.process import STOP_GRACE_S, Process, Role
 
 log = structlog.get_logger()
@@ -48,7 +48,7 @@ def serve(
     """Run the service until it is told to stop; returns the exit status.
 
     fd, internal_fd: inherited listeners, instead of those the settings name.
-    slot: where this process leaves its figures for its siblings, see `service.slots`.
+    slot: where this process leaves its figures for its siblings, see `service.host.slots`.
     stop_with_stdin: stop when standard input ends, that is, with the process that started us.
     Raises SettingsError, HandlersError or StoreMismatch for what an operator must mend.
     """

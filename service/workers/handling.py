@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from service.core import opt_out
 from service.core.entries import EntryUnreadable
 from service.core.masking import mask_number
 from service.core.retry import Schedule
+from service.core.twilio import opt_out
 from service.errors import HandlerError
 from service.handlers.router import Choice, Router
 from service.handlers.running import run_handler

@@ -27,8 +27,8 @@ from service.core.delivery import (
 from service.core.entries import EntryUnreadable
 from service.core.masking import mask_number
 from service.core.retry import Schedule
-from service.core.segments import count_segments
-from service.core.twilio_codes import OPTED_OUT
+from service.core.twilio.error_codes import OPTED_OUT
+from service.core.twilio.segments import count_segments
 from service.errors import (
     ConnectorError,
     ConnectorFailed,

@@ -17,8 +17,8 @@ from aiohttp import web
 
 from service.connector.client import MESSAGE_NAMES, Connector
 from service.connector.provisioning import INSTANCE_NAMES, Provisioner, Wanted
+from service.core.open_connectors.templates import Template
 from service.core.sealing import Sealer
-from service.core.templates import Template
 from service.model import Conversation, Instance, MessageSid, Outbound, Reply
 from service.store.instances import Instances
 

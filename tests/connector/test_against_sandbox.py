@@ -12,16 +12,16 @@ import pytest
 from service.connector.client import MESSAGE_NAMES, Connector
 from service.connector.provisioning import INSTANCE_NAMES, Provisioner, Wanted
 from service.core.delivery import candidates
+from service.core.open_connectors.template_check import compare
 from service.core.sealing import Sealer
-from service.core.template_check import compare
 from service.errors import ConnectorForbidden, ConnectorRefused
+from service.host.bounds import bounded
+from service.host.crowd import Crowd
+from service.host.listeners import AppServer, listen
+from service.lab.sandbox.app import SandboxConfig, sandbox_app
 from service.model import Conversation, Media
-from service.sandbox.app import SandboxConfig, sandbox_app
-from service.serving import AppServer, listen
 from service.store.connection import connect
 from service.store.instances import Instances
-from service.web.bounds import bounded
-from service.web.crowd import Crowd
 from tests.connector.pieces import (
     BASE,
     ORGANIZATION,

@@ -13,7 +13,7 @@ import pytest
 import structlog
 
 from service.connector.backfill import Backfill
-from service.core.connector_wire import LoggedMessage
+from service.core.open_connectors.wire import LoggedMessage
 from service.errors import ConnectorRefused, ConnectorUnreadable, StoreFull, StoreUnavailable
 from service.model import Message
 from service.store.connection import connect

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from service.connector.log_pages import LogPages
-from service.core.connector_wire import LoggedMessage
+from service.core.open_connectors.wire import LoggedMessage
 from service.model import Conversation
 from tests.connector.pieces import OURS, THEIRS, Platform, connected, wanted
 

@@ -6,8 +6,8 @@ import pytest
 import structlog
 
 from service.connector.provisioning import INSTANCE_NAMES, Wanted
+from service.core.open_connectors.templates import Template
 from service.core.sealing import Sealer
-from service.core.templates import Template
 from service.errors import ConnectorForbidden, SettingsError
 from service.store.connection import connect
 from service.store.instances import Instances

@@ -9,11 +9,11 @@ import pytest
 
 from service.connector.client import MESSAGE_NAMES, Connector
 from service.connector.provisioning import INSTANCE_NAMES, Wanted
-from service.core import connector_wire as wire
-from service.core.template_check import compare
+from service.core.open_connectors import wire
+from service.core.open_connectors.template_check import compare
 from service.errors import ConnectorDisabled, ConnectorRefused, ConnectorUnauthorized
 from tests.connector.pieces import outbound, template
-from tests.sandbox.pieces import BASE, ORGANIZATION, USER, Sandbox, instance, running_sandbox
+from tests.lab.sandbox.pieces import BASE, ORGANIZATION, USER, Sandbox, instance, running_sandbox
 
 pytestmark = pytest.mark.anyio
 

@@ -21,8 +21,8 @@ from urllib.parse import quote_plus
 
 from twilio.request_validator import RequestValidator
 
-from service.core.forms import parse
-from service.core.signature import signed_text
+from service.core.twilio.forms import parse
+from service.core.twilio.signature import signed_text
 
 SAMPLES = sorted((Path(__file__).parents[1] / "samples" / "twilio").glob("*.form"))
 PATH = "/callbacks/twilio"

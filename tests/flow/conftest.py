@@ -159,7 +159,7 @@ class Deployment:
         return [reply["body"] for reply in self.replies()]
 
     def trouble(self, **switches: Any) -> None:
-        """Make the connector misbehave; see `service.sandbox.records.Trouble`."""
+        """Make the connector misbehave; see `service.lab.sandbox.records.Trouble`."""
         assert fetch(f"{self.sandbox}/sandbox/trouble", switches)[0] == 200
 
     def log(self) -> str:

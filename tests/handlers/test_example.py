@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service import Message, Reply, Router
-from service.demo import SCRIPT
 from service.handlers.loading import load_router
 from service.handlers.running import run_handler
+from service.lab.demo import SCRIPT
 from service.model import MessageSid
 
 pytestmark = pytest.mark.anyio

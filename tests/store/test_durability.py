@@ -10,10 +10,10 @@ import time
 import pytest
 
 from service.errors import StoreMismatch, StoreUnavailable
+from service.host.embedded import carried_redis
 from service.store.batch import Batch
 from service.store.connection import connect
 from service.store.durability import Facts, judge, look
-from service.store.embedded import carried_redis
 from service.store.inbox import Inbox
 from tests.redis_servers import cluster, redis_binary, single, valkey_binary
 from tests.store.pieces import message

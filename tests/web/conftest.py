@@ -16,16 +16,16 @@ import uvicorn
 from twilio.request_validator import RequestValidator
 
 from service.core import entries
-from service.core.signature import Verifier
+from service.core.twilio.signature import Verifier
 from service.model import Media, Message
 from service.store.batch import Batch
 from service.store.connection import connect
 from service.store.inbox import Inbox
 from service.store.watermark import Watermark
-from service.web.callbacks import Door
-from service.web.connections import connections
-from service.web.events import Events
-from service.web.public import public_app, written_paths
+from service.web.door.callbacks import Door
+from service.web.door.connections import connections
+from service.web.door.events import Events
+from service.web.door.public import public_app, written_paths
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 ACCOUNT = "AC" + "1f" * 16

@@ -12,12 +12,12 @@ from urllib.parse import urlencode
 import pytest
 from structlog.testing import capture_logs
 
-from service.serving import AppServer, listen
-from service.web.bounds import HEAD_LIMIT_BYTES, HEADERS_LIMIT, bounded
-from service.web.crowd import Crowd
-from service.web.internal import internal_app
+from service.host.bounds import HEAD_LIMIT_BYTES, HEADERS_LIMIT, bounded
+from service.host.crowd import Crowd
+from service.host.listeners import AppServer, listen
+from service.web.internal.app import internal_app
 from tests.web.conftest import CALLBACK_PATH, FORM
-from tests.web.test_connections import (
+from tests.web.door.test_connections import (
     FIELDS,
     Listener,
     Opener,

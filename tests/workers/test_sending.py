@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from service.core.retry import Schedule
 from service.errors import LeaseLost
 from service.handlers.router import Router
-from service.operations import say_error
+from service.operate.dead_letters import say_error
 from service.store.keys import PartitionKeys
 from service.store.opt_outs import list_opt_outs
 from service.workers.sending import Sender

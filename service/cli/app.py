@@ -1,0 +1,432 @@
+"""The `parley` command: reads arguments, calls `wiring`, prints. No logic of its own."""
+
+from __future__ import annotations
+
+import json
+import time
+from enum import StrEnum
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from service.cli.printing import print_table, say, say_error, say_json
+from service.errors import OPERATOR_MUST_MEND, UsageError
+
+app = typer.Typer(
+    name="parley",
+    help="Hold conversations by SMS: Twilio in, SAP Open Connectors out, nothing lost between.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.add_typer(cli_dead.app, name="dead")
+app.add_typer(cli_connector.app, name="connector")
+app.command(epilog="Example:  parley backfill --since 2h")(cli_backfill.backfill)
+
+
+class Role(StrEnum):
+    """Which parts of the service a process runs."""
+
+    web = "web"
+    worker = "worker"
+    all = "all"
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        # Here, as nothing else in a running service needs it: 1.5 MB.
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            say(f"parley {version('parley-sms')}")
+        except PackageNotFoundError:
+            say("parley (not installed; run from its folder)")
+        raise typer.Exit
+
+
+@app.callback()
+def parley(
+    show_version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Hold conversations by SMS: Twilio in, SAP Open Connectors out, nothing lost between."""
+
+
+@app.command(
+    epilog="Examples:  parley serve   |   parley serve --host 0.0.0.0 --port 8080 --processes 2"
+)
+def serve(
+    host: Annotated[str | None, typer.Option(help="Interface to listen on (HOST).")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on (PORT).")] = None,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Processes to run (PROCESSES).")
+    ] = None,
+    role: Annotated[
+        Role, typer.Option(help="web: callbacks only. worker: handlers and sending only.")
+    ] = Role.all,
+    fd: Annotated[int | None, typer.Option(hidden=True)] = None,
+    internal_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
+    slot: Annotated[str | None, typer.Option(hidden=True)] = None,
+    stop_with_stdin: Annotated[bool, typer.Option(hidden=True)] = False,
+) -> None:
+    """Run the service: receive callbacks, run handlers, send replies."""
+    # The log first: it sees to it that structlog comes without rich.
+    from service.host import logs  # noqa: F401
+    from service.wiring.serve import serve_with
+
+    raise typer.Exit(
+        serve_with(
+            host=host,
+            port=port,
+            processes=processes,
+            role=role.value,
+            fd=fd,
+            internal_fd=internal_fd,
+            slot=slot,
+            stop_with_stdin=stop_with_stdin,
+        )
+    )
+
+
+@app.command(epilog="Examples:  parley demo   |   parley demo --once")
+def demo(
+    once: Annotated[
+        bool,
+        typer.Option("--once", help="End after the transcript; status 1 if a reply is missing."),
+    ] = False,
+    handlers: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Try your own handlers file on the phone."),
+    ] = None,
+) -> None:
+    """Show a whole exchange on this machine: no account, no network, real servers."""
+    from service.lab.demo import play_demo
+
+    if once and handlers:
+        raise typer.BadParameter("--once plays the example's script; it can't judge other handlers")
+    raise typer.Exit(play_demo(once=once, handlers=handlers))
+
+
+@app.command(
+    epilog="Examples:  parley bench   |   parley bench --targets   |   "
+    "parley bench --rate 0 --messages 5000   |   "
+    "parley bench --url https://sms.example.com --seconds 30"
+)
+def bench(
+    url: Annotated[
+        str, typer.Option(help="Public address of a running deployment; else one is started.")
+    ] = "",
+    address: Annotated[
+        str, typer.Option(help="Where to send instead: past the proxy, http://127.0.0.1:8080.")
+    ] = "",
+    token: Annotated[str, typer.Option(help="Its auth token (TWILIO_AUTH_TOKEN).")] = "",
+    account: Annotated[str, typer.Option(help="Its account (TWILIO_ACCOUNT_SID).")] = "",
+    to: Annotated[str, typer.Option(help="The number texted (TWILIO_SENDER).")] = "",
+    connector_log: Annotated[
+        str, typer.Option(help="Address of the sandbox that gets the replies.")
+    ] = "",
+    internal: Annotated[
+        str, typer.Option(help="Address of the internal listener, for round trips.")
+    ] = "",
+    rate: Annotated[float, typer.Option(min=0, help="Callbacks a second; 0: flat out.")] = 200,
+    messages: Annotated[
+        int | None, typer.Option(min=1, max=200_000, help="How many messages.")
+    ] = None,
+    seconds: Annotated[
+        float, typer.Option(min=0.1, help="For how long, unless --messages says how many.")
+    ] = 10,
+    conversations: Annotated[int, typer.Option(min=1, max=9_999_999)] = 200,
+    connections: Annotated[int, typer.Option(min=1, max=1000, help="Flat out: at once.")] = 64,
+    duplicates: Annotated[float, typer.Option(min=0, max=1, help="Share sent twice.")] = 0.01,
+    bad_signatures: Annotated[float, typer.Option(min=0, max=1, help="Share forged.")] = 0.01,
+    processes: Annotated[
+        int, typer.Option(min=1, max=256, help="Processes of the deployment it starts.")
+    ] = 1,
+    connector_delay_ms: Annotated[
+        float, typer.Option(min=0, help="What its connector waits before it answers.")
+    ] = 50,
+    targets: Annotated[
+        bool,
+        typer.Option(help="Run what the targets are stated for: 200/s, then 5,000 flat out."),
+    ] = False,
+    log_texts: Annotated[
+        bool, typer.Option(help="Whether the deployment it starts logs each text (LOG_TEXTS).")
+    ] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
+) -> None:
+    """Measure a deployment under load, and count what was lost, doubled or out of order."""
+    from service.cli.app import bench as command
+    from service.lab.bench import plan, run
+
+    wanted = run.Wanted(
+        rate=rate,
+        messages=messages,
+        seconds=seconds,
+        conversations=conversations,
+        connections=connections,
+        duplicates=duplicates,
+        forged=bad_signatures,
+    )
+    if url and targets:
+        raise typer.BadParameter("--targets starts a deployment of its own; leave out --url")
+    if not url:
+        if address or connector_log or internal:
+            raise typer.BadParameter("--address, --connector-log and --internal go with --url")
+        if targets:
+            status = command.bench_targets(
+                wanted, processes=processes, log_texts=log_texts, json_wanted=as_json
+            )
+            raise typer.Exit(status)
+        status = command.bench_own(
+            wanted,
+            processes=processes,
+            delay_ms=connector_delay_ms,
+            log_texts=log_texts,
+            json_wanted=as_json,
+        )
+        raise typer.Exit(status)
+    if any("@" in each for each in (url, address, connector_log, internal)):
+        raise UsageError("--url, --address, ... hold no user and no password")
+    if not (token and account and to):
+        from service.settings.loading import load_settings
+
+        settings = load_settings()
+        token = token or settings.twilio_auth_token.get_secret_value()
+        account = account or settings.twilio_account_sid
+        to = to or settings.twilio_sender
+    signed = command.callback_url(url)
+    place = plan.Place(
+        target=plan.Target(signed, token, account, to),
+        address=command.callback_url(address) if address else signed,
+        connector_log=connector_log or None,
+        internal=internal or None,
+    )
+    try:
+        status = command.bench_deployment(place, wanted, json_wanted=as_json)
+    except ValueError:  # whose text may quote a password
+        raise UsageError(
+            "--url, --address, --connector-log and --internal are addresses: "
+            "http:// or https://, a host, and a port or none"
+        ) from None
+    raise typer.Exit(status)
+
+
+@app.command(
+    epilog="Examples:  parley sandbox --port 9090   |   "
+    "parley sandbox --host 0.0.0.0 --public --name sandbox.example.com"
+)
+def sandbox(
+    host: Annotated[str, typer.Option(help="Interface to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 9090,
+    public: Annotated[
+        bool,
+        typer.Option(
+            "--public",
+            help="Let other machines reach it, and its callbacks reach them. Whoever can, reads "
+            "every text.",
+        ),
+    ] = False,
+    name: Annotated[
+        list[str] | None,
+        typer.Option(help="A name it is asked for by, besides localhost; may be repeated."),
+    ] = None,
+    user_secret: Annotated[
+        str, typer.Option(envvar="OPEN_CONNECTORS_USER_SECRET", help="User secret it accepts.")
+    ] = "sandbox-user",
+    organization_secret: Annotated[
+        str,
+        typer.Option(
+            envvar="OPEN_CONNECTORS_ORGANIZATION_SECRET", help="Organization secret it accepts."
+        ),
+    ] = "sandbox-organization",
+    fd: Annotated[int | None, typer.Option(hidden=True)] = None,
+    stop_with_stdin: Annotated[bool, typer.Option(hidden=True)] = False,
+) -> None:
+    """Run the local stand-in for Open Connectors and the phone network, with its phone page."""
+    from service.lab.sandbox.serving import serve_sandbox
+
+    serve_sandbox(
+        host,
+        port,
+        public=public,
+        names=name or (),
+        user_secret=user_secret,
+        organization_secret=organization_secret,
+        fd=fd,
+        stop_with_stdin=stop_with_stdin,
+    )
+
+
+@app.command(epilog="Examples:  parley settings   |   parley settings --json")
+def settings(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
+) -> None:
+    """Show every setting: its value (secrets masked), where it came from, what is wrong."""
+    from service.settings.loading import explain_settings
+
+    rows = explain_settings()
+    wrong = [row for row in rows if row.problem]
+    if as_json:
+        say_json(
+            [
+                {"name": r.name, "value": r.shown, "source": r.source, "problem": r.problem}
+                for r in rows
+            ]
+        )
+    else:
+        print_table(
+            ("setting", "value", "from"),
+            [((r.name, r.shown, r.source), "red" if r.problem else None) for r in rows],
+        )
+        say_error(*(row.problem for row in wrong))
+    if wrong:
+        raise typer.Exit(OPERATOR_MUST_MEND)
+
+
+@app.command(epilog="Examples:  parley ready   |   parley ready --wait 30")
+def ready(
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for it.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
+) -> None:
+    """Ask the service that runs on this machine whether every part of it is ready; 0 if so.
+
+    It is found by INTERNAL_HOST and INTERNAL_PORT, as /readyz is.
+    """
+    from service.settings.loading import load_settings
+
+    settings = load_settings()
+    end = time.monotonic() + wait
+    while True:
+        found = _ask_readiness(settings.internal_host, settings.internal_port)
+        if found.get("ready") or time.monotonic() >= end:
+            break
+        time.sleep(0.5)
+    if as_json:
+        say_json(found)
+    else:
+        for name, check in found["checks"].items():
+            detail = f": {check['detail']}" if check["detail"] else ""
+            say(f"{name} {'ok' if check['ok'] else 'NOT READY'}{detail}")
+    if not found["ready"]:
+        raise typer.Exit(1)
+
+
+def _ask_readiness(host: str, port: int) -> dict[str, Any]:
+    """GET /readyz. Not through a proxy of the environment: it is on this machine."""
+    everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  (listened on, not called)
+    connection = HTTPConnection(everywhere.get(host, host), port, timeout=10)
+    try:
+        connection.request("GET", "/readyz")
+        answer = connection.getresponse().read()
+    except (OSError, HTTPException) as error:
+        return _unready(f"nobody answers at {host}:{port} (INTERNAL_HOST, INTERNAL_PORT): {error}")
+    finally:
+        connection.close()
+    try:
+        found = json.loads(answer)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not {"ready", "checks"} <= found.keys():
+        return _unready(
+            f"what answers at {host}:{port} is no Parley; where its internal port is, its log says "
+            "at the start: set INTERNAL_PORT to choose it"
+        )
+    return found
+
+
+def _unready(detail: str) -> dict[str, Any]:
+    return {"ready": False, "checks": {"service": {"ok": False, "detail": detail}}}
+
+
+@app.command(epilog="Example:  parley optouts --json")
+def optouts(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
+) -> None:
+    """List who has opted out of which of our numbers, as far as texts and refusals told us."""
+    from service.settings.loading import load_settings
+
+    found = operations.opt_outs(load_settings())
+    if as_json:
+        rows = [
+            {"ours": ours, "theirs": theirs, "at": each.at.isoformat()}
+            for each in found
+            for ours, theirs in (each.conversation,)
+        ]
+        say_json(rows)
+        return
+    for each in found:
+        say(f"{each.at:%Y-%m-%d %H:%M:%S}  {each.conversation.theirs} of {each.conversation.ours}")
+    if not found:
+        say("Nobody has opted out.")
+
+
+@app.command(
+    name="explain-signature",
+    epilog="Example:  parley explain-signature --url https://sms.example.com/callbacks/twilio "
+    "--body 'From=%2B14155550123&...' --signature RSOYDt4T1cUTdK1PDd93/VVr8B8=",
+)
+def explain_signature(
+    url: Annotated[str, typer.Option(help="The address Twilio was given, with its query.")],
+    signature: Annotated[str, typer.Option(help="The X-Twilio-Signature header.")],
+    body: Annotated[str, typer.Option(help="The raw form body; @file reads it from a file.")] = "",
+    token: Annotated[
+        list[str] | None,
+        typer.Option(envvar="TWILIO_AUTH_TOKEN", help="Auth token(s) to try.", show_envvar=True),
+    ] = None,
+    signed_with: Annotated[
+        str | None, typer.Option(help="The X-Twilio-Webhooks-Signature-Settings header.")
+    ] = None,
+    shared_keys: Annotated[
+        str | None,
+        typer.Option(envvar="TWILIO_SHARED_KEYS", help="<id>:<secret> of shared keys, by commas."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
+) -> None:
+    """Tell why a callback's signature does not match, and what would have matched."""
+    from service.operate.deployment import explain_signature as explain
+    from service.settings.forms import read_shared_keys
+    from service.settings.loading import load_settings
+
+    if not token:
+        # As the service has them: from secret files and service.toml as well, the second one too.
+        settings = load_settings()
+        token, keys = list(settings.auth_tokens), settings.shared_keys
+    else:
+        keys = {}
+    if shared_keys:
+        keys = read_shared_keys(shared_keys)
+        if not keys:
+            raise typer.BadParameter("--shared-keys: not a list of <id>:<secret>, by commas")
+    try:
+        raw = Path(body[1:]).read_bytes() if body.startswith("@") else body.encode()
+    except OSError as error:
+        raise UsageError(f"--body {body}: can't be read: {error.strerror}") from error
+    try:
+
+        def explained(form: bytes) -> tuple[bool, tuple[str, ...]]:
+            found = explain(url, form, signature, token, signed_with=signed_with, shared_keys=keys)
+            return found.matched, found.lines
+
+        matched, lines = explained(raw)
+        bare = raw.rstrip(b"\r\n")
+        if not matched and bare != raw and explained(bare)[0]:
+            lines = ("It would match without the newline at the end, which editors add.",)
+    except ValueError:  # whose text may quote a password
+        raise UsageError(
+            "--url or --token: a callback URL begins with https:// and a host name, "
+            "and no token is empty"
+        ) from None
+    if as_json:
+        say_json({"matched": matched, "lines": list(lines)})
+    else:
+        say(*lines)
+    if not matched:
+        raise typer.Exit(1)

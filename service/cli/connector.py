@@ -1,0 +1,248 @@
+"""`parley connector`: the instance at Open Connectors, as it is and as it should be."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from service.cli.printing import say, say_error, say_json
+from service.errors import UsageError
+
+Provisioner = Any
+"""What `wiring.commands.open_provisioner` yields; commands know no part of the service itself."""
+
+SOMETHING_TO_DO = 3
+"""Exit status of `plan --exit-code`; 1 and 2 are errors, as everywhere."""
+
+app = typer.Typer(
+    help="The instance at Open Connectors: what it is, what it should be, and putting it right.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Result = TypeVar("Result")
+
+
+@app.command(epilog="Examples:  parley connector plan   |   parley connector plan --exit-code")
+def plan(
+    as_json: AsJson = False,
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help="End with status 3 if there is something to do.")
+    ] = False,
+) -> None:
+    """Show what `apply`, and the next start, would change. Changes nothing."""
+    found = _run(lambda provisioner: provisioner.plan())
+    status = SOMETHING_TO_DO if found and exit_code else 0
+    if as_json:
+        steps = [
+            {
+                "do": step.kind,
+                "instance": step.instance,
+                "changes": [
+                    {"entry": each.entry, "old": each.old, "new": each.new} for each in step.changes
+                ],
+            }
+            for step in found.steps
+        ]
+        say_json({"changes": bool(found), "steps": steps})
+        raise typer.Exit(status)
+    say(*(found.lines() or ["The connector has what is wanted; nothing to do."]))
+    raise typer.Exit(status)
+
+
+@app.command(epilog="Example:  parley connector apply")
+def apply(as_json: AsJson = False) -> None:
+    """Do what `plan` shows: create, adopt, enable or update the instance."""
+
+    async def both(provisioner: Provisioner) -> tuple[list[str], str]:
+        lines = (await provisioner.plan()).lines()
+        if not as_json:
+            say(*lines)
+        return lines, (await provisioner.ensure()).id
+
+    lines, id_ = _run(both)
+    _tell(as_json, {"instance": id_, "done": lines}, f"Instance {id_} is as it should be.")
+
+
+@app.command(epilog="Example:  parley connector show --json")
+def show(as_json: AsJson = False) -> None:
+    """Show our instance: what this Redis knows of it, and what the connector says."""
+    kept, found = _run(lambda provisioner: provisioner.current())
+    if kept is None:
+        _tell(
+            as_json, {"instance": None}, "This Redis has no instance; see `parley connector plan`."
+        )
+        raise typer.Exit(1)
+    shown: dict[str, Any] = {
+        "instance": kept.id,
+        "name": kept.name,
+        "tags": list(kept.tags),
+        "callback_url": kept.callback_url,
+        "at_the_connector": found is not None,
+    }
+    if found is not None:
+        configuration = dict(found.configuration)
+        shown |= {"disabled": found.disabled, "configuration": configuration}
+    if as_json:
+        say_json(shown)
+        return
+    for name, value in shown.items():
+        if isinstance(value, dict):
+            say(*(f"  {key}: {each}" for key, each in value.items()))
+        else:
+            say(f"{name.replace('_', ' ')}: {value}")
+    if found is None:
+        say("The connector does not know it any more; see `parley connector plan`.")
+
+
+@app.command(epilog="Example:  parley connector check")
+def check(as_json: AsJson = False) -> None:
+    """Compare message.json with the instance's own API description. Sends and changes nothing.
+
+    Status 1 when something has to be changed in the file.
+    """
+    from service.host.logs import set_up_logs
+    from service.operate.deployment import check_message
+    from service.settings.loading import load_settings
+
+    settings = load_settings()
+    set_up_logs("auto", "warning")
+    file, found = asyncio.run(check_message(settings))
+    if as_json:
+        findings = [
+            {"kind": each.kind, "field": each.field, "instead": each.instead, "text": str(each)}
+            for each in found.findings
+        ]
+        described = list(found.described)
+        say_json({"file": file, "findings": findings, "described": described})
+    elif found.findings:
+        say(f"{file} differs from what the instance describes:")
+        say(*(f"  {each}" for each in found.findings))
+        say(f"It describes: {', '.join(found.described)}.")
+        say("A description need not be whole: while your replies are taken, leave the file.")
+    else:
+        say(f"{file} fits what the instance describes.")
+    if found.findings:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example:  parley connector rotate --yes")
+def rotate(yes: Yes = False, as_json: AsJson = False) -> None:
+    """Take a new instance, with a new token, for the one there is.
+
+    The new one is made and kept before the old one is deleted; a running service notices, and sends
+    what was refused meanwhile. (A new Twilio auth token needs only the setting, and `apply`.)
+    """
+
+    async def act(provisioner: Provisioner) -> tuple[str, list[str] | None]:
+        using = _warn_of(await provisioner.formulas(), "give them the new one")
+        _ask("Replace the instance by a new one?", yes=yes)
+        return (await provisioner.replace()).id, using
+
+    id_, using = _run(act)
+    facts = {"instance": id_, "formulas": using}
+    _tell(as_json, facts, f"Instance {id_} is in use now.")
+
+
+@app.command(epilog="Example:  parley connector disable")
+def disable(yes: Yes = False, as_json: AsJson = False) -> None:
+    """Switch our instance off. A running service switches it on again (CONNECTOR_REPAIR)."""
+    _ask("Switch the instance off? No reply leaves meanwhile.", yes=yes)
+    id_ = _run(lambda provisioner: provisioner.switch(on=False))
+    _tell(as_json, {"instance": id_, "disabled": True}, f"Instance {id_} is switched off.")
+
+
+@app.command(epilog="Example:  parley connector enable")
+def enable(as_json: AsJson = False) -> None:
+    """Switch our instance on."""
+    id_ = _run(lambda provisioner: provisioner.switch(on=True))
+    _tell(as_json, {"instance": id_, "disabled": False}, f"Instance {id_} is switched on.")
+
+
+@app.command(epilog="Example:  parley connector remove --yes")
+def remove(yes: Yes = False, as_json: AsJson = False) -> None:
+    """Delete our instance at the connector, and what this Redis knows of it.
+
+    For the end of a deployment: a service that still runs makes another one.
+    """
+
+    async def act(provisioner: Provisioner) -> tuple[str, list[str] | None]:
+        using = _warn_of(await provisioner.formulas(), "they stop without it")
+        _ask("Delete the instance? No text arrives and no reply leaves without one.", yes=yes)
+        return await provisioner.remove(), using
+
+    id_, using = _run(act)
+    _tell(as_json, {"removed": id_, "formulas": using}, f"Instance {id_} is deleted.")
+
+
+@app.command(epilog="Example:  SECRET_KEY=new,former parley connector rekey")
+def rekey(as_json: AsJson = False) -> None:
+    """Seal the instance token in Redis with the first SECRET_KEY; the others can go afterwards."""
+    id_ = _run(lambda provisioner: provisioner.rekey())
+    _tell(as_json, {"instance": id_}, f"The token of instance {id_} is sealed with the first key.")
+
+
+@app.command(epilog="Example:  parley connector forget --yes")
+def forget(yes: Yes = False, as_json: AsJson = False) -> None:
+    """Forget the instance in this Redis alone, when the SECRET_KEY of its token is lost.
+
+    The connector keeps it, and messages stay where they are. A running service, or the next start
+    or `apply`, adopts it by its tag; where the connector does not show its token, another is made.
+    """
+    _ask("Forget the instance here? Another may be made for it.", yes=yes)
+    _run(lambda provisioner: provisioner.forget())
+    _tell(as_json, {"forgotten": True}, "This Redis has no instance now; see `connector plan`.")
+
+
+def _warn_of(formulas: Any, then: str) -> list[str] | None:
+    """Name the formulas that use the instance, before anything is asked; None: it is not known."""
+    if formulas.names is None:
+        told = "Whether formulas of Open Connectors use the instance could not be found out"
+        say_error(f"{told}: {formulas.reason}")
+        return None
+    if formulas.names:
+        say_error(f"Formulas use instance {formulas.instance}; {then}:")
+        say_error(*(f"  {name}" for name in formulas.names))
+    return list(formulas.names)
+
+
+def _ask(question: str, *, yes: bool) -> None:
+    """Go on only if somebody says so. Raises UsageError where nobody is there to ask."""
+    if yes:
+        return
+    try:
+        agreed = typer.confirm(question, err=True)
+    except typer.Abort:
+        if sys.stdin.isatty():
+            raise
+        raise UsageError("There is nobody to ask here: add --yes.") from None
+    if not agreed:
+        raise typer.Abort
+
+
+def _tell(as_json: bool, facts: dict[str, Any], sentence: str) -> None:
+    if as_json:
+        say_json(facts)
+    else:
+        say(sentence)
+
+
+def _run(act: Callable[[Provisioner], Awaitable[Result]]) -> Result:
+    from service.host.logs import set_up_logs
+    from service.operate.deployment import open_provisioner
+    from service.settings.loading import load_settings
+
+    settings = load_settings()
+    set_up_logs("auto", "warning")
+
+    async def opened() -> Result:
+        async with open_provisioner(settings) as provisioner:
+            return await act(provisioner)
+
+    return asyncio.run(opened())

@@ -1,0 +1,200 @@
+"""`parley dead`: look at, replay and drop what could not be handled or sent."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from service.cli.printing import print_table, say, say_error, say_json
+from service.cli.words import read_age, refuse_empty
+from service.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from service.settings.table import Settings
+
+app = typer.Typer(
+    help="Dead letters: messages and replies that used up their attempts.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Number = Annotated[str | None, typer.Option(help="Only with this number, theirs or ours.")]
+Route = Annotated[str | None, typer.Option(help='Only of this route, such as "keyword HELP".')]
+Error = Annotated[str | None, typer.Option(help="Only with this in the error.")]
+OlderThan = Annotated[str | None, typer.Option(help="Only given up longer ago, e.g. 30m, 2h, 7d.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+Ids = Annotated[list[str] | None, typer.Argument(help="Ids, as `parley dead list` shows them.")]
+All = Annotated[bool, typer.Option("--all", help="Every one that the filters let through.")]
+
+
+@app.command(
+    name="list",
+    epilog="Examples:  parley dead list  |  parley dead list --error 21610 --older-than 2h",
+)
+def list_(
+    number: Number = None,
+    route: Route = None,
+    error: Error = None,
+    older_than: OlderThan = None,
+    as_json: AsJson = False,
+) -> None:
+    """List dead letters, each conversation in order."""
+
+    filters = _filters(number, route, error, older_than)
+    found = operations.find(_settings(), **filters)
+    if as_json:
+        say_json([operations.as_json(letter) for letter in found])
+        return
+    if not found:
+        say("There are no dead letters" + (" like that." if filters else "."))
+        return
+    print_table(
+        ("id", "kind", "given up", "number", "tries", "route", "error"),
+        [
+            (
+                (
+                    letter.id,
+                    letter.kind,
+                    f"{letter.at:%Y-%m-%d %H:%M:%S}",
+                    letter.theirs,
+                    str(letter.tries),
+                    letter.route,
+                    operations.say_error(letter),
+                ),
+                None,
+            )
+            for letter in found
+        ],
+    )
+    say(f"{len(found)} in all. Next: parley dead show ID, replay ID, drop ID")
+
+
+@app.command(epilog="Example:  parley dead show 7-1700000000000-0")
+def show(
+    id_: Annotated[str, typer.Argument(metavar="ID", help="As `parley dead list` shows it.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show one dead letter whole, the text included."""
+
+    letter = operations.get(_settings(), id_)
+    if letter is None:
+        say_error(f"no such dead letter: {id_}; `parley dead list` shows what there is")
+        raise typer.Exit(1)
+    shown = operations.as_json(letter)
+    if as_json:
+        say_json(shown)
+        return
+    say(*(f"{name:8} {value}" for name, value in shown.items()))
+
+
+@app.command(
+    epilog="Examples:  parley dead replay 7-1700000000000-0   |   "
+    "parley dead replay --all --error 'time-out'"
+)
+def replay(
+    ids: Ids = None,
+    all_: All = False,
+    number: Number = None,
+    route: Route = None,
+    error: Error = None,
+    older_than: OlderThan = None,
+) -> None:
+    """Put dead letters back into their inboxes, in conversation order.
+
+    A message is handled again with all its attempts. A reply is sent without asking whether an
+    earlier attempt arrived: look at its error first.
+    """
+    _act("replay", ids, all_, _filters(number, route, error, older_than), yes=True)
+
+
+@app.command(epilog="Example:  parley dead drop --all --older-than 30d --yes")
+def drop(
+    ids: Ids = None,
+    all_: All = False,
+    number: Number = None,
+    route: Route = None,
+    error: Error = None,
+    older_than: OlderThan = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False,
+) -> None:
+    """Delete dead letters for good; asks first."""
+    _act("drop", ids, all_, _filters(number, route, error, older_than), yes=yes)
+
+
+def _act(
+    what: str, ids: list[str] | None, all_: bool, filters: dict[str, Any], *, yes: bool
+) -> None:
+
+    if bool(ids) == all_:
+        raise UsageError(f"say which: parley dead {what} ID ..., or parley dead {what} --all")
+    if ids and filters:
+        raise UsageError("filters go with --all; ids are meant as they are")
+    settings = _settings()
+    chosen = ids or [letter.id for letter in operations.find(settings, **filters)]
+    if not chosen:
+        say("There are no dead letters like that.")
+        return
+    if not yes and not typer.confirm(f"Delete {len(chosen)} dead letters for good?"):
+        raise typer.Exit(1)
+    act = operations.replay if what == "replay" else operations.drop
+    with _progress() as bar:
+        task = bar.add_task(what, total=len(chosen))
+        done = act(settings, chosen, lambda count: bar.update(task, completed=count))
+    say(f"{done.done} {'replayed' if what == 'replay' else 'dropped'}.")
+    for id_ in done.missing:
+        say_error(f"{id_}: there is no such dead letter (any more)")
+    if done.full:
+        say_error(
+            f"{len(done.full)} stay dead letters for now: their inboxes are full; try again later"
+        )
+    if done.missing or done.full:
+        raise typer.Exit(1)
+
+
+def _progress() -> Progress:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+def _settings() -> Settings:
+    from service.settings.loading import load_settings
+
+    return load_settings()
+
+
+def _filters(
+    number: str | None, route: str | None, error: str | None, older_than: str | None
+) -> dict[str, Any]:
+    """Return what was asked for of `operations.find`; {} without any filter. Raises UsageError."""
+    refuse_empty(number=number, error=error, older_than=older_than)
+    # The route of a message that none matched is "".
+    filters: dict[str, Any] = {"number": number, "route": route, "error": error}
+    if older_than is not None:
+        age = read_age("--older-than", older_than)
+        if age is None:
+            raise UsageError(
+                f"--older-than {older_than}: say a number and a unit, such as 30m, 2h or 7d"
+            )
+        filters["before"] = datetime.now(UTC) - age
+    return {name: value for name, value in filters.items() if value is not None}

@@ -1,0 +1,212 @@
+"""What provisioning has to do: what is wanted against what the connector has. Pure.
+
+Names and tags are compared as the platform keeps them, without HTML. Secrets read back as stars,
+which say nothing and are never written back: whether one has changed is told by a keyed fingerprint
+of what was written last.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from service.core.masking import MASK, mask_login
+from service.core.open_connectors.elements import SECRET_ENTRIES
+from service.core.open_connectors.wire import InstanceAnswer
+
+Kind = Literal["create", "adopt", "enable", "update", "token"]
+"""What a step does: make an instance, take one that carries our tag, switch it on again, write what
+differs, take the token that it has now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One entry that differs. old, new: as shown; a secret's value is in neither, nor a login."""
+
+    entry: str
+    old: str
+    new: str
+
+    def __str__(self) -> str:
+        return f"{self.entry}: {self.old} -> {self.new}"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing to do. instance: the connector's id of it, "" for one that is to be made."""
+
+    kind: Kind
+    instance: str
+    changes: tuple[Change, ...] = ()
+
+    def lines(self) -> list[str]:
+        """Say it in a line for each change; no secrets."""
+        match self.kind:
+            case "create":
+                return ["create an instance", *(f"  {change}" for change in self.changes)]
+            case "adopt":
+                return [f"adopt instance {self.instance}, which carries our tag"]
+            case "enable":
+                return [f"enable instance {self.instance}"]
+            case "token":
+                return [f"take the new token of instance {self.instance}"]
+            case "update":
+                head = f"update instance {self.instance}"
+                return [head, *(f"  {change}" for change in self.changes)]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Steps in the order they are done; none when the connector has what is wanted."""
+
+    steps: tuple[Step, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.steps)
+
+    @property
+    def stops_replies(self) -> bool:
+        """Whether no reply can leave before: the instance is gone, off, or has another token."""
+        return any(step.kind != "update" for step in self.steps)
+
+    def lines(self) -> list[str]:
+        """Say it for people, a line each."""
+        return [line for step in self.steps for line in step.lines()]
+
+    def summary(self) -> str:
+        """Say it in one line."""
+        return "; ".join(line.strip() for line in self.lines())
+
+
+def make_plan(
+    wanted: Mapping[str, Any],
+    found: InstanceAnswer | None,
+    *,
+    adopted: bool,
+    token: str,
+    secrets_known: bool,
+    rest_known: bool,
+) -> Plan:
+    """Compare.
+
+    wanted: body of POST /instances, filled. found: the instance as the connector describes it, None
+        if there is none to go on with. adopted: it is not the one we kept, but carries our tag.
+    token: the instance token we kept, "" without one.
+    secrets_known, rest_known: what was written last, the secrets and the rest, is what is wanted.
+    """
+    if found is None:
+        entries = [
+            Change(key, "(none)", _shown(key, str(value)))
+            for key, value in wanted["configuration"].items()
+        ]
+        return Plan((Step("create", "", tuple(entries)),))
+    steps = []
+    if adopted:
+        steps.append(Step("adopt", found.id))
+    elif found.token and found.token != token:
+        steps.append(Step("token", found.id))
+    if found.disabled:
+        steps.append(Step("enable", found.id))
+    changes = tuple(
+        _changes(
+            wanted,
+            found,
+            secrets_known=secrets_known and not adopted,
+            rest_known=rest_known and not adopted,
+        )
+    )
+    if changes:
+        steps.append(Step("update", found.id, changes))
+    return Plan(tuple(steps))
+
+
+def wanted_tags(wanted: Mapping[str, Any], found: Sequence[str]) -> list[str]:
+    """Return our tags and behind them those that somebody else put there."""
+    ours = [str(tag) for tag in wanted.get("tags") or ()]
+    kept = {sanitise(tag) for tag in ours}
+    return [*ours, *(tag for tag in found if sanitise(tag) not in kept)]
+
+
+def fits(wanted: Mapping[str, Any], candidate: InstanceAnswer) -> bool:
+    """Tell whether an instance may be taken for ours.
+
+    candidate: as it describes itself, not as a list does. It says that it carries our tag, is of
+        the same connector and of the same account, and tells a token: without one it is no use.
+    """
+    return (
+        bool(candidate.token)
+        and carries_tag(wanted, candidate)
+        and candidate.element == _element(wanted)
+        and all(theirs == ours for ours, theirs in _accounts(wanted, candidate))
+    )
+
+
+def may_fit(wanted: Mapping[str, Any], listed: InstanceAnswer) -> bool:
+    """Tell whether an instance in a list is worth asking about: nothing it tells speaks against it.
+
+    A row may tell less than the instance itself, and the list may be of everybody's instances.
+    """
+    return (
+        (not listed.tags or carries_tag(wanted, listed))
+        and listed.element in {_element(wanted), ""}
+        and all(theirs in {ours, ""} for ours, theirs in _accounts(wanted, listed))
+    )
+
+
+def carries_tag(wanted: Mapping[str, Any], candidate: InstanceAnswer) -> bool:
+    """Tell whether an instance says that it carries one of our tags."""
+    ours = {sanitise(str(tag)) for tag in wanted.get("tags") or ()}
+    return not ours.isdisjoint(map(sanitise, candidate.tags))
+
+
+def sanitise(text: str) -> str:
+    """Return a name or tag as the platform keeps it: without HTML."""
+    return re.sub(r"<[^>]*>", "", text).strip()
+
+
+def _element(wanted: Mapping[str, Any]) -> str:
+    return str(wanted["element"]["key"])
+
+
+def _accounts(wanted: Mapping[str, Any], candidate: InstanceAnswer) -> Sequence[tuple[str, str]]:
+    """Return our account and the candidate's, "" where it does not tell."""
+    return [
+        (str(value), candidate.configuration.get(key, ""))
+        for key, value in wanted["configuration"].items()
+        if key.endswith(".account") or key == "username"
+    ]
+
+
+def _changes(
+    wanted: Mapping[str, Any], found: InstanceAnswer, *, secrets_known: bool, rest_known: bool
+) -> Sequence[Change]:
+    changes = []
+    name = str(wanted["name"])
+    if sanitise(found.name) != sanitise(name):
+        changes.append(Change("name", repr(found.name), repr(name)))
+    here = {sanitise(tag) for tag in found.tags}
+    missing = [str(tag) for tag in wanted.get("tags") or () if sanitise(str(tag)) not in here]
+    if missing:
+        changes.append(Change("tags", repr(list(found.tags)), repr([*found.tags, *missing])))
+    for key, value in wanted["configuration"].items():
+        new, old = str(value), found.configuration.get(key)
+        # The platform may hide more than we know to be secret: entries of an operator's own.
+        hidden = bool(old) and set(old or "") == {"*"}
+        # A value that reads as stars, or is not told at all, is known by its fingerprint alone.
+        if key in SECRET_ENTRIES:
+            same = secrets_known
+        elif hidden or old is None:
+            same = rest_known
+        else:
+            same = old == new
+        if not same and hidden:
+            changes.append(Change(key, MASK, MASK))
+        elif not same:
+            changes.append(Change(key, _shown(key, old or "(not told)"), _shown(key, new)))
+    return changes
+
+
+def _shown(key: str, value: str) -> str:
+    return MASK if key in SECRET_ENTRIES else repr(mask_login(value))

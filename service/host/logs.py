@@ -1,0 +1,208 @@
+"""Sets the log up: one line an event, for eyes on a terminal, as JSON elsewhere. Called once.
+
+A line of JSON begins with timestamp, level and event, in this order, whoever logged it. Lines below
+a warning leave together at the end of their turn of the event loop, as a busy service logs dozens
+in one; a warning leaves at once, behind whatever waits. What libraries log is bounded: a stranger
+decides how often uvicorn complains of malformed requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import json
+import logging
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Literal, TextIO
+
+import msgspec
+
+# What structlog imports where it is installed and is never used here: rich for tracebacks, 5 MB in
+# every process, and greenlet, 1 MB.
+_hidden = {"rich", "greenlet"} - sys.modules.keys()
+sys.modules |= dict.fromkeys(_hidden)  # type: ignore[arg-type]
+import structlog  # noqa: E402
+
+from service.core.plain_text import escape_in_json  # noqa: E402
+from service.host.log_lines import LibraryLimit, indented_traceback, only_read  # noqa: E402
+
+for _name in _hidden:
+    del sys.modules[_name]
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, Processor
+
+PIECE_BYTES = 4096
+"""Most that is written at once. POSIX keeps as much in one piece on a pipe that several processes
+write to (PIPE_BUF, on Linux); more could be cut by another process's line."""
+
+
+def set_up_logs(form: Literal["auto", "console", "json"], level: str) -> None:
+    """Send structlog's and the libraries' events to standard error.
+
+    Tracebacks come without the values of variables, which may be secrets or people's texts.
+
+    form: "auto" is "console" on a terminal and "json" elsewhere. level: the least one shown;
+        of libraries never less than a warning.
+    """
+    console = form == "console" or (form == "auto" and sys.stderr.isatty())
+    lines = Lines(sys.stderr)
+    atexit.register(lines.flush)
+    first: list[Processor] = [structlog.contextvars.merge_contextvars]
+    last: list[Processor]
+    if console:
+        first += [
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+        ]
+        last = [
+            only_read,
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), pad_event_to=0, exception_formatter=indented_traceback
+            ),
+        ]
+    else:
+        last = [
+            _tell_exception,
+            JsonLine(utf8=(sys.stderr.encoding or "").lower() == "utf-8"),
+        ]
+    least = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(
+        processors=[*first, *last],
+        wrapper_class=structlog.make_filtering_bound_logger(least),
+        logger_factory=lambda *_: lines,
+        cache_logger_on_first_use=False,
+    )
+    handler = _Libraries(lines)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processors=[_drop_record, *last], foreign_pre_chain=first
+        )
+    )
+    handler.addFilter(LibraryLimit())
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(max(least, logging.WARNING))
+
+
+class Lines:
+    """Writes lines to a stream; structlog's logger, below the processors."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+        self._waiting: list[str] = []
+        self._turn: asyncio.AbstractEventLoop | None = None
+
+    def info(self, line: str) -> None:
+        """Write a line at the end of this turn of the loop; without a loop, at once."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self.warning(line)
+            return
+        with self._lock:
+            self._waiting.append(line)
+            # Another loop may have ended before its turn did.
+            if self._turn is not loop:
+                self._turn = loop
+                loop.call_soon(self.flush)
+
+    def warning(self, line: str) -> None:
+        """Write a line at once, behind those that wait."""
+        with self._lock:
+            self._waiting.append(line)
+        self.flush()
+
+    debug = info
+    error = critical = warning
+
+    def flush(self) -> None:
+        """Write what waits, as few pieces as may be, each of whole lines."""
+        with self._lock:
+            self._turn = None
+            waiting, self._waiting = self._waiting, []
+            piece: list[str] = []
+            length = 0
+            for line in waiting:
+                # Counted in bytes only where it matters: most lines are ASCII or nearly so.
+                size = len(line) + 1 if line.isascii() else len(line.encode(errors="replace")) + 1
+                if piece and length + size > PIECE_BYTES:
+                    self._write(piece)
+                    piece, length = [], 0
+                piece.append(line)
+                length += size
+            if piece:
+                self._write(piece)
+
+    def _write(self, lines: list[str]) -> None:
+        self._stream.write("\n".join((*lines, "")))
+        self._stream.flush()
+
+
+class JsonLine:
+    """Renders an event as a line of JSON; structlog's last processor.
+
+    utf8: the line may hold any printable character; otherwise ASCII alone.
+    """
+
+    def __init__(self, *, utf8: bool) -> None:
+        self._utf8 = utf8
+        self._beginning = (0, "")
+        self._encode = msgspec.json.Encoder(enc_hook=repr).encode
+
+    def __call__(self, logger: object, name: str, event: EventDict) -> str:
+        """Render; name: the level's."""
+        whole = {"timestamp": self._now(), "level": name, "event": event.pop("event", ""), **event}
+        if self._utf8:
+            try:
+                line = msgspec.json.format(self._encode(whole), indent=0).decode()
+            except (TypeError, ValueError):
+                pass  # Halves of characters, and keys that JSON has no form for.
+            else:
+                # What is not may hide or turn around what a line says, or be taken for its end.
+                if line.isprintable():
+                    return line
+        return escape_in_json(json.dumps(whole, default=repr))
+
+    def _now(self) -> str:
+        """Return the time, to the microsecond; its beginning is made once a second."""
+        now = time.time()
+        second = int(now)
+        known, text = self._beginning
+        if known != second:
+            text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._beginning = second, text
+        return f"{text}.{int((now - second) * 1e6):06d}Z"
+
+
+_render_exception = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
+
+
+def _tell_exception(logger: object, name: str, event: EventDict) -> EventDict:
+    # Asked here, as structlog's own way of finding out that there is none takes twice as long.
+    return _render_exception(logger, name, event) if "exc_info" in event else event
+
+
+class _Libraries(logging.Handler):
+    """Writes the libraries' events among ours."""
+
+    def __init__(self, lines: Lines) -> None:
+        super().__init__()
+        self._lines = lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._lines.warning(self.format(record))
+        except Exception:  # noqa: BLE001  (logging's own rule for handlers)
+            self.handleError(record)
+
+
+def _drop_record(logger: object, name: str, event: EventDict) -> EventDict:
+    return structlog.stdlib.ProcessorFormatter.remove_processors_meta(
+        logging.getLogger(), name, event
+    )

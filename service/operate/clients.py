@@ -1,0 +1,61 @@
+"""The clients that both the running service and single commands are built on."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from service.connector.backfill import Backfill
+from service.connector.client import Connector
+from service.core.open_connectors.templates import Template
+from service.settings.table import Settings
+from service.store.batch import Batch
+from service.store.connection import Redis
+from service.store.durability import Verdict, look
+from service.store.inbox import Inbox
+from service.store.watermark import Watermark
+
+SPARE_CONNECTIONS = 4
+"""Connections to the connector beside the replies': provisioning and looks into its log."""
+
+
+def connector_of(settings: Settings, message: Template) -> Connector:
+    """Build the client of the connector; it has no token yet."""
+    return Connector(
+        settings.open_connectors_base_url,
+        user_secret=settings.open_connectors_user_secret.get_secret_value(),
+        organization_secret=settings.open_connectors_organization_secret.get_secret_value(),
+        message=message,
+        timeout_s=settings.send_timeout_s,
+        connections=settings.send_concurrency + SPARE_CONNECTIONS,
+        secrets=(*settings.auth_tokens, *settings.shared_keys.values(), settings.event_key),
+    )
+
+
+def backfill_of(settings: Settings, client: Redis, batch: Batch, connector: Connector) -> Backfill:
+    """Build what reads missed texts back."""
+    inbox = Inbox(
+        batch,
+        partitions=settings.partitions,
+        window_s=settings.dedupe_window_s,
+        # The rest is for callbacks: thousands of missed texts must not have new ones turned away.
+        limit=max(1, settings.inbox_limit // 2),
+    )
+    return Backfill(
+        connector,
+        inbox,
+        Watermark(client),
+        account=settings.twilio_account_sid,
+        sender=settings.twilio_sender,
+        overlap=timedelta(seconds=settings.backfill_overlap_s),
+        longest=timedelta(seconds=settings.backfill_max_s),
+    )
+
+
+async def look_at(client: Redis, settings: Settings) -> Verdict:
+    """Look whether Redis can keep what DURABILITY promises."""
+    return await look(
+        client,
+        settings.durability,
+        replicas=settings.replicas,
+        replica_timeout_s=settings.replica_timeout_s,
+    )

@@ -1,0 +1,109 @@
+"""The internal listener: readiness, liveness and metrics, for whoever watches over the service."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
+
+import msgspec
+import structlog
+
+from service.core.tally import Figures
+from service.web.door import answers
+from service.web.door.answers import Answer, AsgiApp, Receive, Scope, Send
+from service.web.internal.app import metrics
+from service.web.internal.visitors import guarded
+
+log = structlog.get_logger()
+
+READINESS_TIMEOUT_S = 5.0
+"""An orchestrator's probe waits a second to ten; an answer that says what hangs helps more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Whether one part of the service can do its work.
+
+    ok: it can. detail: one sentence for people, above all when it can't; no secrets.
+    """
+
+    ok: bool
+    detail: str = ""
+
+
+Readiness = Callable[[], Awaitable[Mapping[str, Check]]]
+"""Looks at every part, by its name ("redis", "instance", "handlers")."""
+
+
+Counters = Callable[[], Mapping[str, int]]
+"""What this process has counted since its start, and its `pid`."""
+
+
+Gather = Callable[[], Awaitable[Figures]]
+"""Gathers the figures of all processes and of what waits in Redis."""
+
+
+async def _nothing() -> Figures:
+    return Figures()
+
+
+def internal_app(
+    readiness: Readiness,
+    counters: Counters = dict,
+    gather: Gather = _nothing,
+    *,
+    hosts: Collection[str] = (),
+    timeout_s: float = READINESS_TIMEOUT_S,
+) -> AsgiApp:
+    """Make the application of the internal port.
+
+    Bare ASGI: a framework for three addresses would be a megabyte of every process.
+
+    counters: shown at /counters. gather: shown at /metrics.
+    hosts: names it may be asked for by, as `service.web.internal.visitors.guarded` says.
+    timeout_s: longest wait for `readiness`; beyond it the answer is "not ready".
+    """
+
+    async def ready() -> Answer:
+        try:
+            async with asyncio.timeout(timeout_s):
+                checks = await readiness()
+        except TimeoutError:
+            checks = {"readiness": Check(ok=False, detail=f"no answer within {timeout_s:g} s")}
+        except Exception as error:  # noqa: BLE001  a probe wants an answer, above all then
+            log.warning("readiness check failed", error=type(error).__name__)
+            checks = {"readiness": Check(ok=False, detail=type(error).__name__)}
+        well = all(check.ok for check in checks.values())
+        return _json({"ready": well, "checks": checks}, status=200 if well else 503)
+
+    async def live() -> Answer:
+        return answers.ALIVE
+
+    async def count() -> Answer:
+        return _json(counters())
+
+    async def measure() -> Answer:
+        # In a thread: with many partitions it is tens of milliseconds, and callbacks wait.
+        text = await asyncio.to_thread(metrics.render, await gather())
+        return answers.answer(200, text, metrics.CONTENT_TYPE)
+
+    pages = {"/readyz": ready, "/healthz": live, "/counters": count, "/metrics": measure}
+    read_only = answers.not_allowed("GET", "HEAD")
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        page = pages.get(scope["path"])
+        if page is None:
+            await answers.NOT_FOUND.send(send)
+        elif scope["method"] in {"GET", "HEAD"}:
+            await (await page()).send(send)
+        else:
+            await read_only.send(send)
+
+    return guarded(app, hosts)
+
+
+def _json(value: object, status: int = 200) -> Answer:
+    return answers.answer(status, msgspec.json.encode(value), b"application/json")

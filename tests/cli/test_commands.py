@@ -1,0 +1,256 @@
+"""The command line as people type it, right and wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+import typer
+from twilio.request_validator import RequestValidator
+
+from service.__main__ import SERVE, SWITCHES, plainly
+from service.cli.app import app
+
+ROOT = Path(__file__).parents[1]
+URL = "https://sms.example.com/callbacks/twilio"
+PARAMS = {"Body": "hello", "From": "+15005550123", "MessageSid": "SM1"} | dict.fromkeys(
+    ("FromCity", "FromState", "FromZip", "FromCountry"), ""
+)
+
+
+def parley(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in an empty environment."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "service", *arguments],
+        env={"PATH": os.environ["PATH"], "HOME": "/nonexistent", "PYTHONPATH": str(ROOT)} | environ,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert "Traceback" not in ran.stderr, ran.stderr
+    return ran
+
+
+def explain(url: str, body: str, *, signed_for: str = URL, token: str = "12345"):
+    """Ask why a signature made for `signed_for` does not match `url` and `body`."""
+    signature = RequestValidator("12345").compute_signature(signed_for, PARAMS)
+    options = ("--url", url, "--body", body, "--signature", signature)
+    return parley("explain-signature", *options, TWILIO_AUTH_TOKEN=token)
+
+
+def test_a_genuine_signature_is_said_to_match():
+    """People would look for a mistake where there is none."""
+    ran = explain(URL, urlencode(PARAMS))
+    assert (ran.returncode, ran.stdout) == (0, "The signature matches.\n")
+
+
+@pytest.mark.parametrize(
+    ("signed_for", "hint"),
+    [
+        pytest.param(URL.replace("https", "http"), "with http for https", id="http for https"),
+        pytest.param(URL + "/", "with a trailing slash", id="a trailing slash"),
+        pytest.param(URL.replace(".com", ".com:8443"), "with port 8443 added", id="another port"),
+    ],
+)
+def test_the_nearest_reading_is_named(signed_for, hint):
+    """A 403 that says nothing costs an afternoon."""
+    ran = explain(URL, urlencode(PARAMS), signed_for=signed_for)
+    assert ran.returncode == 1
+    assert f"It would match {hint}" in ran.stdout
+
+
+def test_blank_fields_that_were_dropped_are_named():
+    """Frameworks drop them by default, and the signature covers them."""
+    ran = explain(URL, urlencode({k: v for k, v in PARAMS.items() if v}))
+    assert ran.returncode == 1
+    assert (
+        "with the blank fields FromCity, FromState, FromZip, FromCountry still there" in ran.stdout
+    )
+
+
+def test_a_body_may_come_from_a_file_and_the_answer_as_json(tmp_path):
+    """Bodies are long, and scripts read JSON."""
+    body = tmp_path / "body.txt"
+    body.write_text(urlencode(PARAMS))
+    signature = RequestValidator("12345").compute_signature(URL, PARAMS)
+    ran = parley(
+        "explain-signature", "--url", URL, "--body", f"@{body}", "--signature", signature,
+        "--token", "12345", "--json",
+    )  # fmt: skip
+    assert json.loads(ran.stdout) == {"matched": True, "lines": ["The signature matches."]}
+
+
+def test_a_shared_key_is_tried_where_the_request_names_one():
+    """The auth token can't explain what another key has signed."""
+    signature = RequestValidator("secret").compute_signature(URL, PARAMS, "HMAC_SHA256")
+    options = ("--url", URL, "--body", urlencode(PARAMS), "--signature", signature)
+    named = ("--signed-with", "key=SK1,algorithm=HMAC_SHA256")
+    ran = parley("explain-signature", *options, *named, TWILIO_AUTH_TOKEN="12345")
+    assert ran.returncode == 1
+    assert "TWILIO_SHARED_KEYS does not have it" in ran.stdout
+    keys = {"TWILIO_AUTH_TOKEN": "12345", "TWILIO_SHARED_KEYS": "SK1:secret"}
+    assert parley("explain-signature", *options, *named, **keys).returncode == 0
+    ran = parley("explain-signature", *options, TWILIO_AUTH_TOKEN="12345")
+    assert "was lost on its way" in ran.stdout
+
+
+def test_a_newline_that_an_editor_added_is_named(tmp_path):
+    """The body looks right in every viewer, and never matches."""
+    body = tmp_path / "body.txt"
+    body.write_text(urlencode(PARAMS) + "\n")
+    ran = explain(URL, f"@{body}")
+    assert ran.returncode == 1
+    assert "without the newline at the end" in ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("explain-signature", "--url", "nowhere", "--signature", "x"), "begins with https://"),
+        (("explain-signature", "--url", URL, "--body", "@/no/such", "--signature", "x"), "No such"),
+        (("demo", "--once", "--handlers", __file__), "can't judge other handlers"),
+        (("serve", "--port", "http"), "port"),
+        (("serve", "--role", "king"), "web"),
+    ],
+    ids=["no URL", "no file", "demo", "no number", "no role"],
+)
+def test_a_mistake_is_answered_with_what_to_write(arguments, said):
+    """A traceback tells people nothing they can act upon."""
+    ran = parley(*arguments, TWILIO_AUTH_TOKEN="12345", COLUMNS="200")
+    assert ran.returncode in {1, 2}
+    assert said in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ"),
+    [
+        pytest.param(("serve",), {"REDIS_URL": "redis://:PASSxZq/7@host"}, id="Redis"),
+        pytest.param(("dead", "list"), {"REDIS_URL": "unix://:PASSxZq/7@x"}, id="a socket"),
+        pytest.param(("settings",), {"PUBLIC_URL": "https://a:PASSxZq@b"}, id="our own"),
+        pytest.param(
+            ("explain-signature", "--url", "https://[PASSxZq", "--signature", "A" * 27 + "="),
+            {"TWILIO_AUTH_TOKEN": "x"},
+            id="a callback's",
+        ),
+        *(
+            pytest.param(("bench", "--url", url, "--token=x", "--account=x", "--to=x"), {}, id=url)
+            for url in ("http://a:PASSxZq/7@b", "http://a:PASSxZq", "http://[PASSxZq")
+        ),
+    ],
+)
+def test_no_address_is_quoted_in_an_error_about_it(arguments, environ):
+    """What was pasted wrongly holds a password more often than not."""
+    ran = parley(*arguments, **environ)
+    assert ran.returncode == 2
+    assert "PASSxZq" not in ran.stdout + ran.stderr
+
+
+def test_a_missing_token_is_named():
+    """The signature can't be explained without it."""
+    ran = parley("explain-signature", "--url", URL, "--signature", "x")
+    assert ran.returncode == 2
+    assert "TWILIO_AUTH_TOKEN is missing" in ran.stderr
+
+
+def test_a_table_in_a_pipe_loses_nothing():
+    """`grep` would miss what a terminal of eighty columns has no room for."""
+    long = "https://" + "x" * 150 + ".example.com"
+    ran = parley("settings", PUBLIC_URL=long, COLUMNS="80")
+    assert "PUBLIC_URL" in ran.stdout
+    assert long in ran.stdout
+
+
+def test_settings_lists_all_of_them_and_what_is_wrong():
+    """An operator has to see where a value came from, and never a secret."""
+    ran = parley("settings", "--json", SECRET_KEY="x" * 40, PUBLIC_URL="sms.example.com")
+    rows = {row["name"]: row for row in json.loads(ran.stdout)}
+    assert ran.returncode == 2
+    assert rows["SECRET_KEY"]["value"] == "******** (40 characters)"
+    assert rows["PUBLIC_URL"]["source"] == "environment"
+    assert "https://" in rows["PUBLIC_URL"]["problem"]
+    assert rows["PORT"] == {"name": "PORT", "value": "8080", "source": "default", "problem": ""}
+
+
+def test_a_service_started_plainly_knows_every_option():
+    """An option would be refused, or worse, be read otherwise than `parley serve --help` says."""
+    serve = typer.main.get_command(app).commands["serve"]
+    options = {param.name: param for param in serve.params if param.name != "help"}
+    assert options.keys() == SERVE.keys() | SWITCHES
+    assert {name for name, param in options.items() if param.is_flag} == SWITCHES
+    assert plainly(["serve"]) == {name: param.default for name, param in options.items()}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "differs"),
+    [
+        ("--port 80 --host ::1", {"port": 80, "host": "::1"}),
+        ("--processes 2 --role web", {"processes": 2, "role": "web"}),
+        ("--fd 3 --internal-fd 4 --stop-with-stdin", {"fd": 3, "internal_fd": 4}),
+    ],
+)
+def test_a_plain_start_is_read(arguments, differs):
+    """The service would listen where nobody asked it to."""
+    read = plainly(["serve", *arguments.split()])
+    assert read == plainly(["serve"]) | differs | {"stop_with_stdin": "stdin" in arguments}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *("", "demo", "--help", "serve --help", "serve --port", "serve --port http"),
+        *("serve --port=80", "serve --role king", "serve --processes 0", "serve --internal_fd 3"),
+        *("serve 80", "serve --host --port 80", "serve --fd -1", "serve --verbose"),
+    ],
+)
+def test_what_is_not_plain_is_left_to_the_command_line(arguments):
+    """A mistake would be taken for something else, or answered with a traceback."""
+    assert plainly(arguments.split()) is None
+
+
+def test_every_command_has_help_with_an_example():
+    """Nobody reads the source to find an option."""
+    for command in ("serve", "demo", "sandbox", "settings", "explain-signature"):
+        ran = parley(command, "--help", COLUMNS="120")
+        assert ran.returncode == 0
+        assert f"parley {command}" in ran.stdout, command
+
+
+def test_a_host_that_is_none_of_ours_is_named_and_not_the_port():
+    """Whoever chooses one port after the other never gets it to start."""
+    ran = parley("sandbox", "--host", "192.0.2.1", "--port", "0", "--public")
+    assert ran.returncode == 2
+    assert ran.stderr.startswith("--host: 192.0.2.1:0 is not to be had")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        ran = parley("sandbox", "--port", port)
+    assert ran.returncode == 2
+    assert ran.stderr.startswith(f"--port: 127.0.0.1:{port} is not to be had")
+
+
+def test_the_connectors_error_comes_with_what_to_do():
+    """The service's log says it, and so should the command that is typed instead."""
+    with tempfile.TemporaryDirectory() as folder:
+        ran = parley(
+            "connector",
+            "plan",
+            DATA_DIR=folder,
+            PUBLIC_URL="https://sms.example.com",
+            TWILIO_ACCOUNT_SID=f"AC{'0' * 32}",
+            TWILIO_AUTH_TOKEN="0" * 32,
+            TWILIO_SENDER="+15005550100",
+            OPEN_CONNECTORS_BASE_URL="http://127.0.0.1:9/elements/api-v2",
+            OPEN_CONNECTORS_USER_SECRET="user",
+            OPEN_CONNECTORS_ORGANIZATION_SECRET="organization",
+            SECRET_KEY="k" * 40,
+        )
+    assert ran.returncode == 1
+    assert "no connection to 127.0.0.1:9" in ran.stderr
+    assert "check OPEN_CONNECTORS_BASE_URL" in ran.stderr

@@ -1,0 +1,301 @@
+"""The log: events in a line each, and nothing secret in them."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import re
+import socket
+import subprocess
+import sys
+import time
+import unicodedata
+
+import pytest
+
+from service.host.logs import Lines
+
+CODE = """
+import logging, sys, structlog
+from service.host.logs import set_up_logs
+set_up_logs(sys.argv[1], "info")
+log = structlog.get_logger()
+
+def fail():
+    secret = "a-secret-in-a-variable"
+    raise ValueError("what went wrong")
+
+try:
+    fail()
+except ValueError:
+    log.exception("ours")
+    logging.getLogger("library").exception("theirs")
+log.debug("too quiet")
+logging.getLogger("library").info("also too quiet")
+"""
+
+
+@pytest.mark.parametrize("form", ["console", "json", "auto"])
+def test_a_traceback_shows_no_values(form):
+    """A token in a local variable would be in every log collector."""
+    ran = subprocess.run(
+        [sys.executable, "-c", CODE, form], capture_output=True, text=True, check=True
+    )
+    assert "what went wrong" in ran.stderr
+    assert ran.stderr.count("ours") >= 1
+    assert ran.stderr.count("theirs") >= 1
+    assert "a-secret-in-a-variable" not in ran.stderr.replace('secret = "a-secret', "")
+    assert "too quiet" not in ran.stderr
+
+
+def test_elsewhere_than_on_a_terminal_each_event_is_a_line_of_json():
+    """Log collectors would split an event into many."""
+    ran = subprocess.run(
+        [sys.executable, "-c", CODE, "auto"], capture_output=True, text=True, check=True
+    )
+    events = [json.loads(line) for line in ran.stderr.splitlines()]
+    assert [event["event"] for event in events] == ["ours", "theirs"]
+    assert all(event["level"] == "error" for event in events)
+
+
+HOSTILE = (
+    "\x1b]0;owned\x07\x9b2J\u202egpj\u2028\r\nforged all is well\n2026-01-01 [info] forged\x7f"
+)
+
+HOSTILE_CODE = """
+import logging, sys, structlog
+from service.host.logs import set_up_logs
+set_up_logs(sys.argv[1], "debug")
+log = structlog.get_logger()
+hostile = sys.argv[2]
+
+class Odd:
+    def __repr__(self):
+        return hostile
+
+log.warning("ours", error=hostile, short=chr(27) + "[2J", odd=Odd(), listed=[hostile])
+log.warning(hostile)
+logging.getLogger("library").warning("theirs %s", hostile)
+try:
+    raise ValueError(hostile)
+except ValueError:
+    log.exception("ours failed")
+    logging.getLogger("library").exception("theirs failed")
+"""
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_a_line_of_the_log_is_only_read(form):
+    """A stranger's words would forge events, or act on the terminal of whoever looks."""
+    ran = subprocess.run(
+        [sys.executable, "-c", HOSTILE_CODE, form, HOSTILE], capture_output=True, check=True
+    )
+    said = ran.stderr.decode()
+    obeyed = {"Cc", "Cf", "Zl", "Zp"}
+    acting = {letter for letter in said if unicodedata.category(letter) in obeyed} - {"\n"}
+    assert not acting
+    assert not re.search(r"(?m)^(forged|2026)", said)
+    assert said.count(r"\u202egpj") >= 6
+    events = [line for line in said.splitlines() if not line.startswith("    ")]
+    assert len(events) == 5
+    if form == "json":
+        assert [json.loads(line)["event"] for line in events][1] == HOSTILE
+
+
+FLOOD_CODE = """
+import logging, sys, time
+from service.host.logs import set_up_logs
+set_up_logs(sys.argv[1], "info")
+library = logging.getLogger("library")
+for number in range(3000):
+    library.warning("Invalid request number %d", number)
+    if number < 500:
+        library.error(f"{number} ever another line")
+    if number == 2000:
+        time.sleep(1.5)
+library.warning("and something else")
+if sys.argv[2] == "wait":
+    time.sleep(2.5)
+    library.warning("the end")
+"""
+
+
+@pytest.mark.parametrize("end", ["wait", "exit"])
+def test_a_flood_of_a_librarys_lines_is_counted_instead_of_written(end):
+    """Whoever can make uvicorn complain would fill the disk, 19,000 lines a second."""
+    ran = subprocess.run(
+        [sys.executable, "-c", FLOOD_CODE, "json", end], capture_output=True, text=True, check=True
+    )
+    events = [json.loads(line) for line in ran.stderr.splitlines()]
+    told = [each for each in events if each["event"] == "a library's lines were left out"]
+    written = [each for each in events if each["event"].startswith("Invalid request")]
+    of_kind = [each for each in told if each["line"] == "Invalid request number %d"]
+    assert 2 <= len(written) <= 12
+    assert len(written) + sum(each["count"] for each in of_kind) == 3000
+    assert {each["logger"] for each in told} <= {"library", "several"}
+    # Kinds are bounded as well, and so are the lines that say what was left out.
+    assert len(events) < 500
+    rest = sum(each["count"] for each in told if each not in of_kind)
+    assert sum("ever another" in each["event"] for each in events) + rest == 500
+    assert sum(each["event"] == "and something else" for each in events) == 1
+    if end == "wait":
+        assert events[-1]["event"] == "the end"
+
+
+SERVER_CODE = """
+import asyncio, sys
+from service.host.logs import set_up_logs
+from service.host.listeners import AppServer, inherit, stop_event
+from service.web.internal.app import internal_app
+set_up_logs("json", "debug")
+
+async def ready():
+    return {}
+
+async def run():
+    stop = stop_event(stop_with_stdin=True)
+    listener = inherit(int(sys.argv[1]))
+    # uvicorn's own connections: ours refuse without its lines.
+    server = AppServer(internal_app(ready), listener, stop_s=1, http="httptools")
+    await server.run_until(stop)
+
+asyncio.run(run())
+"""
+
+
+def test_malformed_requests_fill_no_log():
+    """Anybody can send them, and uvicorn writes a line for each."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = subprocess.Popen(
+            [sys.executable, "-c", SERVER_CODE, str(listener.fileno())],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=[listener.fileno()],
+        )
+        sent, began = 0, time.monotonic()
+        while sent < 300 or time.monotonic() - began < 1:
+            with socket.create_connection(listener.getsockname(), timeout=10) as connection:
+                upgrade = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n"
+                connection.sendall(b"\0\r\n\r\n" if sent % 2 else upgrade + b"Upgrade: a\r\n\r\n")
+                assert connection.recv(1000)
+            sent += 1
+        _, said = server.communicate(timeout=20)
+    events = [json.loads(line) for line in said.decode().splitlines()]
+    took = time.monotonic() - began
+    assert any("Invalid HTTP request" in each["event"] for each in events)
+    assert len(events) <= 8 * (took + 2)
+    counted = sum(each.get("count", 1) for each in events)
+    assert counted >= sent
+
+
+LIBRARY = """
+import logging, structlog
+from service.host.logs import set_up_logs
+set_up_logs("json", "info")
+structlog.get_logger().bind(bound=1).info("ours", a=1)
+structlog.contextvars.bind_contextvars(context=2)
+structlog.get_logger().warning("ours too", b="\\u2028\\ud800", c=object, d={1: 2})
+logging.getLogger("library").warning("theirs %s", "said", extra={"more": 1})
+try:
+    1 / 0
+except ZeroDivisionError:
+    logging.getLogger("library").exception("theirs failed")
+    structlog.get_logger().exception("ours failed")
+"""
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_a_line_of_json_begins_with_time_level_and_event(encoding):
+    """Whoever reads the log by eye or cuts it by column finds the three where they always are."""
+    ran = subprocess.run(
+        [sys.executable, "-c", LIBRARY],
+        capture_output=True,
+        encoding=encoding,
+        env={"PYTHONIOENCODING": encoding, "PYTHONPATH": "."},
+        check=True,
+    )
+    events = [json.loads(line) for line in ran.stderr.splitlines()]
+    assert [list(event)[:3] for event in events] == [["timestamp", "level", "event"]] * 5
+    assert [(event["level"], event["event"]) for event in events] == [
+        ("info", "ours"),
+        ("warning", "ours too"),
+        ("warning", "theirs said"),
+        ("error", "theirs failed"),
+        ("error", "ours failed"),
+    ]
+    assert all(re.fullmatch(r"\S+T\S+\.\d{6}Z", event["timestamp"]) for event in events)
+
+
+STOPPED = """
+import asyncio, structlog
+from service.host.logs import set_up_logs
+set_up_logs("json", "info")
+log = structlog.get_logger()
+
+async def say(what):
+    for number in range(100):
+        log.info(what, number=number)
+
+asyncio.run(say("first loop"))
+asyncio.run(say("second loop"))
+asyncio.new_event_loop().run_until_complete(say("stopped in its turn"))
+"""
+
+
+def test_what_was_logged_in_the_last_turn_before_a_stop_is_written():
+    """The last lines before an end are those that are looked for."""
+    ran = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", STOPPED], capture_output=True, text=True, check=True
+    )
+    events = [json.loads(line) for line in ran.stderr.splitlines()]
+    said = ["first loop", "second loop", "stopped in its turn"]
+    assert [(event["event"], event["number"]) for event in events] == [
+        (what, number) for what in said for number in range(100)
+    ]
+
+
+class Pieces(io.StringIO):
+    """A stream that remembers what it was given at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pieces: list[str] = []
+
+    def write(self, text: str) -> int:
+        self.pieces.append(text)
+        return super().write(text)
+
+
+def test_lines_of_one_turn_leave_together_in_whole_pieces_that_a_pipe_keeps_apart():
+    """Two processes on one pipe would cut each other's lines in half."""
+    stream = Pieces()
+    lines = Lines(stream)
+    said = [f"{number} " + "•" * (number % 60) for number in range(200)] + ["x" * 5000, "last"]
+
+    async def turn() -> None:
+        for line in said:
+            lines.info(line)
+        assert not stream.pieces
+        await asyncio.sleep(0)
+        assert stream.getvalue() == "".join(f"{line}\n" for line in said)
+
+    asyncio.run(turn())
+    assert all(piece.endswith("\n") for piece in stream.pieces)
+    sizes = [len(piece.encode()) for piece in stream.pieces if piece.count("\n") > 1]
+    assert sizes
+    assert max(sizes) <= 4096
+    assert len(stream.pieces) < 10
+
+
+def test_a_warning_leaves_at_once_behind_what_waits():
+    """A loop that hangs right after a warning would never show it."""
+    stream = Pieces()
+    lines = Lines(stream)
+
+    async def turn() -> None:
+        lines.info("first")
+        lines.warning("second")
+        assert stream.getvalue() == "first\nsecond\n"
+
+    asyncio.run(turn())
