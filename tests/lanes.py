@@ -17,7 +17,7 @@ LANES = 3
 """Whole systems under way at once: each is some six processes, and waits for the product's own
 times. More would starve each other."""
 
-SYSTEMS = ("tests/flow/", "tests/bench/test_bench.py")
+SYSTEMS = ("tests/flow/", "tests/lab/bench/test_bench.py")
 """Where tests run whole systems."""
 
 

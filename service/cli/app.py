@@ -1,4 +1,4 @@
-"""The `parley` command: reads arguments, calls `wiring`, prints. No logic of its own."""
+"""The `parley` command and what is in no file of its own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
+from service.cli import backfill, bench, connector, dead
 from service.cli.printing import print_table, say, say_error, say_json
+from service.cli.running import run_on_deployment
 from service.errors import OPERATOR_MUST_MEND, UsageError
 
 app = typer.Typer(
@@ -23,9 +25,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-app.add_typer(cli_dead.app, name="dead")
-app.add_typer(cli_connector.app, name="connector")
-app.command(epilog="Example:  parley backfill --since 2h")(cli_backfill.backfill)
+app.add_typer(dead.app, name="dead")
+app.add_typer(connector.app, name="connector")
+app.command(epilog="Example:  parley backfill --since 2h")(backfill.backfill)
+app.command(epilog=bench.EXAMPLES)(bench.bench)
 
 
 class Role(StrEnum):
@@ -113,110 +116,6 @@ def demo(
     if once and handlers:
         raise typer.BadParameter("--once plays the example's script; it can't judge other handlers")
     raise typer.Exit(play_demo(once=once, handlers=handlers))
-
-
-@app.command(
-    epilog="Examples:  parley bench   |   parley bench --targets   |   "
-    "parley bench --rate 0 --messages 5000   |   "
-    "parley bench --url https://sms.example.com --seconds 30"
-)
-def bench(
-    url: Annotated[
-        str, typer.Option(help="Public address of a running deployment; else one is started.")
-    ] = "",
-    address: Annotated[
-        str, typer.Option(help="Where to send instead: past the proxy, http://127.0.0.1:8080.")
-    ] = "",
-    token: Annotated[str, typer.Option(help="Its auth token (TWILIO_AUTH_TOKEN).")] = "",
-    account: Annotated[str, typer.Option(help="Its account (TWILIO_ACCOUNT_SID).")] = "",
-    to: Annotated[str, typer.Option(help="The number texted (TWILIO_SENDER).")] = "",
-    connector_log: Annotated[
-        str, typer.Option(help="Address of the sandbox that gets the replies.")
-    ] = "",
-    internal: Annotated[
-        str, typer.Option(help="Address of the internal listener, for round trips.")
-    ] = "",
-    rate: Annotated[float, typer.Option(min=0, help="Callbacks a second; 0: flat out.")] = 200,
-    messages: Annotated[
-        int | None, typer.Option(min=1, max=200_000, help="How many messages.")
-    ] = None,
-    seconds: Annotated[
-        float, typer.Option(min=0.1, help="For how long, unless --messages says how many.")
-    ] = 10,
-    conversations: Annotated[int, typer.Option(min=1, max=9_999_999)] = 200,
-    connections: Annotated[int, typer.Option(min=1, max=1000, help="Flat out: at once.")] = 64,
-    duplicates: Annotated[float, typer.Option(min=0, max=1, help="Share sent twice.")] = 0.01,
-    bad_signatures: Annotated[float, typer.Option(min=0, max=1, help="Share forged.")] = 0.01,
-    processes: Annotated[
-        int, typer.Option(min=1, max=256, help="Processes of the deployment it starts.")
-    ] = 1,
-    connector_delay_ms: Annotated[
-        float, typer.Option(min=0, help="What its connector waits before it answers.")
-    ] = 50,
-    targets: Annotated[
-        bool,
-        typer.Option(help="Run what the targets are stated for: 200/s, then 5,000 flat out."),
-    ] = False,
-    log_texts: Annotated[
-        bool, typer.Option(help="Whether the deployment it starts logs each text (LOG_TEXTS).")
-    ] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
-) -> None:
-    """Measure a deployment under load, and count what was lost, doubled or out of order."""
-    from service.cli.app import bench as command
-    from service.lab.bench import plan, run
-
-    wanted = run.Wanted(
-        rate=rate,
-        messages=messages,
-        seconds=seconds,
-        conversations=conversations,
-        connections=connections,
-        duplicates=duplicates,
-        forged=bad_signatures,
-    )
-    if url and targets:
-        raise typer.BadParameter("--targets starts a deployment of its own; leave out --url")
-    if not url:
-        if address or connector_log or internal:
-            raise typer.BadParameter("--address, --connector-log and --internal go with --url")
-        if targets:
-            status = command.bench_targets(
-                wanted, processes=processes, log_texts=log_texts, json_wanted=as_json
-            )
-            raise typer.Exit(status)
-        status = command.bench_own(
-            wanted,
-            processes=processes,
-            delay_ms=connector_delay_ms,
-            log_texts=log_texts,
-            json_wanted=as_json,
-        )
-        raise typer.Exit(status)
-    if any("@" in each for each in (url, address, connector_log, internal)):
-        raise UsageError("--url, --address, ... hold no user and no password")
-    if not (token and account and to):
-        from service.settings.loading import load_settings
-
-        settings = load_settings()
-        token = token or settings.twilio_auth_token.get_secret_value()
-        account = account or settings.twilio_account_sid
-        to = to or settings.twilio_sender
-    signed = command.callback_url(url)
-    place = plan.Place(
-        target=plan.Target(signed, token, account, to),
-        address=command.callback_url(address) if address else signed,
-        connector_log=connector_log or None,
-        internal=internal or None,
-    )
-    try:
-        status = command.bench_deployment(place, wanted, json_wanted=as_json)
-    except ValueError:  # whose text may quote a password
-        raise UsageError(
-            "--url, --address, --connector-log and --internal are addresses: "
-            "http:// or https://, a host, and a port or none"
-        ) from None
-    raise typer.Exit(status)
 
 
 @app.command(
@@ -351,9 +250,9 @@ def optouts(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
 ) -> None:
     """List who has opted out of which of our numbers, as far as texts and refusals told us."""
-    from service.settings.loading import load_settings
+    from service.operate import opt_outs
 
-    found = operations.opt_outs(load_settings())
+    found = run_on_deployment(opt_outs.list_all)
     if as_json:
         rows = [
             {"ours": ours, "theirs": theirs, "at": each.at.isoformat()}
@@ -391,7 +290,7 @@ def explain_signature(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
 ) -> None:
     """Tell why a callback's signature does not match, and what would have matched."""
-    from service.operate.deployment import explain_signature as explain
+    from service.operate.signatures import explain_signature as explain
     from service.settings.forms import read_shared_keys
     from service.settings.loading import load_settings
 

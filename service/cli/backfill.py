@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from service.cli.printing import say, say_json
+from service.cli.running import run_on_deployment
 from service.cli.words import read_age
 from service.errors import UsageError
+
+if TYPE_CHECKING:
+    from service.operate.deployment import Deployment
 
 
 def backfill(
@@ -29,13 +32,11 @@ def backfill(
 
     A running service does so by itself (BACKFILL_EVERY_S). What was accepted before is left alone.
     """
-    from service.host.logs import set_up_logs
     from service.operate.deployment import open_backfill
     from service.settings.forms import SENDER_FORMS
     from service.settings.loading import load_settings
 
     settings = load_settings()
-    set_up_logs("auto", "warning")
     for number in to or ():
         if not SENDER_FORMS.fullmatch(number):
             raise UsageError(f'--to {number}: a number is "+", country code and digits, no blanks')
@@ -47,11 +48,11 @@ def backfill(
             "(DEDUPE_WINDOW_S); older texts could be answered a second time"
         )
 
-    async def run() -> None:
+    async def run(deployment: Deployment) -> None:
         from rich.console import Console
         from rich.progress import Progress
 
-        async with open_backfill(settings) as backfill_:
+        async with open_backfill(deployment) as backfill_:
             console = Console(stderr=True)
             with Progress(console=console, disable=not sys.stderr.isatty()) as bar:
                 task = bar.add_task("reading the log", total=None)
@@ -79,7 +80,7 @@ def backfill(
         if found.foreign:
             say(f"{found.foreign} to numbers not known as ours; --to names one that is.")
 
-    asyncio.run(run())
+    run_on_deployment(run, settings)
 
 
 def read_since(text: str, now: datetime) -> datetime:

@@ -1,214 +1,115 @@
-"""The body of `parley bench`: a deployment of its own or somebody's, progress, the result."""
+"""`parley bench`: its options. What it does is in `bench_runs`, which takes long to import."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import signal
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import Annotated
 
-import uvloop
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+import typer
 
-from service.cli.printing import say_error, say_json
-from service.lab.bench.figures import Run, Sent
-from service.lab.bench.plan import Place, Target
-from service.lab.bench.report import as_json, as_table, summarize
-from service.lab.bench.run import Wanted, measure
-from service.lab.bench.targets import (
-    STEADY_DELAY_MS,
-    STEADY_RATE,
-    targets_as_json,
-    targets_as_table,
-    targets_of,
+from service.errors import UsageError
+
+EXAMPLES = (
+    "Examples:  parley bench   |   parley bench --targets   |   "
+    "parley bench --rate 0 --messages 5000   |   "
+    "parley bench --url https://sms.example.com --seconds 30"
 )
-from service.lab.demo import OUR_NUMBER, Demo
-
-CALLBACK_PATH = "/callbacks/twilio"
-
-HANDLERS = '''"""What `parley bench` measures with: every text is answered with itself."""
-
-from service import Message, Router
-
-router = Router()
 
 
-@router.default
-async def echo(message: Message) -> str:
-    """Answer with the text."""
-    return message.body
-'''
+def bench(
+    url: Annotated[
+        str, typer.Option(help="Public address of a running deployment; else one is started.")
+    ] = "",
+    address: Annotated[
+        str, typer.Option(help="Where to send instead: past the proxy, http://127.0.0.1:8080.")
+    ] = "",
+    token: Annotated[str, typer.Option(help="Its auth token (TWILIO_AUTH_TOKEN).")] = "",
+    account: Annotated[str, typer.Option(help="Its account (TWILIO_ACCOUNT_SID).")] = "",
+    to: Annotated[str, typer.Option(help="The number texted (TWILIO_SENDER).")] = "",
+    connector_log: Annotated[
+        str, typer.Option(help="Address of the sandbox that gets the replies.")
+    ] = "",
+    internal: Annotated[
+        str, typer.Option(help="Address of the internal listener, for round trips.")
+    ] = "",
+    rate: Annotated[float, typer.Option(min=0, help="Callbacks a second; 0: flat out.")] = 200,
+    messages: Annotated[
+        int | None, typer.Option(min=1, max=200_000, help="How many messages.")
+    ] = None,
+    seconds: Annotated[
+        float, typer.Option(min=0.1, help="For how long, unless --messages says how many.")
+    ] = 10,
+    conversations: Annotated[int, typer.Option(min=1, max=9_999_999)] = 200,
+    connections: Annotated[int, typer.Option(min=1, max=1000, help="Flat out: at once.")] = 64,
+    duplicates: Annotated[float, typer.Option(min=0, max=1, help="Share sent twice.")] = 0.01,
+    bad_signatures: Annotated[float, typer.Option(min=0, max=1, help="Share forged.")] = 0.01,
+    processes: Annotated[
+        int, typer.Option(min=1, max=256, help="Processes of the deployment it starts.")
+    ] = 1,
+    connector_delay_ms: Annotated[
+        float, typer.Option(min=0, help="What its connector waits before it answers.")
+    ] = 50,
+    targets: Annotated[
+        bool,
+        typer.Option(help="Run what the targets are stated for: 200/s, then 5,000 flat out."),
+    ] = False,
+    log_texts: Annotated[
+        bool, typer.Option(help="Whether the deployment it starts logs each text (LOG_TEXTS).")
+    ] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
+) -> None:
+    """Measure a deployment under load, and count what was lost, doubled or out of order."""
+    from service.cli import bench_runs
+    from service.lab.bench.plan import Place, Target
+    from service.lab.bench.run import Wanted
 
-REDRAW_S = 1.0
-"""Seldom: drawing takes milliseconds from the process that measures milliseconds."""
-
-
-TARGET_RUNS = (
-    ("steady", STEADY_RATE, None, 10.0),
-    ("flat out", 0.0, 5_000, 0.0),
-)
-"""What `--targets` runs: name, callbacks a second, messages, seconds."""
-
-
-def bench_deployment(place: Place, wanted: Wanted, *, json_wanted: bool) -> int:
-    """Measure a running deployment and print the result; returns the exit status.
-
-    Raises BenchFailed.
-    """
-    return _show([_Measured("", _run(place, wanted), None)], json_wanted=json_wanted)
-
-
-def bench_own(
-    wanted: Wanted, *, processes: int, delay_ms: float, log_texts: bool, json_wanted: bool
-) -> int:
-    """Start a deployment, measure it, stop it, print the result; returns the exit status.
-
-    delay_ms: what its connector waits before it answers. log_texts: whether it logs a line for
-    each text and reply. Raises BenchFailed, DemoFailed.
-    """
-    measured = _own([("", wanted)], processes=processes, delay_ms=delay_ms, log_texts=log_texts)
-    return _show(measured, json_wanted=json_wanted)
-
-
-def bench_targets(wanted: Wanted, *, processes: int, log_texts: bool, json_wanted: bool) -> int:
-    """Run the loads that the project's targets are stated for, and print which of them are met.
-
-    wanted: for all but the load. log_texts: as for `bench_own`. Returns the exit status.
-    Raises BenchFailed, DemoFailed.
-    """
-    runs = [
-        (name, replace(wanted, rate=rate, messages=messages, seconds=seconds))
-        for name, rate, messages, seconds in TARGET_RUNS
-    ]
-    measured = _own(runs, processes=processes, delay_ms=STEADY_DELAY_MS, log_texts=log_texts)
-    return _show(measured, json_wanted=json_wanted)
-
-
-@dataclass(frozen=True, slots=True)
-class _Measured:
-    """A run, its name, and what its connector waited (None: not known)."""
-
-    name: str
-    run: Run
-    delay_ms: float | None
-
-
-def _own(
-    runs: Sequence[tuple[str, Wanted]], *, processes: int, delay_ms: float, log_texts: bool
-) -> list[_Measured]:
-    """Measure each of `runs` with a deployment of its own: idle memory is that of a new one."""
-    # Ends like Ctrl+C does: with the processes stopped and the folders gone.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    errors = Console(stderr=True, highlight=False)
-    measured = []
-    for name, wanted in runs:
-        if errors.is_terminal:
-            title = f"{name}: s" if name else "S"
-            errors.print(f"{title}tarting a sandbox, a Redis and Parley itself ...", style="dim")
-        with tempfile.TemporaryDirectory(prefix="parley-bench-") as folder:
-            handlers = Path(folder) / "handlers.py"
-            handlers.write_text(HANDLERS, encoding="utf-8")
-            # What it logs is what it would in earnest, and in a file: the log is part of the work.
-            settings = {"PROCESSES": str(processes), "LOG_LEVEL": "info", "LOG_FORMAT": "json"}
-            settings["LOG_TEXTS"] = str(log_texts).lower()
-            with Demo(handlers, errors, settings, Path(folder) / "log") as demo:
-                place = _place_of(demo, processes=processes, delay_ms=delay_ms)
-                measured.append(_Measured(name, _run(place, wanted), delay_ms))
-    return measured
-
-
-def _place_of(demo: Demo, *, processes: int, delay_ms: float) -> Place:
-    url = demo.addresses.public + CALLBACK_PATH
-    return Place(
-        target=Target(url, demo.auth_token, demo.account_sid, OUR_NUMBER),
-        address=url,
-        connector_log=demo.addresses.sandbox,
-        internal=demo.addresses.internal,
-        service=demo.pids["service"],
-        sandbox=demo.pids["sandbox"],
-        redis_socket=demo.redis_socket,
-        processes=processes,
-        delay_ms=delay_ms,
+    wanted = Wanted(
+        rate=rate,
+        messages=messages,
+        seconds=seconds,
+        conversations=conversations,
+        connections=connections,
+        duplicates=duplicates,
+        forged=bad_signatures,
     )
+    if url and targets:
+        raise typer.BadParameter("--targets starts a deployment of its own; leave out --url")
+    if not url:
+        if address or connector_log or internal:
+            raise typer.BadParameter("--address, --connector-log and --internal go with --url")
+        if targets:
+            status = bench_runs.bench_targets(
+                wanted, processes=processes, log_texts=log_texts, json_wanted=as_json
+            )
+            raise typer.Exit(status)
+        status = bench_runs.bench_own(
+            wanted,
+            processes=processes,
+            delay_ms=connector_delay_ms,
+            log_texts=log_texts,
+            json_wanted=as_json,
+        )
+        raise typer.Exit(status)
+    if any("@" in each for each in (url, address, connector_log, internal)):
+        raise UsageError("--url, --address, ... hold no user and no password")
+    if not (token and account and to):
+        from service.settings.loading import load_settings
 
-
-def callback_url(url: str) -> str:
-    """Complete a public address to the callback URL; one that is complete stays as it is."""
-    bare = url.rstrip("/")
-    return bare if bare.endswith(CALLBACK_PATH) else bare + CALLBACK_PATH
-
-
-def _run(place: Place, wanted: Wanted) -> Run:
-    async def run() -> Run:
-        with _progress(wanted) as (sent, redraw):
-            drawing = asyncio.create_task(_draw(redraw))
-            try:
-                return await measure(place, wanted, sent)
-            finally:
-                drawing.cancel()
-
-    return uvloop.run(run())
-
-
-@contextlib.contextmanager
-def _progress(wanted: Wanted) -> Iterator[tuple[Callable[[Sent], None], Callable[[], None]]]:
-    """Show a bar on a terminal; yields what to call for each callback, and to draw."""
-    console = Console(stderr=True)
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        console=console,
-        # Its thread would take the interpreter from the load generator at any moment.
-        auto_refresh=False,
-        transient=True,
-        disable=not console.is_terminal,
+        settings = load_settings()
+        token = token or settings.twilio_auth_token.get_secret_value()
+        account = account or settings.twilio_account_sid
+        to = to or settings.twilio_sender
+    signed = bench_runs.callback_url(url)
+    place = Place(
+        target=Target(signed, token, account, to),
+        address=bench_runs.callback_url(address) if address else signed,
+        connector_log=connector_log or None,
+        internal=internal or None,
     )
-    count = 0
-
-    def sent(callback: Sent) -> None:
-        nonlocal count
-        count += callback.kind == "new"
-
-    with bar:
-        task = bar.add_task("messages", total=wanted.planned)
-
-        def redraw() -> None:
-            bar.update(task, completed=count, refresh=True)
-
-        yield sent, redraw
-
-
-async def _draw(redraw: Callable[[], None]) -> None:
-    while True:
-        redraw()
-        await asyncio.sleep(REDRAW_S)
-
-
-def _show(measured: Sequence[_Measured], *, json_wanted: bool) -> int:
-    """Print the runs; 1 when a promise was broken. A target that was missed is no failure."""
-    found = [(each.name, summarize(each.run), each.delay_ms) for each in measured]
-    if json_wanted:
-        runs = [
-            as_json(summary) | {"targets": targets_as_json(targets_of(summary, delay_ms))}
-            for _, summary, delay_ms in found
-        ]
-        names = [name for name, _, _ in found]
-        values = dict(zip(names, runs, strict=True)) if len(runs) > 1 else runs[0]
-        say_json(values)
-    else:
-        output = Console(highlight=False)
-        for name, summary, delay_ms in found:
-            if name:
-                output.print(f"{name}:", style="bold")
-            output.print(as_table(summary))
-            output.print()
-            output.print(targets_as_table(targets_of(summary, delay_ms)))
-            output.print()
-    for _, summary, _ in found:
-        say_error(*(f"note: {note}" for note in summary.notes))
-    return 0 if all(summary.promises.kept for _, summary, _ in found) else 1
+    try:
+        status = bench_runs.bench_deployment(place, wanted, json_wanted=as_json)
+    except ValueError:  # whose text may quote a password
+        raise UsageError(
+            "--url, --address, --connector-log and --internal are addresses: "
+            "http:// or https://, a host, and a port or none"
+        ) from None
+    raise typer.Exit(status)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from service.cli.printing import say, say_error, say_json
+from service.cli.running import run_on_deployment
 from service.errors import UsageError
 
+if TYPE_CHECKING:
+    from service.operate.deployment import Deployment
+
 Provisioner = Any
-"""What `wiring.commands.open_provisioner` yields; commands know no part of the service itself."""
+"""What `operate.deployment.open_provisioner` yields; commands know no part of the service."""
 
 SOMETHING_TO_DO = 3
 """Exit status of `plan --exit-code`; 1 and 2 are errors, as everywhere."""
@@ -107,13 +110,9 @@ def check(as_json: AsJson = False) -> None:
 
     Status 1 when something has to be changed in the file.
     """
-    from service.host.logs import set_up_logs
     from service.operate.deployment import check_message
-    from service.settings.loading import load_settings
 
-    settings = load_settings()
-    set_up_logs("auto", "warning")
-    file, found = asyncio.run(check_message(settings))
+    file, found = run_on_deployment(check_message)
     if as_json:
         findings = [
             {"kind": each.kind, "field": each.field, "instead": each.instead, "text": str(each)}
@@ -234,15 +233,10 @@ def _tell(as_json: bool, facts: dict[str, Any], sentence: str) -> None:
 
 
 def _run(act: Callable[[Provisioner], Awaitable[Result]]) -> Result:
-    from service.host.logs import set_up_logs
     from service.operate.deployment import open_provisioner
-    from service.settings.loading import load_settings
 
-    settings = load_settings()
-    set_up_logs("auto", "warning")
-
-    async def opened() -> Result:
-        async with open_provisioner(settings) as provisioner:
+    async def opened(deployment: Deployment) -> Result:
+        async with open_provisioner(deployment) as provisioner:
             return await act(provisioner)
 
-    return asyncio.run(opened())
+    return run_on_deployment(opened)

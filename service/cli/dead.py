@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from service.cli.printing import print_table, say, say_error, say_json
+from service.cli.running import run_on_deployment
 from service.cli.words import read_age, refuse_empty
 from service.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from service.settings.table import Settings
 
 app = typer.Typer(
     help="Dead letters: messages and replies that used up their attempts.",
@@ -43,11 +43,12 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """List dead letters, each conversation in order."""
+    from service.operate import dead_letters
 
     filters = _filters(number, route, error, older_than)
-    found = operations.find(_settings(), **filters)
+    found = run_on_deployment(lambda deployment: dead_letters.find(deployment, **filters))
     if as_json:
-        say_json([operations.as_json(letter) for letter in found])
+        say_json([dead_letters.as_json(letter) for letter in found])
         return
     if not found:
         say("There are no dead letters" + (" like that." if filters else "."))
@@ -63,7 +64,7 @@ def list_(
                     letter.theirs,
                     str(letter.tries),
                     letter.route,
-                    operations.say_error(letter),
+                    dead_letters.say_error(letter),
                 ),
                 None,
             )
@@ -79,12 +80,13 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show one dead letter whole, the text included."""
+    from service.operate import dead_letters
 
-    letter = operations.get(_settings(), id_)
+    letter = run_on_deployment(lambda deployment: dead_letters.get(deployment, id_))
     if letter is None:
         say_error(f"no such dead letter: {id_}; `parley dead list` shows what there is")
         raise typer.Exit(1)
-    shown = operations.as_json(letter)
+    shown = dead_letters.as_json(letter)
     if as_json:
         say_json(shown)
         return
@@ -129,21 +131,29 @@ def _act(
     what: str, ids: list[str] | None, all_: bool, filters: dict[str, Any], *, yes: bool
 ) -> None:
 
+    from service.operate import dead_letters
+
     if bool(ids) == all_:
         raise UsageError(f"say which: parley dead {what} ID ..., or parley dead {what} --all")
     if ids and filters:
         raise UsageError("filters go with --all; ids are meant as they are")
-    settings = _settings()
-    chosen = ids or [letter.id for letter in operations.find(settings, **filters)]
+    chosen = ids or [
+        letter.id
+        for letter in run_on_deployment(lambda deployment: dead_letters.find(deployment, **filters))
+    ]
     if not chosen:
         say("There are no dead letters like that.")
         return
     if not yes and not typer.confirm(f"Delete {len(chosen)} dead letters for good?"):
         raise typer.Exit(1)
-    act = operations.replay if what == "replay" else operations.drop
+    act = dead_letters.replay if what == "replay" else dead_letters.drop
     with _progress() as bar:
         task = bar.add_task(what, total=len(chosen))
-        done = act(settings, chosen, lambda count: bar.update(task, completed=count))
+        done = run_on_deployment(
+            lambda deployment: act(
+                deployment, chosen, lambda count: bar.update(task, completed=count)
+            )
+        )
     say(f"{done.done} {'replayed' if what == 'replay' else 'dropped'}.")
     for id_ in done.missing:
         say_error(f"{id_}: there is no such dead letter (any more)")
@@ -177,16 +187,10 @@ def _progress() -> Progress:
     )
 
 
-def _settings() -> Settings:
-    from service.settings.loading import load_settings
-
-    return load_settings()
-
-
 def _filters(
     number: str | None, route: str | None, error: str | None, older_than: str | None
 ) -> dict[str, Any]:
-    """Return what was asked for of `operations.find`; {} without any filter. Raises UsageError."""
+    """Return what to ask of `operate.dead_letters.find`, {} without filters. Raises UsageError."""
     refuse_empty(number=number, error=error, older_than=older_than)
     # The route of a message that none matched is "".
     filters: dict[str, Any] = {"number": number, "route": route, "error": error}

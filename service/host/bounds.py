@@ -17,9 +17,9 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from service.host import answers
+from service.host.answers import Answer
 from service.host.crowd import Crowd
-from service.web.door import answers
-from service.web.door.answers import Answer
 
 HEAD_LIMIT_BYTES = 32 * 1024
 """Of a request line and its headers, and of everything else that is no body. Twilio's heads have

@@ -11,7 +11,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Protocol
 
-from service.web.door.limits import SeldomLog
+from service.host.seldom import SeldomLog
 
 HEAD_S = 5.0
 """For a head, from its first byte. Twilio gives up on a connection after 5 s."""

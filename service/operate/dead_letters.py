@@ -1,24 +1,17 @@
-"""What operators do to a deployment's data from the command line: dead letters, opt-outs.
-
-Functions of plain values, called by the commands; each opens the store for as long as it runs.
-"""
+"""Dead letters: find, show, replay and drop them."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from service.errors import StoreFull
-from service.operate.deployment import open_store
-from service.settings.table import Settings
+from service.operate.deployment import Deployment, open_store
 from service.store.dead_letters import DeadLetter, DeadLetters, Filter
-from service.store.opt_outs import OptOut, list_opt_outs
 
-Result = TypeVar("Result")
 Progress = Callable[[int], None]
 """Called with the number of dead letters done so far."""
 
@@ -36,8 +29,8 @@ class Done:
     full: tuple[str, ...]
 
 
-def find(
-    settings: Settings,
+async def find(
+    deployment: Deployment,
     *,
     number: str | None = None,
     route: str | None = None,
@@ -45,37 +38,26 @@ def find(
     before: datetime | None = None,
 ) -> list[DeadLetter]:
     """List dead letters, each conversation in order; see `store.dead_letters.Filter`."""
-    wanted = Filter(number, route, error, before)
-
-    async def run(letters: DeadLetters) -> list[DeadLetter]:
-        return [letter async for letter in letters.find(wanted)]
-
-    return _with_dead_letters(settings, run)
+    async with _opened(deployment) as letters:
+        return [letter async for letter in letters.find(Filter(number, route, error, before))]
 
 
-def get(settings: Settings, id_: str) -> DeadLetter | None:
+async def get(deployment: Deployment, id_: str) -> DeadLetter | None:
     """Return one dead letter, None if there is none of this id."""
-    return _with_dead_letters(settings, lambda letters: letters.get(id_))
+    async with _opened(deployment) as letters:
+        return await letters.get(id_)
 
 
-def replay(settings: Settings, ids: Sequence[str], progress: Progress) -> Done:
+async def replay(deployment: Deployment, ids: Sequence[str], progress: Progress) -> Done:
     """Put dead letters back into their inboxes, in the order given."""
-    return _with_dead_letters(settings, lambda letters: _each(letters.replay, ids, progress))
+    async with _opened(deployment) as letters:
+        return await _each(letters.replay, ids, progress)
 
 
-def drop(settings: Settings, ids: Sequence[str], progress: Progress) -> Done:
+async def drop(deployment: Deployment, ids: Sequence[str], progress: Progress) -> Done:
     """Delete dead letters for good."""
-    return _with_dead_letters(settings, lambda letters: _each(letters.drop, ids, progress))
-
-
-def opt_outs(settings: Settings) -> list[OptOut]:
-    """List who has opted out of which of our numbers, the oldest first."""
-
-    async def run() -> list[OptOut]:
-        async with open_store(settings) as (client, _):
-            return await list_opt_outs(client, settings.partitions)
-
-    return asyncio.run(run())
+    async with _opened(deployment) as letters:
+        return await _each(letters.drop, ids, progress)
 
 
 def as_json(letter: DeadLetter) -> dict[str, Any]:
@@ -128,19 +110,10 @@ async def _each(
     return Done(done, tuple(missing), tuple(full))
 
 
-def _with_dead_letters(
-    settings: Settings, run: Callable[[DeadLetters], Awaitable[Result]]
-) -> Result:
-    async def opened() -> Result:
-        async with _dead_letters(settings) as letters:
-            return await run(letters)
-
-    return asyncio.run(opened())
-
-
 @asynccontextmanager
-async def _dead_letters(settings: Settings) -> AsyncIterator[DeadLetters]:
-    async with open_store(settings) as (client, batch):
+async def _opened(deployment: Deployment) -> AsyncIterator[DeadLetters]:
+    settings = deployment.settings
+    async with open_store(deployment) as (client, batch):
         yield DeadLetters(
             client, batch, partitions=settings.partitions, inbox_limit=settings.inbox_limit
         )

@@ -1,17 +1,16 @@
-"""What single commands need of a deployment: its Redis, its instance, its message log."""
+"""A deployment as an operator works on it: its Redis, its instance, its message log."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from service.connector.backfill import Backfill
 from service.connector.provisioning import Provisioner
 from service.core.open_connectors.template_check import Comparison, compare
 from service.core.sealing import Sealer
-from service.core.twilio.signature_hints import Explanation, explain
 from service.errors import ConnectorFailed, SettingsError
-from service.host.embedded import EmbeddedRedis
 from service.operate.clients import backfill_of, connector_of, look_at
 from service.operate.files import message_template, wanted_instance
 from service.settings.table import Settings
@@ -21,23 +20,22 @@ from service.store.instances import Instances
 from service.store.layout import claim_partition_count
 
 
-@asynccontextmanager
-async def open_store(settings: Settings) -> AsyncIterator[tuple[Redis, Batch]]:
-    """Open the deployment's Redis for a command.
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """What the functions of this folder work on.
 
-    Without REDIS_URL that is the embedded one: the running service's, or, if none runs, one
-    started for the time being. Raises SettingsError, StoreUnavailable, StoreMismatch.
+    redis_url: where its Redis is; REDIS_URL, or the embedded one's.
     """
-    embedded = None
-    url = settings.redis_url.get_secret_value() if settings.redis_url else ""
-    if not url:
-        embedded = EmbeddedRedis(settings.data_dir, settings.config_dir / "redis.conf")
-        url = embedded.url
-        if embedded.answers():
-            embedded = None
-        else:
-            embedded.start()
-    client = connect(url)
+
+    settings: Settings
+    redis_url: str
+
+
+@asynccontextmanager
+async def open_store(deployment: Deployment) -> AsyncIterator[tuple[Redis, Batch]]:
+    """Open the deployment's Redis. Raises StoreUnavailable, StoreMismatch."""
+    settings = deployment.settings
+    client = connect(deployment.redis_url)
     batch = Batch(client)
     try:
         batch.confirm((await look_at(client, settings)).confirmations)
@@ -46,19 +44,18 @@ async def open_store(settings: Settings) -> AsyncIterator[tuple[Redis, Batch]]:
     finally:
         await batch.aclose()
         await client.aclose()
-        if embedded is not None:
-            embedded.stop()
 
 
 @asynccontextmanager
-async def open_provisioner(settings: Settings) -> AsyncIterator[Provisioner]:
-    """Open what looks after the connector's instance, for a command.
+async def open_provisioner(deployment: Deployment) -> AsyncIterator[Provisioner]:
+    """Open what looks after the connector's instance.
 
     Raises SettingsError, StoreUnavailable, StoreMismatch.
     """
+    settings = deployment.settings
     wanted, message = wanted_instance(settings), message_template(settings)
     sealer = Sealer(settings.secret_keys)
-    async with open_store(settings) as (client, _):
+    async with open_store(deployment) as (client, _):
         connector = connector_of(settings, message)
         try:
             yield Provisioner(connector, Instances(client, sealer), sealer, wanted)
@@ -67,13 +64,14 @@ async def open_provisioner(settings: Settings) -> AsyncIterator[Provisioner]:
 
 
 @asynccontextmanager
-async def open_backfill(settings: Settings) -> AsyncIterator[Backfill]:
-    """Open what reads missed texts back, for a command.
+async def open_backfill(deployment: Deployment) -> AsyncIterator[Backfill]:
+    """Open what reads missed texts back.
 
     Raises SettingsError without an instance in Redis, StoreUnavailable, StoreMismatch.
     """
+    settings = deployment.settings
     message, sealer = message_template(settings), Sealer(settings.secret_keys)
-    async with open_store(settings) as (client, batch):
+    async with open_store(deployment) as (client, batch):
         instance = await Instances(client, sealer).load()
         if instance is None:
             raise SettingsError(["there is no instance in this Redis; see `parley connector plan`"])
@@ -85,28 +83,15 @@ async def open_backfill(settings: Settings) -> AsyncIterator[Backfill]:
             await connector.aclose()
 
 
-async def check_message(settings: Settings) -> tuple[str, Comparison]:
+async def check_message(deployment: Deployment) -> tuple[str, Comparison]:
     """Compare the reply's template with what our instance says of its own API; sends nothing.
 
     Returns the template's file, and what was found. Raises ConnectorError, and as
         `open_provisioner`.
     """
-    template = message_template(settings)
-    async with open_provisioner(settings) as provisioner:
+    template = message_template(deployment.settings)
+    async with open_provisioner(deployment) as provisioner:
         found = compare(template.fields, await provisioner.describe())
     if found is None:
         raise ConnectorFailed("the instance's API description has no fields for POST /messages")
     return template.place, found
-
-
-def explain_signature(
-    url: str,
-    body: bytes,
-    signature: str,
-    tokens: Sequence[str],
-    *,
-    signed_with: str | None,
-    shared_keys: Mapping[str, str],
-) -> Explanation:
-    """Tell why a signature does not match; see `service.core.twilio.signature_hints.explain`."""
-    return explain(url, body, signature, tokens, signed_with=signed_with, shared_keys=shared_keys)

@@ -1,6 +1,6 @@
 """The figures of /metrics: what this process counts, what its siblings left, what waits in Redis.
 
-Every process writes what it has counted to its slot (see `service.host.slots`), each second, before each
+Every process writes what it has counted to its slot (see `host.slots`), each second, before each
 answer of /metrics and at its end; whoever is asked adds up all slots. So what was shown once was
 written before, and no counter goes backwards when a process dies and is started again: that one
 begins with what its predecessor wrote. Gauges of a slot that has been silent are left out.

@@ -7,10 +7,10 @@ import socket
 from typing import Any
 
 import structlog
-import uvloop
 
 from service.errors import SettingsError
 from service.handlers.loading import load_router
+from service.host import loop
 from service.host.descriptors import needed_for, raise_limit
 from service.host.embedded import EmbeddedRedis
 from service.host.listeners import inherit, listen
@@ -79,7 +79,7 @@ def serve(
             return _serve_many(settings, role, own_redis, public, internal)
         slots = parse_slot(slot) if slot else None
         process = Process(settings, role, redis_url, router, slots)
-        return uvloop.run(process.run(public, internal, stop_with_stdin=stop_with_stdin))
+        return loop.run(process.run(public, internal, stop_with_stdin=stop_with_stdin))
     finally:
         if embedded is not None:
             embedded.stop()

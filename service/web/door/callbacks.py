@@ -24,9 +24,9 @@ from service.core.metrics import ACKNOWLEDGEMENT_BOUNDS
 from service.core.tally import Histogram
 from service.core.twilio.signature import Verifier
 from service.errors import CallbackTooLarge, StoreError
+from service.host.answers import Answer, Receive, Scope, Send
 from service.model import DeliveryStatus, Message
 from service.web.door import answers
-from service.web.door.answers import Answer, Receive, Scope, Send
 from service.web.door.events import Events
 from service.web.door.judging import Arrival, Callback, Judge
 from service.web.door.limits import Deadlines, TaskDeadline

@@ -21,9 +21,9 @@ from typing import Any, cast
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from service.host.answers import Answer
 from service.host.bounds import BoundedConnection
 from service.host.crowd import Crowd
-from service.web.door.answers import Answer
 from service.web.door.callbacks import Door
 from service.web.door.request import FORM, SIGNED_WITH
 

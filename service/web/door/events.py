@@ -35,9 +35,9 @@ from service.errors import (
     ConnectorRefused,
     StoreUnavailable,
 )
+from service.host.answers import Receive
+from service.host.seldom import SeldomLog
 from service.model import Conversation, DeliveryStatus, Media, Message, MessageSid
-from service.web.door.answers import Receive
-from service.web.door.limits import SeldomLog
 from service.web.door.request import Headers, read_body
 
 log = structlog.get_logger()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import unquote
 
-from service.web.door import answers
-from service.web.door.answers import AsgiApp, Receive, Scope, Send
+from service.host.answers import ALIVE, NOT_FOUND, AsgiApp, Receive, Scope, Send, not_allowed
 
 
 def public_app(door: AsgiApp, *, callback_path: str, prefix: str = "") -> AsgiApp:
@@ -18,7 +17,7 @@ def public_app(door: AsgiApp, *, callback_path: str, prefix: str = "") -> AsgiAp
     bare = unquote(prefix).rstrip("/")
     callbacks = frozenset({callback_path, bare + callback_path})
     liveness = frozenset({"/healthz", bare + "/healthz"})
-    read_only = answers.not_allowed("GET", "HEAD")
+    read_only = not_allowed("GET", "HEAD")
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -26,9 +25,9 @@ def public_app(door: AsgiApp, *, callback_path: str, prefix: str = "") -> AsgiAp
             if path in callbacks:
                 await door(scope, receive, send)
             elif path not in liveness:
-                await answers.NOT_FOUND.send(send)
+                await NOT_FOUND.send(send)
             elif scope["method"] in {"GET", "HEAD"}:
-                await answers.ALIVE.send(send)
+                await ALIVE.send(send)
             else:
                 await read_only.send(send)
         elif scope["type"] == "lifespan":

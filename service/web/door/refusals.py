@@ -21,10 +21,10 @@ from service.errors import (
     SignatureRejected,
     StoreUnavailable,
 )
+from service.host.answers import TOO_SLOW, Answer, answer, not_allowed, unavailable
+from service.host.seldom import SeldomLog
 from service.web.door import answers
-from service.web.door.answers import Answer
 from service.web.door.judging import Callback
-from service.web.door.limits import SeldomLog
 
 log = structlog.get_logger()
 
@@ -86,9 +86,9 @@ class Refusals:
         self._in_flight_limit = in_flight_limit
         self._timeout_s = timeout_s
         self._say = SeldomLog(warnings_per_s)
-        self._not_allowed = answers.not_allowed("GET", "POST")
-        self._busy = answers.unavailable(b"too many callbacks at once", RETRY_AFTER_S)
-        self._failed = answers.unavailable(b"not accepted", RETRY_AFTER_S)
+        self._not_allowed = not_allowed("GET", "POST")
+        self._busy = unavailable(b"too many callbacks at once", RETRY_AFTER_S)
+        self._failed = unavailable(b"not accepted", RETRY_AFTER_S)
 
     def method(self, method: str) -> Answer:
         """Refuse another method than GET and POST."""
@@ -114,7 +114,7 @@ class Refusals:
         """Refuse a callback whose body did not arrive in time."""
         self.counters.too_slow += 1
         self.warn("callback refused: its body did not arrive in time")
-        return answers.TOO_SLOW
+        return TOO_SLOW
 
     def crowd(self) -> Answer:
         """Turn a callback away, as too many are under way."""
@@ -147,11 +147,11 @@ class Refusals:
         if isinstance(error, CallbackIncomplete):
             self.counters.incomplete += 1
             self.warn("incomplete callback refused", reason=str(error))
-            return answers.answer(error.status, str(error).encode())
+            return answer(error.status, str(error).encode())
         if isinstance(error, StoreUnavailable):
             self.counters.unavailable += 1
             self.warn("callback not accepted", reason=str(error))
-            return answers.unavailable(b"try again later", error.retry_after_s)
+            return unavailable(b"try again later", error.retry_after_s)
         if isinstance(error, TimeoutError):
             return self.lateness()
         self.counters.failed += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from service.errors import CallbackTooLarge
-from service.web.door.answers import AsgiMessage, Receive, Scope
+from service.host.answers import AsgiMessage, Receive, Scope
 
 FORM = b"application/x-www-form-urlencoded"
 JSON = b"application/json"

@@ -10,9 +10,9 @@ import msgspec
 import structlog
 
 from service.core.tally import Figures
-from service.web.door import answers
-from service.web.door.answers import Answer, AsgiApp, Receive, Scope, Send
-from service.web.internal.app import metrics
+from service.host import answers
+from service.host.answers import Answer, AsgiApp, Receive, Scope, Send
+from service.web.internal import metrics
 from service.web.internal.visitors import guarded
 
 log = structlog.get_logger()

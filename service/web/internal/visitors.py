@@ -11,7 +11,7 @@ import ipaddress
 from collections.abc import Collection, Sequence
 from urllib.parse import urlsplit
 
-from service.web.door.answers import Answer, AsgiApp, AsgiMessage, Receive, Scope, Send, answer
+from service.host.answers import Answer, AsgiApp, AsgiMessage, Receive, Scope, Send, answer
 
 UNKNOWN_HOST = answer(421, b"no host of this listener; INTERNAL_HOSTS names those it has")
 FOREIGN = answer(403, b"not for other sites")

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.web.door.limits import TokenBucket
+from service.host.seldom import TokenBucket
 
 
 def test_one_turn_a_second_is_given_and_the_others_are_counted() -> None:

@@ -1,0 +1,1 @@
+"""What Open Connectors sends and expects: its wire, instances, events, templates. Pure."""

@@ -1,0 +1,1 @@
+"""The public listener: who calls, what it means, what is answered."""
