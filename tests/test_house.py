@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -241,15 +240,3 @@ def test_relative_imports_of_a_package_are_resolved_from_the_package_itself() ->
     """Otherwise an `__init__.py` reaches over to a neighbour unseen."""
     assert violations_of("from ..handlers import Router", "service.web", is_package=True)
     assert not violations_of("from .callbacks import app", "service.web", is_package=True)
-
-
-def test_the_running_service_leaves_out_what_only_commands_and_tests_use() -> None:
-    """Each of these is one to twenty megabytes of every process, for nothing."""
-    heavy = {"rich", "greenlet", "click", "multiprocessing", "starlette", "anyio", "jinja2"}
-    heavy |= {"twilio.rest", "aiohttp", "httpx", "typer", "http.client", "prometheus_client"}
-    code = (
-        "import sys, service.__main__, service.host.logs, service.wiring.serve; "
-        f"print(*{heavy} & {{*sys.modules}})"
-    )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.split() == []

@@ -81,8 +81,6 @@ def serve(
     stop_with_stdin: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
     """Run the service: receive callbacks, run handlers, send replies."""
-    # The log first: it sees to it that structlog comes without rich.
-    from service.host import logs  # noqa: F401
     from service.wiring.serve import serve_with
 
     raise typer.Exit(

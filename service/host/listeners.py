@@ -10,24 +10,11 @@ import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterator
-from types import ModuleType
 from typing import Any, cast
 
+from uvicorn import Config, Server
+
 from service.errors import SettingsError
-
-# uvicorn's package imports its own command: click, multiprocessing, reloaders, 1.5 MB in every
-# process. It is given a stand-in, as what is used here lies in other modules.
-_hidden = "uvicorn" not in sys.modules
-if _hidden:
-    sys.modules["uvicorn.main"] = _stand_in = ModuleType("uvicorn.main")
-    _stand_in.__dict__["__getattr__"] = lambda _: None  # whatever the package asks for
-import uvicorn  # noqa: E402
-from uvicorn.config import Config  # noqa: E402
-from uvicorn.server import Server  # noqa: E402
-
-if _hidden:
-    uvicorn.Server = Server  # type: ignore[misc]
-    del sys.modules["uvicorn.main"]
 
 AsgiApp = Callable[..., Awaitable[None]]
 

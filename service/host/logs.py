@@ -18,18 +18,10 @@ import time
 from typing import TYPE_CHECKING, Literal, TextIO
 
 import msgspec
+import structlog
 
-# What structlog imports where it is installed and is never used here: rich for tracebacks, 5 MB in
-# every process, and greenlet, 1 MB.
-_hidden = {"rich", "greenlet"} - sys.modules.keys()
-sys.modules |= dict.fromkeys(_hidden)  # type: ignore[arg-type]
-import structlog  # noqa: E402
-
-from service.core.plain_text import escape_in_json  # noqa: E402
-from service.host.log_lines import LibraryLimit, indented_traceback, only_read  # noqa: E402
-
-for _name in _hidden:
-    del sys.modules[_name]
+from service.core.plain_text import escape_in_json
+from service.host.log_lines import LibraryLimit, indented_traceback, only_read
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor

@@ -12,13 +12,9 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
-import typer
 from twilio.request_validator import RequestValidator
 
-from service.__main__ import SERVE, SWITCHES, plainly
-from service.cli.app import app
-
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 URL = "https://sms.example.com/callbacks/twilio"
 PARAMS = {"Body": "hello", "From": "+15005550123", "MessageSid": "SM1"} | dict.fromkeys(
     ("FromCity", "FromState", "FromZip", "FromCountry"), ""
@@ -177,42 +173,6 @@ def test_settings_lists_all_of_them_and_what_is_wrong():
     assert rows["PUBLIC_URL"]["source"] == "environment"
     assert "https://" in rows["PUBLIC_URL"]["problem"]
     assert rows["PORT"] == {"name": "PORT", "value": "8080", "source": "default", "problem": ""}
-
-
-def test_a_service_started_plainly_knows_every_option():
-    """An option would be refused, or worse, be read otherwise than `parley serve --help` says."""
-    serve = typer.main.get_command(app).commands["serve"]
-    options = {param.name: param for param in serve.params if param.name != "help"}
-    assert options.keys() == SERVE.keys() | SWITCHES
-    assert {name for name, param in options.items() if param.is_flag} == SWITCHES
-    assert plainly(["serve"]) == {name: param.default for name, param in options.items()}
-
-
-@pytest.mark.parametrize(
-    ("arguments", "differs"),
-    [
-        ("--port 80 --host ::1", {"port": 80, "host": "::1"}),
-        ("--processes 2 --role web", {"processes": 2, "role": "web"}),
-        ("--fd 3 --internal-fd 4 --stop-with-stdin", {"fd": 3, "internal_fd": 4}),
-    ],
-)
-def test_a_plain_start_is_read(arguments, differs):
-    """The service would listen where nobody asked it to."""
-    read = plainly(["serve", *arguments.split()])
-    assert read == plainly(["serve"]) | differs | {"stop_with_stdin": "stdin" in arguments}
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        *("", "demo", "--help", "serve --help", "serve --port", "serve --port http"),
-        *("serve --port=80", "serve --role king", "serve --processes 0", "serve --internal_fd 3"),
-        *("serve 80", "serve --host --port 80", "serve --fd -1", "serve --verbose"),
-    ],
-)
-def test_what_is_not_plain_is_left_to_the_command_line(arguments):
-    """A mistake would be taken for something else, or answered with a traceback."""
-    assert plainly(arguments.split()) is None
 
 
 def test_every_command_has_help_with_an_example():

@@ -23,7 +23,7 @@ from service.model import Conversation, MessageSid, Outbound, Partition, Reply
 from service.store.keys import INSTANCE, PARTITION_COUNT, PartitionKeys
 from tests.store.pieces import message
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SECRET_KEY = "k" * 32
 ESC = "\x1b"
 HOSTILE = (

@@ -125,7 +125,7 @@ def test_a_second_parley_is_told_who_has_the_folder(tmp_path):
     try:
         code = (
             "import sys; from pathlib import Path;"
-            "from service.store import data_folder, embedded as e;"
+            "from service.host import data_folder, embedded as e;"
             "from service.errors import SettingsError\n"
             "data_folder.LOCK_TIMEOUT_S = 0.2\n"
             "try: e.EmbeddedRedis(Path(sys.argv[1]), Path(sys.argv[2])).start()\n"

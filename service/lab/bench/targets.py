@@ -25,7 +25,7 @@ TO_CONNECTOR_P99_MS = 19.0
 TRIPS_PER_MESSAGE = 2.0
 """Redis round trips from the callback to the recorded reply, at load."""
 
-IDLE_MIB = 60.0
+IDLE_MIB = 90.0
 """Resident memory of a process that waits."""
 
 

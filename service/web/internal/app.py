@@ -8,10 +8,13 @@ from dataclasses import dataclass
 
 import msgspec
 import structlog
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from service.core.tally import Figures
-from service.host import answers
-from service.host.answers import Answer, AsgiApp, Receive, Scope, Send
+from service.host.answers import AsgiApp
 from service.web.internal import metrics
 from service.web.internal.visitors import guarded
 
@@ -58,14 +61,12 @@ def internal_app(
 ) -> AsgiApp:
     """Make the application of the internal port.
 
-    Bare ASGI: a framework for three addresses would be a megabyte of every process.
-
     counters: shown at /counters. gather: shown at /metrics.
     hosts: names it may be asked for by, as `service.web.internal.visitors.guarded` says.
     timeout_s: longest wait for `readiness`; beyond it the answer is "not ready".
     """
 
-    async def ready() -> Answer:
+    async def ready(_: Request) -> Response:
         try:
             async with asyncio.timeout(timeout_s):
                 checks = await readiness()
@@ -77,33 +78,21 @@ def internal_app(
         well = all(check.ok for check in checks.values())
         return _json({"ready": well, "checks": checks}, status=200 if well else 503)
 
-    async def live() -> Answer:
-        return answers.ALIVE
+    async def live(_: Request) -> Response:
+        return _json({"status": "ok"})
 
-    async def count() -> Answer:
+    async def count(_: Request) -> Response:
         return _json(counters())
 
-    async def measure() -> Answer:
+    async def measure(_: Request) -> Response:
         # In a thread: with many partitions it is tens of milliseconds, and callbacks wait.
         text = await asyncio.to_thread(metrics.render, await gather())
-        return answers.answer(200, text, metrics.CONTENT_TYPE)
+        return Response(text, headers={"content-type": metrics.CONTENT_TYPE})
 
     pages = {"/readyz": ready, "/healthz": live, "/counters": count, "/metrics": measure}
-    read_only = answers.not_allowed("GET", "HEAD")
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
-        page = pages.get(scope["path"])
-        if page is None:
-            await answers.NOT_FOUND.send(send)
-        elif scope["method"] in {"GET", "HEAD"}:
-            await (await page()).send(send)
-        else:
-            await read_only.send(send)
-
+    app = Starlette(routes=[Route(path, page, methods=["GET"]) for path, page in pages.items()])
     return guarded(app, hosts)
 
 
-def _json(value: object, status: int = 200) -> Answer:
-    return answers.answer(status, msgspec.json.encode(value), b"application/json")
+def _json(value: object, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), status, media_type="application/json")

@@ -15,7 +15,7 @@ from service.core.tally import Figures, Spread
 if TYPE_CHECKING:
     from prometheus_client import Metric as Family
 
-CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """Of Prometheus' text format, which every version of it reads."""
 
 

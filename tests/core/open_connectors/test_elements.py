@@ -11,7 +11,7 @@ import pytest
 from service.core.open_connectors import wire
 from service.core.open_connectors.elements import ELEMENTS, TWILIO, TWILIO_V2, element_of
 
-CONFIG = Path(__file__).parents[2] / "config"
+CONFIG = Path(__file__).parents[3] / "config"
 SHIPPED = {"twilio": "instance.json", "twiliov2": "instance.twiliov2.json"}
 
 

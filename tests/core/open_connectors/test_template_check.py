@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from service.core.open_connectors.template_check import compare
 
 SHIPPED: dict[str, Any] = json.loads(
-    (Path(__file__).parents[2] / "config" / "message.json").read_text(encoding="utf-8")
+    (Path(__file__).parents[3] / "config" / "message.json").read_text(encoding="utf-8")
 )
 OLDER = {"to": "${to}", "from": "${from}", "message": "${body}"}
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from service.core.open_connectors.templates import Template
 from service.errors import SettingsError
 
-CONFIG = Path(__file__).parents[2] / "config"
+CONFIG = Path(__file__).parents[3] / "config"
 NAMES = frozenset({"from", "to", "body", "media"})
 VALUES: dict[str, Any] = {
     "from": "+15005550100",

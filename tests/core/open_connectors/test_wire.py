@@ -20,7 +20,7 @@ from service.errors import (
 )
 from service.model import Media
 
-CONFIG = Path(__file__).parents[2] / "config"
+CONFIG = Path(__file__).parents[3] / "config"
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 TOKEN = "cuED0/DezalhhzK2OtO6kMP7NvPnMyNcRDZc="
 ANSWER: dict[str, Any] = {

@@ -10,7 +10,7 @@ from service.core.twilio.forms import parse
 from service.errors import AccountRejected, CallbackIncomplete
 from service.model import Conversation, Media
 
-SAMPLES = Path(__file__).parents[1] / "samples" / "twilio"
+SAMPLES = Path(__file__).parents[2] / "samples" / "twilio"
 ACCOUNT = "AC" + "1f" * 16
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

@@ -14,8 +14,8 @@ from service.core.twilio.forms import Pairs, parse
 from service.core.twilio.signature import signed_text
 from service.errors import CallbackForged
 
-SAMPLES = sorted((Path(__file__).parents[1] / "samples" / "twilio").glob("*.form"))
-INBOUND = Path(__file__).parents[1] / "samples" / "twilio" / "inbound_sms.form"
+SAMPLES = sorted((Path(__file__).parents[2] / "samples" / "twilio").glob("*.form"))
+INBOUND = Path(__file__).parents[2] / "samples" / "twilio" / "inbound_sms.form"
 STATUS = INBOUND.with_name("status_delivered.form")
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from service.core.twilio.forms import FIELD_LIMIT, parse
 from service.errors import CallbackTooLarge
 
-SAMPLES = sorted((Path(__file__).parents[1] / "samples" / "twilio").glob("*.form"))
+SAMPLES = sorted((Path(__file__).parents[2] / "samples" / "twilio").glob("*.form"))
 
 
 def judge(form: bytes) -> list[tuple[str, str]]:

@@ -13,7 +13,7 @@ from twilio.request_validator import RequestValidator
 from service.core.twilio.forms import Pairs, parse
 from service.core.twilio.signature import CallbackAddress, Verifier, signed_text
 
-SAMPLES = sorted((Path(__file__).parents[1] / "samples" / "twilio").glob("*.form"))
+SAMPLES = sorted((Path(__file__).parents[2] / "samples" / "twilio").glob("*.form"))
 TOKEN = "12345"
 OTHER = "98765"
 URL = "https://sms.example.com/callbacks/twilio"

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from service.lab.demo import OUR_NUMBER, Demo
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:

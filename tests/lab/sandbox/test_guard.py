@@ -29,7 +29,7 @@ from tests.lab.sandbox.pieces import (
 
 pytestmark = pytest.mark.anyio
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104  (what must not be listened at)
 
