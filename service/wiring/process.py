@@ -66,6 +66,7 @@ from service.workers.handling import Handling
 from service.workers.owner import Owner
 from service.workers.partitions import Partitions
 from service.workers.sending import Sending
+from service.workers.telling import Tell
 
 if TYPE_CHECKING:
     from service.handlers.router import Router
@@ -100,12 +101,15 @@ class Process:
         redis_url: str,
         router: Router,
         slots: Slots | None = None,
+        *,
+        tell: Tell | None = None,
     ) -> None:
         self._settings = settings
         self._role = role
         self._redis_url = redis_url
         self._router = router
         self._slots = slots
+        self._tell = tell
         self._wanted = wanted_instance(settings)
         self._message = message_template(settings)
         self._open = asyncio.Event()
@@ -297,7 +301,7 @@ class Process:
             timeout_s=settings.handler_timeout_s,
             schedule=_schedule(settings, settings.handler_attempts),
             counts=self._counts,
-            tell=settings.log_texts,
+            tell=self._tell,
             opt_out_words=settings.words_left_to_twilio,
         )
         sending = Sending(
@@ -311,7 +315,7 @@ class Process:
             in_doubt=settings.in_doubt,
             arrival_s=settings.send_timeout_s,
             counts=self._counts,
-            tell=settings.log_texts,
+            tell=self._tell,
         )
 
         def make_owner(

@@ -52,7 +52,7 @@ def serve(
     stop_with_stdin: stop when standard input ends, that is, with the process that started us.
     Raises SettingsError, HandlersError or StoreMismatch for what an operator must mend.
     """
-    set_up_logs(settings.log_format, settings.log_level)
+    tell = set_up_logs(settings.log_format, settings.log_level)
     raise_limit(needed=needed_for(settings.send_concurrency, settings.handler_concurrency))
     # Loaded before anything listens: a broken handlers file must not take a single callback.
     router = load_router(settings.handlers, settings.config_dir)
@@ -78,7 +78,8 @@ def serve(
             own_redis = embedded.url if embedded is not None else ""
             return _serve_many(settings, role, own_redis, public, internal)
         slots = parse_slot(slot) if slot else None
-        process = Process(settings, role, redis_url, router, slots)
+        of_texts = tell if settings.log_texts else None
+        process = Process(settings, role, redis_url, router, slots, tell=of_texts)
         return uvloop.run(process.run(public, internal, stop_with_stdin=stop_with_stdin))
     finally:
         if embedded is not None:

@@ -26,6 +26,7 @@ from service.workers.clock import entered_ms, now_ms, sleep_until
 from service.workers.counts import Counts
 from service.workers.lanes import Lanes, held
 from service.workers.sending import Sender
+from service.workers.telling import Tell
 
 log = structlog.get_logger()
 
@@ -39,7 +40,7 @@ class Handling:
 
     slots: bounds handlers running at once. executor: runs plain `def` handlers.
     timeout_s: longest a handler may take. schedule: its retries.
-    counts: what is counted of texts. tell: log a line for each text.
+    counts: what is counted of texts. tell: logs a line for each text; None for no lines.
     opt_out_words: words that Twilio answers itself, in upper case.
     last_attempt: held by a message with one attempt left whose earlier ones never ended. Whichever
         of them killed its process, the others were under way as well: now each runs without them,
@@ -52,7 +53,7 @@ class Handling:
     timeout_s: float
     schedule: Schedule
     counts: Counts = field(default_factory=Counts)
-    tell: bool = True
+    tell: Tell | None = None
     opt_out_words: frozenset[str] = opt_out.WORDS
     last_attempt: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -82,8 +83,6 @@ class Handler:
         self._sender = sender
         self._handling = handling
         self._counts = handling.counts
-        # Bound once: structlog takes a third more for a line where nothing is.
-        self._log = log.bind()
         self.lanes: Lanes[_Waiting] = Lanes(self._work, failed)
 
     async def offer(self, entry: Entry, later: Later | None, *, tries: int = 0) -> None:
@@ -201,9 +200,9 @@ class Handler:
             self._counts.texts["left_to_twilio" if kind else "unrouted"] += 1
         else:
             self._counts.texts["answered" if replies else "silent"] += 1
-        if self._handling.tell:
-            self._tell(
-                message, choice, kind, attempt=attempt, replies=len(replies), took_ms=took_ms
+        if (tell := self._handling.tell) is not None:
+            _tell_settled(
+                tell, message, choice, kind, attempt=attempt, replies=len(replies), took_ms=took_ms
             )
         return None
 
@@ -218,34 +217,6 @@ class Handler:
             raise
         self._counts.handler.observe(time.monotonic() - began)
         return replies
-
-    def _tell(
-        self,
-        message: Message,
-        choice: Choice | None,
-        kind: str,
-        *,
-        attempt: int,
-        replies: int,
-        took_ms: float,
-    ) -> None:
-        """Log what became of a text that is settled. took_ms: its handler."""
-        sender = mask_number(message.from_)
-        if choice is not None:
-            self._log.info(
-                "text handled",
-                sid=message.sid,
-                sender=sender,
-                route=choice.route,
-                attempt=attempt,
-                replies=replies,
-                ms=took_ms,
-            )
-        elif kind:
-            what = "left to Twilio, which has answered it"
-            self._log.info(what, sid=message.sid, sender=sender, kind=kind)
-        else:
-            self._log.info("no route matched", sid=message.sid, sender=sender)
 
     async def _settle(
         self,
@@ -314,3 +285,31 @@ def outline(error: HandlerError) -> str:
 
 class SettledUnseen(Exception):
     """A message was found settled although this worker never heard so."""
+
+
+def _tell_settled(
+    tell: Tell,
+    message: Message,
+    choice: Choice | None,
+    kind: str,
+    *,
+    attempt: int,
+    replies: int,
+    took_ms: float,
+) -> None:
+    """Log what became of a text that is settled. took_ms: its handler."""
+    sender = mask_number(message.from_)
+    if choice is not None:
+        tell(
+            "text handled",
+            sid=message.sid,
+            sender=sender,
+            route=choice.route,
+            attempt=attempt,
+            replies=replies,
+            ms=took_ms,
+        )
+    elif kind:
+        tell("left to Twilio, which has answered it", sid=message.sid, sender=sender, kind=kind)
+    else:
+        tell("no route matched", sid=message.sid, sender=sender)

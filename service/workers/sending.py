@@ -45,6 +45,7 @@ from service.store.partition import Backlog, Later, PartitionStore
 from service.workers.clock import entered_ms, now_ms, sleep_until
 from service.workers.counts import Counts
 from service.workers.lanes import Lanes, held
+from service.workers.telling import Tell
 
 log = structlog.get_logger()
 
@@ -80,7 +81,7 @@ class Sending:
         log can't be asked: "hold" makes it a dead letter, "resend" sends it again.
     arrival_s: how long a POST whose end nobody saw may take to show up in the connector's log. As
         long it can't be taken for unsent: the connector carries it out although its sender is gone.
-    counts: what is counted of replies. tell: log a line for each reply.
+    counts: what is counted of replies. tell: logs a line for each reply; None for no lines.
     """
 
     connector: SendingConnector
@@ -93,7 +94,7 @@ class Sending:
     in_doubt: Literal["hold", "resend"]
     arrival_s: float
     counts: Counts = field(default_factory=Counts)
-    tell: bool = True
+    tell: Tell | None = None
 
 
 @dataclass(slots=True)
@@ -131,8 +132,6 @@ class Sender:
         self._store = store
         self._sending = sending
         self._counts = sending.counts
-        # Bound once: structlog takes a third more for a line where nothing is.
-        self._log = log.bind()
         self._check_lease = check_lease
         self._below_limit = asyncio.Event()
         self._below_limit.set()
@@ -273,9 +272,9 @@ class Sender:
         self._sending.breaker.succeeded()
         await self._store.sent(item.entry, item.outbound, sid)
         self._done(item, "sent")
-        if self._sending.tell:
+        if (tell := self._sending.tell) is not None:
             ms = round(took_s * 1000, 1)
-            self._log.info("reply sent", sid=sid, reply_to=item.outbound.reply_to, ms=ms)
+            tell("reply sent", sid=sid, reply_to=item.outbound.reply_to, ms=ms)
         return True
 
     def _done(self, item: _Waiting, outcome: str) -> None:
