@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from itertools import count
 
 import pytest
 
-from service.errors import StoreUnavailable
+from service.core.sealing import Sealer
+from service.errors import StoreMismatch, StoreUnavailable
 from service.handlers.router import Router
+from service.model import Instance
 from service.store.embedded import carried_redis
+from service.store.instances import Instances
+from service.store.layout import claim_partition_count
 from service.store.leases import Leases
 from tests.redis_servers import Server, cluster, redis_binary, single, valkey_binary
 from tests.workers.pieces import KEYS, ONLY, Desk, at_work, opened, text, until, ways
@@ -151,3 +156,23 @@ async def test_an_attempt_cut_short_in_a_full_redis_is_not_counted(desk, full):
         await full()
         await store.abandon(entry)
         assert await desk.client.hget(KEYS.inbox_tries, entry) == b"0"
+
+
+async def test_the_instance_is_looked_at_and_kept_in_a_full_redis(desk, full):
+    """No reply leaves a worker that starts there before that is done, and replies fill it too."""
+    instances = Instances(desk.client, Sealer(["a key of the test's own, long enough"]))
+    first = Instance("1", "token", "name", ("tag",), "https://here", "fingerprint")
+    await instances.save(first)
+    await full()
+    async with instances.lock():
+        await instances.save(replace(first, id="2"))
+        assert await instances.load() == replace(first, id="2")
+
+
+async def test_a_full_redis_that_was_laid_out_is_known_again(desk, full):
+    """A worker that starts there would wait for room that nobody but workers make."""
+    await claim_partition_count(desk.client, 1)
+    await full()
+    await claim_partition_count(desk.client, 1)
+    with pytest.raises(StoreMismatch):
+        await claim_partition_count(desk.client, 2)
