@@ -280,22 +280,20 @@ class Batch:
 
         short: what its confirmations fall short of, "" when they do not.
         """
-        error: StoreError | None = None
         if isinstance(answer, RedisError | OSError):
-            error = _read_error(describe(answer), answer)
-        elif short:
-            error = StoreUnavailable(f"Redis: {short}")
-        if error is not None:
-            _fail(items, error)
+            _fail(items, _read_error(describe(answer), answer))
             return _code(answer) == "READONLY"
+        unconfirmed = StoreUnavailable(f"Redis: {short}") if short else None
         demoted = False
         for (_, _, done), (failed, value) in zip(items, answer, strict=True):
             if failed:
                 text = value.decode(errors="replace")
                 demoted = demoted or "READONLY " in text
+                # Rather than what the confirmations fall short of: nothing was there to confirm,
+                # and a demoted server refuses those as well.
                 done(None, _read_error(text))
             else:
-                done(value, None)
+                done(None if unconfirmed else value, unconfirmed)
         return demoted
 
 

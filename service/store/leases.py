@@ -8,7 +8,7 @@ from service.model import Partition
 from service.store.batch import Batch
 from service.store.connection import translated
 from service.store.keys import WORKERS, PartitionKeys
-from service.store.scripts import ACQUIRE, RENEW
+from service.store.scripts import ACQUIRE, ANNOUNCE, RENEW
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -42,17 +42,12 @@ class Leases:
         """Give a lease up, so that the next worker need not wait for it to run out."""
         return await self._renew(partition, token, 0)
 
-    async def announce(self, now_ms: int) -> list[str]:
+    async def announce(self) -> list[str]:
         """Say that this worker lives, and return every living worker's id, sorted.
 
-        now_ms: ms since the epoch; the register forgets a worker silent for a lease's time.
+        The register forgets a worker silent for a lease's time, by Redis's clock.
         """
-        with translated():
-            pipeline = self._client.pipeline(transaction=False)
-            pipeline.zadd(WORKERS, {self.owner: now_ms + self._ttl_ms})
-            pipeline.zremrangebyscore(WORKERS, "-inf", now_ms)
-            pipeline.zrange(WORKERS, 0, -1)
-            *_, living = await pipeline.execute()
+        living = await self._batch.run(ANNOUNCE, (WORKERS,), (self.owner, self._ttl_ms))
         return sorted(worker.decode() for worker in living)
 
     async def leave(self) -> None:

@@ -19,6 +19,15 @@ LOCK_TTL_MS = 30_000
 
 LOCK_POLL_S = 0.2
 
+_TAKE = """
+if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+redis.call('DEL', KEYS[1])
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+"""
+"""The deletion of nothing, as a full Redis lets a script grow once it has begun to write without
+growing: no reply leaves it before the instance was looked at under this lock."""
+
 _RELEASE = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
 return 0
@@ -36,7 +45,7 @@ async def locked(client: Redis, key: str) -> AsyncIterator[None]:
     holder = token_hex(8)
     with translated():
         # Polled: its holder may be another machine, and may have died.
-        while not await client.set(key, holder, nx=True, px=LOCK_TTL_MS):
+        while not await client.eval(_TAKE, 1, key, holder, LOCK_TTL_MS):
             await asyncio.sleep(LOCK_POLL_S)
     renewing = asyncio.create_task(_renew(client, key, holder))
     try:

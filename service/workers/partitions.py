@@ -13,7 +13,6 @@ from service.errors import StoreError
 from service.model import Partition
 from service.store.arrivals import Arrivals
 from service.store.leases import Leases
-from service.workers.clock import now_ms
 from service.workers.counts import Counts
 from service.workers.owner import Owner
 
@@ -96,10 +95,9 @@ class Partitions:
                 log.warning("left without signing off", error=str(error))
 
     async def _tick(self, *, renew: bool) -> None:
-        # First, as a full Redis takes no announcement and yet keeps what there is.
         if renew:
             await self._renew_all()
-        living = await self._leases.announce(now_ms())
+        living = await self._leases.announce()
         share = share_of(self._leases.owner, living, self._count)
         staying = [p for p in self.owned if p not in self._leaving]
         for partition in staying[share:]:

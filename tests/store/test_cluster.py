@@ -100,7 +100,7 @@ async def test_a_text_goes_its_whole_way(store, arrivals):
     backlog = await owned.backlog()
     assert [each.id for each in backlog.outbox] == [second]
     leases = store.leases("other")
-    assert await leases.announce(1) == ["other"]
+    assert await leases.announce() == ["other"]
     assert await leases.acquire(owned.partition) is None
     await leases.leave()
 

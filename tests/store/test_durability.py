@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -15,7 +16,8 @@ from service.store.connection import connect
 from service.store.durability import Facts, judge, look
 from service.store.embedded import carried_redis
 from service.store.inbox import Inbox
-from tests.redis_servers import cluster, redis_binary, single, valkey_binary
+from tests.flow.cable import Cable
+from tests.redis_servers import cluster, redis_binary, single, valkey_binary, wait_until
 from tests.store.pieces import message
 
 pytestmark = pytest.mark.anyio
@@ -209,6 +211,38 @@ async def test_a_text_is_answered_only_when_the_replica_has_it():
         assert replica.client.exists("parley:{p00}:inbox", *_inboxes()) == 1
         for each in (*batches, client, other):
             await each.aclose()
+
+
+async def test_a_fail_over_behind_an_address_needs_no_restart_when_replicas_confirm():
+    """After FAILOVER every callback would be answered 503 until somebody restarts Parley."""
+    with (
+        single() as master,
+        single(None, "--replicaof", "127.0.0.1", str(master.port)) as replica,
+        Cable(master.port) as address,
+    ):
+        master.wait_for_replicas(1)
+        client = connect(address.url)
+        batch = Batch(client)
+        verdict = await look(client, "replicated", replicas=1, replica_timeout_s=0.5)
+        batch.confirm(verdict.confirmations)
+        inbox = Inbox(batch, partitions=4, window_s=60, limit=50)
+        assert await inbox.accept(message("SM1"))
+        master.client.execute_command("FAILOVER")
+        wait_until(lambda: replica.role() == "master", "the replica is promoted")
+        wait_until(
+            lambda: master.client.info("replication")["master_link_status"] == "up", "it follows"
+        )
+        # As a load balancer does: new connections lead to the new master, old ones stay.
+        address.target_port = replica.port
+        async with asyncio.timeout(5):
+            while True:
+                with suppress(StoreUnavailable):
+                    assert await inbox.accept(message("SM2"))
+                    break
+                await asyncio.sleep(0.05)
+        assert not await inbox.accept(message("SM1"))
+        await batch.aclose()
+        await client.aclose()
 
 
 def _inboxes():

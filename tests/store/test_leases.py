@@ -48,9 +48,10 @@ async def test_renewing_holds_a_lease_beyond_its_time(store):
 
 async def test_the_register_lists_the_living_and_forgets_the_silent(store):
     """Shares counted with dead workers would leave partitions without an owner."""
-    first, second = store.leases("a"), store.leases("b")
-    assert await first.announce(1_000) == ["a"]
-    assert await second.announce(2_000) == ["a", "b"]
-    assert await second.announce(6_500) == ["b"]
+    first, second = store.leases("a", ttl_ms=300), store.leases("b")
+    assert await first.announce() == ["a"]
+    assert await second.announce() == ["a", "b"]
+    await asyncio.sleep(0.35)
+    assert await second.announce() == ["b"]
     await second.leave()
-    assert await first.announce(7_000) == ["a"]
+    assert await first.announce() == ["a"]

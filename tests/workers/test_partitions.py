@@ -16,7 +16,6 @@ from service.store.inbox import Inbox
 from service.store.keys import PartitionKeys
 from service.store.leases import Leases
 from service.store.partition import PartitionStore
-from service.workers.clock import now_ms
 from service.workers.owner import Owner
 from service.workers.partitions import Partitions
 from tests.workers.pieces import Desk, Ways, echo, text, until, ways
@@ -113,7 +112,7 @@ async def test_a_clean_stop_hands_everything_over_within_two_seconds(hire):
 async def test_after_a_kill_the_others_take_over_once_its_leases_have_run_out(hire, desk: Desk):
     """A machine that dies would take its conversations with it, or two workers would own them."""
     killed = Leases(desk.client, desk.batch, owner="killed", ttl_ms=1_500)
-    await killed.announce(now_ms())
+    await killed.announce()
     for partition in range(COUNT):
         assert await killed.acquire(Partition(partition))
     begun = time.monotonic()
