@@ -42,7 +42,7 @@ class Fleet(Deployment):
             "SEND_ATTEMPTS": "50",
             **used.settings,
         }
-        self._look = used.look
+        self.look = used.look
         self.connector: subprocess.Popen[bytes] | None = None
         self.door: subprocess.Popen[bytes] | None = None
         self.workers: list[subprocess.Popen[bytes]] = []
@@ -90,7 +90,7 @@ class Fleet(Deployment):
     def owners(self) -> dict[str, int]:
         """How many partitions each worker has the lease of."""
         found: dict[str, int] = {}
-        with self._look() as client, contextlib.suppress(redis.RedisError):
+        with self.look() as client, contextlib.suppress(redis.RedisError):
             for key in client.scan_iter("parley:{p*}:lease", count=1000):
                 value = client.get(key)
                 if value is not None:
@@ -101,7 +101,7 @@ class Fleet(Deployment):
     def dead_letters(self) -> list[dict[bytes, bytes]]:
         """Every dead letter as Redis holds it."""
         found = []
-        with self._look() as client:
+        with self.look() as client:
             for key in client.scan_iter("parley:{p*}:dead", count=1000):
                 found += [fields for _, fields in client.xrange(key)]
         return found
