@@ -64,6 +64,7 @@ class AppServer(Server):
     """One uvicorn server on an inherited listener; started and stopped by us.
 
     http: makes the connections: uvicorn's own class for them knows no bounds.
+    dated: its answers have a Date.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class AppServer(Server):
         *,
         stop_s: float,
         http: Callable[..., asyncio.Protocol],
+        dated: bool = False,
     ) -> None:
         super().__init__(
             Config(
@@ -83,7 +85,7 @@ class AppServer(Server):
                 server_header=False,
                 # Nothing here believes X-Forwarded headers, so nobody need read them.
                 proxy_headers=False,
-                date_header=False,
+                date_header=dated,
                 http=cast("Any", http),
                 ws="none",
                 timeout_graceful_shutdown=max(1, int(stop_s)),

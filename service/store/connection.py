@@ -40,7 +40,7 @@ from redis.exceptions import InvalidResponse, RedisError
 from service.errors import SettingsError, StoreUnavailable
 from service.store.cluster import Cluster
 
-__all__ = ["Redis", "connect", "describe", "ping", "translated"]
+__all__ = ["Redis", "clock_of", "connect", "describe", "ping", "translated"]
 
 CONNECT_TIMEOUT_S = 2.0
 ANSWER_TIMEOUT_S = 5.0
@@ -299,6 +299,16 @@ async def ping(client: Redis) -> None:
                 await client.ping()
     except TimeoutError as error:
         raise StoreUnavailable(f"Redis: no answer within {PING_TIMEOUT_S:g} s") from error
+
+
+async def clock_of(client: Redis) -> float:
+    """Return what Redis's clock shows, seconds since the epoch. Raises StoreUnavailable.
+
+    Of a Cluster, one node's; the nodes' clocks are taken to agree within a few seconds.
+    """
+    with translated():
+        seconds, microseconds = await client.time()
+    return int(seconds) + int(microseconds) / 1_000_000
 
 
 @contextmanager

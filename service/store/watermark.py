@@ -1,4 +1,7 @@
-"""Up to when every text is known to be in an inbox, whether a callback brought it or a backfill."""
+"""Up to when every text is known to be in an inbox, whether a callback brought it or a backfill.
+
+By the clock of the connector's log, which it is compared with.
+"""
 
 from __future__ import annotations
 

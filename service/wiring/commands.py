@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
@@ -10,7 +11,7 @@ from service.connector.provisioning import Provisioner
 from service.core.sealing import Sealer
 from service.core.signature_hints import Explanation, explain
 from service.core.template_check import Comparison, compare
-from service.errors import ConnectorFailed, SettingsError
+from service.errors import ConnectorError, ConnectorFailed, SettingsError
 from service.settings.table import Settings
 from service.store.batch import Batch
 from service.store.connection import Redis, connect
@@ -80,6 +81,9 @@ async def open_backfill(settings: Settings) -> AsyncIterator[Backfill]:
         connector = connector_of(settings, message)
         connector.use_token(instance.token)
         try:
+            with contextlib.suppress(ConnectorError):
+                # Whatever it answers tells what its clock shows, which the log is dated by.
+                await connector.ping()
             yield backfill_of(settings, client, batch, connector)
         finally:
             await connector.aclose()

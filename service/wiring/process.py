@@ -52,6 +52,7 @@ from service.web.events import Events
 from service.web.internal import Check, internal_app
 from service.web.public import public_app, written_paths
 from service.wiring.clients import backfill_of, connector_of, look_at
+from service.wiring.clocks import Clocks
 from service.wiring.files import message_template, wanted_instance
 from service.wiring.reporting import (
     LOOK_TIMEOUT_S,
@@ -121,6 +122,7 @@ class Process:
         self._partitions: Partitions | None = None
         self._breaker = Breaker()
         self._counts = Counts()
+        self._clocks = Clocks()
 
     async def run(
         self, public: socket.socket | None, internal: socket.socket, *, stop_with_stdin: bool
@@ -130,7 +132,7 @@ class Process:
         stop = stop_event(stop_with_stdin=stop_with_stdin)
         client = connect(self._redis_url)
         batch = Batch(client)
-        connector = connector_of(settings, self._message)
+        connector = connector_of(settings, self._message, self._clocks)
         sealer = Sealer(settings.secret_keys)
         provisioner = Provisioner(connector, Instances(client, sealer), sealer, self._wanted)
         instance = InstanceWatch(
@@ -145,6 +147,7 @@ class Process:
             lambda: self._figures(batch, instance),
             Queues(client, settings.partitions, timeout_s=LOOK_TIMEOUT_S),
             self._slots,
+            self._clocks.redis_now_ms,
         )
         internal_server = AppServer(
             internal_app(
@@ -165,6 +168,7 @@ class Process:
             provisioning = asyncio.create_task(instance.run())
             filling = asyncio.create_task(self._fill_gaps(client, batch, connector, instance))
             opening = asyncio.create_task(self._claim_layout(client, batch, stop))
+            comparing = asyncio.create_task(self._clocks.run(client))
             parts = []
             if public is not None:
                 parts.append(self._serve_public(client, batch, connector, public, stop))
@@ -175,9 +179,10 @@ class Process:
             gc.freeze()
             log.info("Parley is up", role=self._role, **_addresses(public, internal))
             await asyncio.gather(*parts)
-            for task in (filling, provisioning, opening):
+            beside = (filling, provisioning, opening, comparing)
+            for task in beside:
                 task.cancel()
-            await asyncio.gather(filling, provisioning, opening, return_exceptions=True)
+            await asyncio.gather(*beside, return_exceptions=True)
             if self._failure is not None:
                 raise self._failure
         finally:
@@ -198,6 +203,7 @@ class Process:
             try:
                 verdict = await look_at(client, self._settings)
                 await claim_partition_count(client, self._settings.partitions)
+                await self._clocks.look(client)
             except StoreUnavailable as error:
                 log.warning("waiting for Redis", error=str(error))
                 await asyncio.sleep(LAYOUT_RETRY_S)
@@ -230,7 +236,7 @@ class Process:
         if not settings.backfill_every_s:
             return
         await self._open.wait()
-        self._backfill = backfill_of(settings, client, batch, connector)
+        self._backfill = backfill_of(settings, client, batch, connector, now=self._clocks.redis_now)
 
         def refused() -> int:
             counted = self._door.counters if self._door is not None else None
@@ -270,6 +276,7 @@ class Process:
                 limit_bytes=settings.event_limit_bytes,
             ),
             body_limit_bytes=settings.body_limit_bytes,
+            now=self._clocks.redis_now,
         )
         self._door = door
         prefix = urlsplit(settings.public_url).path
@@ -316,6 +323,7 @@ class Process:
             arrival_s=settings.send_timeout_s,
             counts=self._counts,
             tell=self._tell,
+            redis_now_ms=self._clocks.redis_now_ms,
         )
 
         def make_owner(
@@ -394,6 +402,8 @@ class Process:
                 "instance": Check(ok=instance.ready.is_set(), detail=instance.state),
                 # Texts arrive and replies leave without it: no reason to take no traffic.
                 "backfill": Check(ok=True, detail=self._backfill.state if self._backfill else ""),
+                # It is allowed for, and still worth knowing.
+                "clock": Check(ok=True, detail=self._clocks.state),
                 "handlers": Check(ok=True, detail=f"{len(self._router)} routes"),
             }
 

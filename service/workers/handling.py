@@ -22,7 +22,7 @@ from service.handlers.router import Choice, Router
 from service.handlers.running import run_handler
 from service.model import Conversation, EntryId, Message, Outbound, Reply
 from service.store.partition import Entry, Later, PartitionStore
-from service.workers.clock import entered_ms, now_ms, sleep_until
+from service.workers.clock import due_by, entered_ms, sleep_until
 from service.workers.counts import Counts
 from service.workers.lanes import Lanes, held
 from service.workers.sending import Sender
@@ -62,7 +62,7 @@ class Handling:
 class _Waiting:
     entry: EntryId
     value: Message | Outbound | None
-    next_ms: int
+    due: float  # time.monotonic
     unended: int
 
 
@@ -97,18 +97,19 @@ class Handler:
                 entry=entry.id,
                 error=str(value),
             )
-            await self._store.bury_message(entry.id, str(value), now_ms())
+            await self._store.bury_message(entry.id, str(value))
             self._counts.texts["dead_letter"] += 1
             return
         keep = value if self.lanes.pending < READ_AHEAD else None
-        next_ms, unended = (later.next_ms, 0) if later else (0, tries)
-        self.lanes.put(value.conversation, _Waiting(entry.id, keep, next_ms, unended))
+        due = due_by(later.due, self._handling.schedule.longest_ms) if later else 0
+        unended = 0 if later else tries
+        self.lanes.put(value.conversation, _Waiting(entry.id, keep, due, unended))
 
     async def _work(self, conversation: Conversation, item: _Waiting) -> None:
         while True:
-            if item.next_ms > now_ms():
+            if item.due > time.monotonic():
                 with self.lanes.pausing():
-                    await sleep_until(item.next_ms)
+                    await sleep_until(item.due)
             if self._sender.full:
                 with self.lanes.pausing():
                     await self._sender.room()
@@ -150,7 +151,7 @@ class Handler:
         choice = self._handling.router.choose(message, answered=bool(kind))
         if kind == "STOP":
             # Before anything is committed: done again after a crash, it changes nothing more.
-            await self._store.note_opt_out(conversation, now_ms())
+            await self._store.note_opt_out(conversation, out=True)
         if attempt > schedule.attempts:
             error = f"attempt {schedule.attempts} of {schedule.attempts} was begun and never ended"
             route = choice.route if choice else ""
@@ -227,24 +228,24 @@ class Handler:
         *,
         opted_in: bool = False,
     ) -> None:
-        mark_ms = now_ms() if outbounds and self._sender.ready(conversation) else None
+        mark = bool(outbounds) and self._sender.ready(conversation)
         ids = await self._store.settle(
-            entry, outbounds, mark_ms=mark_ms, opted_in=conversation if opted_in else None
+            entry, outbounds, mark=mark, opted_in=conversation if opted_in else None
         )
         if ids is None:
             # Settled by an attempt whose answer was lost: its replies are in Redis, unknown here.
             raise SettledUnseen(entry)
         for place, (id_, outbound) in enumerate(zip(ids, outbounds, strict=True)):
-            fresh = mark_ms is not None and place == 0
+            fresh = mark and place == 0
             self._sender.offer(id_, outbound, accepted_ms=accepted_ms, fresh_mark=fresh)
 
     async def _put_off(
         self, item: _Waiting, message: Message, attempt: int, error: HandlerError
     ) -> None:
         wait_ms = self._handling.schedule.wait_ms(attempt, random.random())  # noqa: S311
-        item.next_ms = now_ms() + wait_ms
+        item.due = time.monotonic() + wait_ms / 1000
         item.value = message
-        await self._store.put_off_message(item.entry, Later(item.next_ms, str(error)))
+        await self._store.put_off_message(item.entry, wait_ms, str(error))
 
     async def _bury(
         self,
@@ -260,9 +261,9 @@ class Handler:
         said = logged or error
         if opted_in:
             # Before the letter: done again after a crash, the message has no attempts left either.
-            await self._store.note_opt_out(message.conversation, None)
+            await self._store.note_opt_out(message.conversation, out=False)
         log.error("message becomes a dead letter", sid=message.sid, route=route, error=said)
-        await self._store.bury_message(item.entry, error, now_ms(), route)
+        await self._store.bury_message(item.entry, error, route)
         self._counts.texts["dead_letter"] += 1
 
 

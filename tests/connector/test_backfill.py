@@ -205,6 +205,9 @@ async def test_a_connector_that_cannot_list_is_said_once(watermark):
             raise ConnectorRefused("Method GET is not supported here", status=405)
             yield [LoggedMessage]
 
+        def moment(self, at: float) -> datetime:
+            return NOW
+
     backfill = Backfill(
         NoLog(),
         Inbox(),
@@ -275,3 +278,20 @@ async def test_what_was_too_young_is_looked_at_again_soon(platform, watermark):
         filling.cancel()
     assert inbox.bodies == ["1"]
     assert len(platform.said("GET", "/hubs")) >= 2, "it was not too young at first"
+
+
+async def test_what_is_covered_is_kept_by_the_logs_own_clock(watermark):
+    """With a clock of ours that is ahead, the texts of the next outage would be passed over."""
+
+    class Behind:
+        async def log_between(self, since: datetime) -> Any:
+            assert since == NOW - timedelta(hours=2, minutes=10)
+            yield []
+
+        def moment(self, at: float) -> datetime:
+            return NOW - timedelta(hours=1)
+
+    await watermark.first(NOW - timedelta(days=9))
+    await watermark.save(NOW - timedelta(hours=2))
+    await filler(Behind(), Inbox(), watermark).run()
+    assert await watermark.load() == NOW - timedelta(hours=1, seconds=20)

@@ -47,7 +47,7 @@ class Fleet(Deployment):
             "SEND_ATTEMPTS": "50",
             **used.settings,
         }
-        self._look = used.look
+        self.look = used.look
         self._wired = wired and not is_cluster()
         self._cables: list[tuple[Cable, subprocess.Popen[bytes] | None]] = []
         self.connector: subprocess.Popen[bytes] | None = None
@@ -127,7 +127,7 @@ class Fleet(Deployment):
     def owners(self) -> dict[str, int]:
         """How many partitions each worker has the lease of."""
         found: dict[str, int] = {}
-        with self._look() as client, contextlib.suppress(redis.RedisError):
+        with self.look() as client, contextlib.suppress(redis.RedisError):
             for key in client.scan_iter("parley:{p*}:lease", count=1000):
                 value = client.get(key)
                 if value is not None:
@@ -138,7 +138,7 @@ class Fleet(Deployment):
     def dead_letters(self) -> list[dict[bytes, bytes]]:
         """Every dead letter as Redis holds it."""
         found = []
-        with self._look() as client:
+        with self.look() as client:
             for key in client.scan_iter("parley:{p*}:dead", count=1000):
                 found += [fields for _, fields in client.xrange(key)]
         return found

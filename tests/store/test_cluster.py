@@ -14,7 +14,7 @@ from service.model import DeliveryStatus, MessageSid, Partition
 from service.store.arrivals import START, Arrivals
 from service.store.batch import Batch
 from service.store.cluster import slot_of
-from service.store.connection import connect
+from service.store.connection import clock_of, connect
 from service.store.durability import look
 from service.store.inbox import Inbox
 from service.store.instances import Instances
@@ -91,10 +91,12 @@ async def test_a_text_goes_its_whole_way(store, arrivals):
     assert await owned.begin(entry.id, text.conversation) == Begun(1)
     assert (await owned.fetch(entry.id)).value == text
     first, second = await owned.settle(
-        entry.id, [outbound(text), outbound(text, 1)], mark_ms=5, opted_in=text.conversation
+        entry.id, [outbound(text), outbound(text, 1)], mark=True, opted_in=text.conversation
     )
-    assert await owned.mark(second, 6) == 1
-    assert (await owned.backlog()).marked_ms == {first: 5, second: 6}
+    assert await owned.mark(second) == 1
+    marked = (await owned.backlog()).marked
+    assert marked == dict.fromkeys((first, second), pytest.approx(time.monotonic(), abs=30))
+    assert abs(await clock_of(store.client) - time.time()) < 5
     assert await owned.sent(first, outbound(text), "OC1")
     assert await owned.known_sids(["OC1", "OC2"]) == {"OC1"}
     backlog = await owned.backlog()

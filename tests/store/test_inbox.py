@@ -155,7 +155,7 @@ async def test_reports_of_one_opt_out_count_once_in_whatever_order_they_come(sto
     assert await opted_out(store) == first, "since the first time"
 
     home = partition_of(message().conversation, PARTITIONS)
-    await (await store.own(home)).note_opt_out(message().conversation, None)
+    await (await store.own(home)).note_opt_out(message().conversation, out=False)
     again = [*reports, report(status="canceled")]
     assert [await store.inbox.accept(each) for each in again] == [False, False, False, True]
     assert await opted_out(store) == {}

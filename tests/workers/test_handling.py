@@ -185,7 +185,7 @@ async def test_handlers_pause_while_the_outbox_is_at_its_limit(desk, phone):
     async with desk.owned() as earlier:
         for entry, each in zip(entries, many, strict=True):
             replies = [outbound(each, n, str(n)) for n in range(OUTBOX_LIMIT // len(many))]
-            await earlier.settle(entry, replies, mark_ms=None)
+            await earlier.settle(entry, replies, mark=False)
     await desk.take_in(text("SMlast"))
     async with ways(router, phone.url) as how:
         how.sending.provisioned.clear()
@@ -239,7 +239,7 @@ async def test_twilio_fact_14_twilios_own_word_counts_more_than_the_list(desk, p
     silent = replace(text("SM2", "YES"), raw={"MessagingServiceSid": "MG1"})
     await desk.take_in(told, silent)
     async with desk.owned() as earlier:
-        await earlier.note_opt_out(WHO, 5)
+        await earlier.note_opt_out(WHO, out=True)
     async with ways(echo(), phone.url) as how, at_work(desk, how):
         await until(desk.empty)
     assert phone.texts == ["YES"]
@@ -250,7 +250,7 @@ async def test_a_start_cut_off_by_a_crash_is_left_to_twilio_when_it_is_handled_a
     """Who opts in again would get a second answer, after a crash at the wrong moment only."""
     (entry,) = await desk.take_in(text("SM1", "START"))
     async with desk.owned() as earlier:
-        await earlier.note_opt_out(WHO, 5)
+        await earlier.note_opt_out(WHO, out=True)
         assert await earlier.begin(entry, WHO) == Begun(1, opted_out=True)
     async with ways(echo(), phone.url) as how, at_work(desk, how):
         await until(desk.empty)
@@ -277,7 +277,7 @@ async def test_a_start_whose_handler_fails_stays_twilios_and_opts_in_all_the_sam
 
     await desk.take_in(text("SM1", "START"))
     async with desk.owned() as earlier:
-        await earlier.note_opt_out(WHO, 5)
+        await earlier.note_opt_out(WHO, out=True)
     async with ways(router, phone.url) as how, at_work(desk, how):
         await until(desk.empty)
     assert phone.texts == (["welcome back"] if recovers else [])

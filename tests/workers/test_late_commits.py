@@ -39,7 +39,7 @@ async def surprised(desk, phone) -> AsyncIterator[PartitionStore]:
         await asyncio.sleep(0.1)
         token = (await desk.client.get(KEYS.lease)).decode()
         before = PartitionStore(desk.client, desk.batch, ONLY, token, sent_window_s=60)
-        await before.settle(entry, [outbound(second, body="to SM2")], mark_ms=None)
+        await before.settle(entry, [outbound(second, body="to SM2")], mark=False)
         go.set()
         await until(desk.empty)
         yield before
@@ -56,6 +56,6 @@ async def test_a_commit_from_before_a_partition_started_over_is_refused(desk, ph
     async with surprised(desk, phone) as before:
         (entry,) = await desk.take_in(text("SM3"))
         with pytest.raises(LeaseLost):
-            await before.settle(entry, [outbound(text("SM3"))], mark_ms=None)
+            await before.settle(entry, [outbound(text("SM3"))], mark=False)
         await until(desk.empty)
         assert phone.texts[2:] == ["to SM3"]
