@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,7 @@ from service.handlers.router import Router
 from service.store.arrivals import START
 from service.store.partition import Entry, PartitionStore
 from service.workers.owner import Bookmark, Owner
-from tests.workers.pieces import ONLY, owner_of, text, until, ways
+from tests.workers.pieces import ONLY, echo, owner_of, text, until, ways
 
 pytestmark = pytest.mark.anyio
 
@@ -75,3 +76,30 @@ async def test_what_was_read_for_another_round_or_place_is_left_where_it_is(desk
         owner.stop(1)
         await running
     assert handled == ["SM0", "SM1", "SM2"]
+
+
+async def test_a_process_frozen_on_the_way_to_a_post_does_not_send_it(desk, phone):
+    """By the time it goes on, another worker has sent the reply: the person gets it twice."""
+
+    class Frozen:
+        def __init__(self, connector):
+            self._connector = connector
+            self.sent_to = connector.sent_to
+
+        async def send(self, outbound, before_write):
+            time.sleep(1.2)  # the whole process, its clock excepted
+            return await self._connector.send(outbound, before_write)
+
+    async with desk.owned() as mine, ways(echo(), phone.url) as how:
+        store = PartitionStore(desk.client, desk.batch, ONLY, mine.token, sent_window_s=60)
+        sending = replace(how.sending, connector=Frozen(how.sending.connector))
+        began = time.monotonic()
+        owner = Owner(store, how.handling, sending, lambda: None, lease_s=1, renewed=began)
+        running = asyncio.create_task(owner.run())
+        await until(lambda: owner.bookmark is not None)
+        (entry,) = await desk.take_in(text("SM1"))
+        await owner.take([Entry(entry, text("SM1"))], owner.bookmark)
+        async with asyncio.timeout(5):
+            await running
+        assert phone.posts == []
+        assert len((await mine.backlog()).marked_ms) == 1, "in doubt: the next owner looks it up"
