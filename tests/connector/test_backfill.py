@@ -158,6 +158,31 @@ async def test_an_outage_longer_than_is_remembered_is_said_and_not_answered_twic
     assert "the outage was longer" in logs[0]["event"]
 
 
+async def test_every_page_is_read_and_a_row_that_comes_twice_counts_once(platform, watermark):
+    """All but the newest texts of a long outage would be lost, or an operator be told of more."""
+    inbox = Inbox()
+    platform.page_limit = 20
+    platform.messages = [text(str(n), 130 - n) for n in range(130, 0, -1)]
+    summary = await run(platform, inbox, watermark, since=NOW - timedelta(minutes=131))
+    assert (summary.read, summary.recovered) == (130, 130)
+    assert inbox.bodies == [str(n) for n in range(1, 131)]
+
+    class Moving:
+        """A log that a new text moved on by one row between two pages."""
+
+        async def log_between(self, since: datetime) -> Any:
+            rows = [
+                LoggedMessage(sid, THEIRS, OURS, sid, "inbound", "received", NOW, 0)
+                for sid in ("c", "b", "a")
+            ]
+            yield rows[:2]
+            yield rows[1:]
+
+    moved = await filler(Moving(), inbox, watermark).run(since=NOW - timedelta(minutes=1))
+    assert (moved.read, moved.recovered, moved.known) == (3, 3, 0)
+    assert inbox.bodies[130:] == ["a", "b", "c"]
+
+
 async def test_nothing_from_before_the_first_start_is_read_unasked(platform, watermark):
     """The overlap would answer what was sent before anybody asked us to."""
     inbox = Inbox()
