@@ -162,21 +162,6 @@ async def test_an_attempt_that_was_cut_short_is_taken_back(store):
         await owner.abandon(entry)
 
 
-async def test_what_becomes_of_a_message_says_nothing_of_a_reply_with_the_same_id(store):
-    """Ids are milliseconds: the reply's doubt would be forgotten, and it would be sent twice."""
-    entry, owner = await accepted(store), await store.own(HOME)
-    (reply,) = await owner.settle(entry, [outbound(TEXT)], mark_ms=7) or ()
-    ((_, stored),) = await store.client.xrange(KEYS.outbox)
-    # Any entry that can be read will do: only its id matters here.
-    await store.client.xadd(KEYS.inbox, stored, id=reply)
-    await owner.begin(reply)
-    await owner.put_off_message(reply, Later(99, "it raised"))
-    assert (await owner.backlog()).marked_ms == {reply: 7}
-    await owner.bury_message(reply, "it raised", 5_000)
-    backlog = await owner.backlog()
-    assert (backlog.marked_ms, [each.id for each in backlog.outbox]) == ({reply: 7}, [reply])
-
-
 async def test_a_reply_that_is_not_there_any_more_is_not_marked(store):
     """It would be POSTed a second time, or left in doubt for ever."""
     entry, owner = await accepted(store), await store.own(HOME)
