@@ -14,6 +14,7 @@
     │   ├── StoreUnavailable        503 with Retry-After: down, loading, read-only, out of memory
     │   ├── StoreFull               503 with Retry-After: a bound of ours is reached
     │   ├── LeaseLost               another owner has the partition; commit refused
+    │   ├── LockLost                another process may have a lock of ours; its work was ended
     │   └── StoreMismatch           the operator's: this Redis was laid out with other settings
     ├── ConnectorError              Open Connectors'
     │   ├── ConnectorUnreachable    nothing was sent; safe to repeat
@@ -126,6 +127,12 @@ class StoreFull(StoreUnavailable):
 
 class LeaseLost(StoreError):
     """The partition has another owner now; what was to be committed was not."""
+
+
+class LockLost(StoreError):
+    """A lock was not ours any more before its work was done; the text says what became of that."""
+
+    retry = True
 
 
 class StoreMismatch(StoreError):

@@ -155,7 +155,8 @@ class Backfill:
         numbers: of ours, besides the sender and those that texts were accepted for.
         dry: accept nothing. progress: told how many of how many are done.
         Raises ConnectorError (ConnectorUnreadable for a log whose rows tell nothing),
-            StoreUnavailable; the watermark then stays.
+            StoreUnavailable; the watermark then stays. LockLost when another process may be
+            reading the log as well; what was accepted twice by that is a duplicate.
         """
         async with self._watermark.lock():
             began = self._log.moment(time.monotonic())

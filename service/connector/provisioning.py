@@ -121,7 +121,8 @@ class Provisioner:
     async def ensure(self) -> Instance:
         """Return the instance we want: as it is, put right, adopted or new.
 
-        Raises ConnectorError, StoreUnavailable, SettingsError.
+        Raises ConnectorError, StoreUnavailable, SettingsError; LockLost when another process may
+            be at it as well.
         """
         async with self._store.lock():
             stored = await self._store.load()

@@ -68,5 +68,8 @@ class Instances:
             await self._client.delete(INSTANCE)
 
     def lock(self) -> AbstractAsyncContextManager[None]:
-        """Hold the provisioning lock of this Redis; waits for it. Raises StoreUnavailable."""
+        """Hold the provisioning lock of this Redis; waits for it.
+
+        Raises StoreUnavailable, LockLost.
+        """
         return locked(self._client, INSTANCE_LOCK)

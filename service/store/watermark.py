@@ -56,5 +56,5 @@ class Watermark:
                 await self._client.sadd(OUR_NUMBERS, *numbers)
 
     def lock(self) -> AbstractAsyncContextManager[None]:
-        """Let one process at a time read the log; waits for it."""
+        """Let one process at a time read the log; waits for it. Raises LockLost, too."""
         return locked(self._client, BACKFILL_LOCK)

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from service.core.partitions import partition_of
-from service.errors import StoreUnavailable
+from service.errors import LockLost, StoreUnavailable
 from service.model import DeliveryStatus, MessageSid, Partition
 from service.store.arrivals import START, Arrivals
 from service.store.batch import Batch
@@ -20,12 +20,15 @@ from service.store.inbox import Inbox
 from service.store.instances import Instances
 from service.store.keys import PartitionKeys
 from service.store.layout import claim_partition_count
+from service.store.locks import locked
 from service.store.opt_outs import list_opt_outs
 from service.store.partition import Begun, read_entries
 from tests.redis_servers import Cluster, cluster
 from tests.store.pieces import PARTITIONS, Store, message, outbound
 
 pytestmark = pytest.mark.anyio
+
+KEY = "parley:{test}:lock"
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +136,26 @@ async def test_the_provisioning_lock_is_held_by_one_at_a_time(store):
     await asyncio.gather(provision("a"), provision("b"))
     assert [line.split()[1] for line in order] == ["begins", "ends"] * 2
     assert await instances.load() is None
+
+
+async def test_a_lock_is_kept_beyond_its_time_and_its_loss_ends_what_is_done(store, servers):
+    """A Cluster's nodes would forget the lock's scripts, or its holder never hear of its loss."""
+    steps = []
+
+    async def hold():
+        async with locked(store.client, KEY, ttl_s=1):
+            for server in servers.masters():
+                server.client.script_flush()
+            await asyncio.sleep(1.5)
+            steps.append(await store.client.exists(KEY))
+            await store.client.set(KEY, "another's", px=60_000)
+            await asyncio.sleep(1)
+            steps.append("too late")
+
+    with pytest.raises(LockLost):
+        await hold()
+    assert steps == [1]
+    assert await store.client.get(KEY) == b"another's"
 
 
 async def test_a_busy_door_pays_few_round_trips_over_all_nodes(store):

@@ -100,6 +100,7 @@ async def test_a_full_inbox_keeps_the_dead_letter(store, dead):
     with pytest.raises(StoreFull):
         await dead.replay(letter.id)
     assert await dead.get(letter.id) == letter
+    assert await store.client.xlen(KEYS.inbox) == 10
 
 
 async def test_a_dropped_one_is_gone(store, dead):

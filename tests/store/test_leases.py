@@ -6,7 +6,9 @@ import asyncio
 
 import pytest
 
+from service.errors import LeaseLost
 from service.model import Partition
+from service.store.partition import PartitionStore
 
 pytestmark = pytest.mark.anyio
 P = Partition(1)
@@ -44,6 +46,23 @@ async def test_renewing_holds_a_lease_beyond_its_time(store):
         await asyncio.sleep(0.1)
         assert await leases.renew(P, token)
     assert await store.leases("other").acquire(P) is None
+
+
+async def test_a_token_is_not_taken_for_a_later_one_that_begins_like_it(store):
+    """A worker would renew, restart or give up what it lost long ago and another stint holds."""
+    leases = store.leases("w")
+    first = await leases.acquire(P)
+    token = first
+    while token.rpartition(":")[2] != "10":
+        await leases.release(P, token)
+        token = await leases.acquire(P)
+    assert token.startswith(first)
+    former = PartitionStore(store.client, store.batch, P, first, sent_window_s=60)
+    with pytest.raises(LeaseLost):
+        await former.restart(1)
+    assert not await leases.renew(P, first)
+    assert not await leases.release(P, first)
+    assert await leases.renew(P, token)
 
 
 async def test_the_register_lists_the_living_and_forgets_the_silent(store):

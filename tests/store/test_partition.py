@@ -7,10 +7,10 @@ import time
 import pytest
 
 from service.core.partitions import partition_of
-from service.errors import LeaseLost
+from service.errors import LeaseLost, StoreError
 from service.model import EntryId, Partition
 from service.store.keys import PartitionKeys
-from service.store.partition import Begun, Later, read_entries
+from service.store.partition import Begun, Later, PartitionStore, read_entries
 from tests.store.pieces import PARTITIONS, message, outbound
 
 pytestmark = pytest.mark.anyio
@@ -147,10 +147,46 @@ async def test_a_former_owner_commits_nothing(store):
         stalled.put_off_reply(reply, 1, "", in_doubt=False),
         stalled.bury_message(entry, ""),
         stalled.bury_reply(reply, ""),
+        stalled.abandon(entry),
+        stalled.note_opt_out(TEXT.conversation, out=True),
+        stalled.restart(1),
     ):
         with pytest.raises(LeaseLost):
             await commit
     assert before == {key: await store.client.dump(key) for key in await store.client.keys("*")}
+
+
+async def test_an_attempt_that_was_cut_short_is_taken_back(store):
+    """A few hand-overs would make a dead letter of a message that nothing is wrong with."""
+    entry, owner = await accepted(store), await store.own(HOME)
+    for _ in range(3):
+        assert await owner.begin(entry) == Begun(1)
+        await owner.abandon(entry)
+
+
+async def test_a_reply_that_is_not_there_any_more_is_not_marked(store):
+    """It would be POSTed a second time, or left in doubt for ever."""
+    entry, owner = await accepted(store), await store.own(HOME)
+    (reply,) = await owner.settle(entry, [outbound(TEXT)], mark_ms=7) or ()
+    await owner.sent(reply, outbound(TEXT), "SMout")
+    with pytest.raises(StoreError, match="not in parley"):
+        await owner.mark(reply, 9)
+    await owner.put_off_reply(reply, Later(99, "503"), in_doubt=True)
+    notes = (KEYS.outbox_tries, KEYS.outbox_marked, KEYS.outbox_later)
+    assert await store.client.exists(*notes) == 0
+
+
+async def test_a_restart_refuses_what_was_sent_before_it_and_prolongs_nothing(store):
+    """A commit or restart that Redis was slow to carry out would undo what came after it."""
+    entry, owner = await accepted(store), await store.own(HOME)
+    earlier = PartitionStore(store.client, store.batch, HOME, owner.token, sent_window_s=60)
+    await store.client.pexpire(KEYS.lease, 3_000)
+    await owner.restart(2)
+    assert await store.client.pttl(KEYS.lease) <= 3_000
+    for late in (earlier.settle(entry, [], mark_ms=None), earlier.restart(1), earlier.restart(2)):
+        with pytest.raises(LeaseLost):
+            await late
+    assert await owner.begin(entry) == Begun(1)
 
 
 async def test_every_key_of_a_partition_shares_a_cluster_slot():
@@ -167,6 +203,7 @@ async def test_an_entry_can_be_read_again_until_it_is_settled(store):
     found = await owner.fetch(entry)
     assert found is not None
     assert (found.id, found.value) == (entry, TEXT)
+    await store.inbox.accept(message("SM2"))
     await owner.settle(entry, [], mark=False)
     assert await owner.fetch(entry) is None
 
