@@ -302,6 +302,7 @@ def test_connections_reset_under_load_lose_and_double_nothing(wired_fleet):
 
     fleet.run(faults, phones=PHONES, texts=40, seed=15, throughout=True)
     assert len(fleet.cables) == 3, "a process has ended"
+    assert "RuntimeError" not in fleet.log()
 
 
 @pytest.mark.timeout(600)
