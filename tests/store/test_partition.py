@@ -167,11 +167,11 @@ async def test_an_attempt_that_was_cut_short_is_taken_back(store):
 async def test_a_reply_that_is_not_there_any_more_is_not_marked(store):
     """It would be POSTed a second time, or left in doubt for ever."""
     entry, owner = await accepted(store), await store.own(HOME)
-    (reply,) = await owner.settle(entry, [outbound(TEXT)], mark_ms=7) or ()
+    (reply,) = await owner.settle(entry, [outbound(TEXT)], mark=True) or ()
     await owner.sent(reply, outbound(TEXT), "SMout")
     with pytest.raises(StoreError, match="not in parley"):
-        await owner.mark(reply, 9)
-    await owner.put_off_reply(reply, Later(99, "503"), in_doubt=True)
+        await owner.mark(reply)
+    await owner.put_off_reply(reply, 99, "503", in_doubt=True)
     notes = (KEYS.outbox_tries, KEYS.outbox_marked, KEYS.outbox_later)
     assert await store.client.exists(*notes) == 0
 
@@ -183,7 +183,7 @@ async def test_a_restart_refuses_what_was_sent_before_it_and_prolongs_nothing(st
     await store.client.pexpire(KEYS.lease, 3_000)
     await owner.restart(2)
     assert await store.client.pttl(KEYS.lease) <= 3_000
-    for late in (earlier.settle(entry, [], mark_ms=None), earlier.restart(1), earlier.restart(2)):
+    for late in (earlier.settle(entry, [], mark=False), earlier.restart(1), earlier.restart(2)):
         with pytest.raises(LeaseLost):
             await late
     assert await owner.begin(entry) == Begun(1)
