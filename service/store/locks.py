@@ -8,11 +8,16 @@ from contextlib import asynccontextmanager, suppress
 from secrets import token_hex
 from typing import TYPE_CHECKING
 
+import structlog
+
+from service.core.causes import cause_of
 from service.errors import StoreUnavailable
 from service.store.connection import translated
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
+
+log = structlog.get_logger()
 
 LOCK_TTL_MS = 30_000
 """Renewed by its holder; one that was killed blocks others no longer."""
@@ -51,5 +56,8 @@ async def _renew(client: Redis, key: str, holder: str) -> None:
     """Keep the lock while its holder lives: a slow connector makes what it does take long."""
     while True:
         await asyncio.sleep(LOCK_TTL_MS / 3000)
-        with suppress(StoreUnavailable), translated():
-            await client.eval(_EXTEND, 1, key, holder, LOCK_TTL_MS)
+        try:
+            with suppress(StoreUnavailable), translated():
+                await client.eval(_EXTEND, 1, key, holder, LOCK_TTL_MS)
+        except Exception as error:  # noqa: BLE001  nobody awaits this
+            log.error("a lock could not be renewed", key=key, **cause_of(error))
