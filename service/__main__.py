@@ -44,6 +44,7 @@ SERVE: dict[str, Callable[[str], Any]] = {
     "fd": int,
     "internal_fd": int,
     "slot": str,
+    "worker": str,
 }
 """Options of `parley serve` as `cli` names them, and how their values are read."""
 

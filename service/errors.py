@@ -28,10 +28,11 @@
     │   │   ├── ConnectorDisabled       403: the instance is disabled, or not ours to use
     │   │   └── ConnectorGone           404: the instance is not there
     │   └── ConnectorRefused        any other 4xx: this request will never be accepted
-    └── HandlerError                the handler author's
-        ├── HandlerFailed           it raised
-        ├── HandlerTimedOut         it took longer than allowed
-        └── HandlerMisbehaved       it returned something that is no reply
+    ├── HandlerError                the handler author's
+    │   ├── HandlerFailed           it raised
+    │   ├── HandlerTimedOut         it took longer than allowed
+    │   └── HandlerMisbehaved       it returned something that is no reply
+    └── KeepsFailing                ours: a part of the process fails whenever it is started
 
 `retry` says whether the same call may succeed later. No error carries a secret or a message body.
 Library exceptions are translated where the library is called, with `raise ... from`.
@@ -277,3 +278,7 @@ class HandlerTimedOut(HandlerError):
 
 class HandlerMisbehaved(HandlerError):
     """The handler returned something other than None, a str, a Reply or a list of them."""
+
+
+class KeepsFailing(ParleyError):
+    """A part of the process failed each time that it was started, and was given up."""

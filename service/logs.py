@@ -30,6 +30,7 @@ import structlog  # noqa: E402
 
 from service.core.plain_text import escape_in_json  # noqa: E402
 from service.log_lines import LibraryLimit, indented_traceback, only_read  # noqa: E402
+from service.uncaught import tell_of_uncaught  # noqa: E402
 
 for _name in _hidden:
     del sys.modules[_name]
@@ -98,6 +99,7 @@ def set_up_logs(form: Literal["auto", "console", "json"], level: str) -> Callabl
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(max(least, logging.WARNING))
+    tell_of_uncaught()
 
     def tell(event: str, /, **facts: object) -> None:
         lines.soon(partial(line, time.time(), event, facts))

@@ -29,6 +29,7 @@ EVERYTHING = {
     "descriptors",
     "processes",
     "slots",
+    "supervised",
     "http1",
     "demo",
 }
@@ -41,19 +42,21 @@ MAY_IMPORT: dict[str, set[str]] = {
     "handlers": {"core", *VALUES},
     "store": {"core", *VALUES},
     "connector": {"http1", "core", *VALUES},
-    "workers": {"handlers", "store", "connector", "core", *VALUES},
+    "workers": {"supervised", "handlers", "store", "connector", "core", *VALUES},
     "web": {"store", "core", *VALUES},
     "sandbox": {"http1", "core", *VALUES},
     # One small HTTP client: the connector sends replies with it, the sandbox callbacks.
     "http1": set(),
     "wiring": EVERYTHING,
     # What wiring is built with: the log, the listeners, the processes. They know no part.
-    "logs": {"core", "log_lines", *VALUES},
+    "logs": {"core", "log_lines", "uncaught", *VALUES},
+    "uncaught": {"core"},
     "log_lines": {"core"},
     "serving": VALUES,
     "descriptors": set(),
-    "processes": VALUES,
+    "processes": {"core", *VALUES},
     "slots": set(),
+    "supervised": {"core", *VALUES},
     # The body of `parley demo`: it starts the others as processes and speaks HTTP to them.
     "demo": {"serving", "core", "errors"},
     # The body of `parley bench`: signs as Twilio does, speaks HTTP, starts what the demo starts.

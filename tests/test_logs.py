@@ -420,3 +420,67 @@ def test_told_lines_leave_together_soon_and_in_order_with_all_others():
         assert made[6:] == list(range(100, 164))
 
     asyncio.run(turns())
+
+
+UNCAUGHT_CODE = """
+import asyncio, gc, logging, sys, threading, warnings
+from service.logs import set_up_logs
+set_up_logs(sys.argv[1], "info")
+
+def fail():
+    raise ValueError("what went\\nwrong")
+
+class Odd:
+    def __del__(self):
+        fail()
+
+async def failing():
+    fail()
+
+async def forget():
+    task = asyncio.get_running_loop().create_task(failing(), name="forgotten")
+    await asyncio.sleep(0)
+    del task
+    gc.collect()
+    asyncio.get_running_loop().call_soon(fail)
+    await asyncio.sleep(0.01)
+
+warnings.warn("a warning of\\na library")
+del Odd().__dict__
+gc.collect()
+thread = threading.Thread(target=fail, name="thready")
+thread.start()
+thread.join()
+asyncio.run(forget())
+logging.getLogger("uvicorn.error").error("Exception in ASGI application\\n", exc_info=OSError("x"))
+fail()
+"""
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_what_nobody_caught_is_a_line_like_any_other(form):
+    """A traceback among lines of JSON is dozens of events to a log collector, none of them ours."""
+    ran = subprocess.run(
+        [sys.executable, "-c", UNCAUGHT_CODE, form], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 1
+    lines = [line for line in ran.stderr.splitlines() if not line.startswith("    ")]
+    expected = [
+        "a warning of",
+        "an error could not be raised",
+        "a thread ended with an error",
+        "Task exception was never retrieved",
+        "Exception in callback fail",
+        "Exception in ASGI application",
+        "an error that nobody caught ends the process",
+    ]
+    assert len(lines) == len(expected), ran.stderr
+    for line, said in zip(lines, expected, strict=True):
+        event = json.loads(line)["event"] if form == "json" else line
+        assert said in event
+    ours = [lines[place] for place in (1, 2, 6)]
+    assert all("ValueError: what went wrong" in line for line in ours)
+    if form == "json":
+        assert all(json.loads(line)["at"] == "<string>:7 in fail" for line in ours)
+        assert all(json.loads(line)["level"] in {"error", "critical"} for line in ours)
+        assert len(ran.stderr.splitlines()) == len(lines)

@@ -99,7 +99,12 @@ class Connector:
         """Send with this instance token from now on."""
         self._token = _ways_to_write(instance_token)
         self._instance_headers = self._headers(instance_token)
-        self._private = Private((*self._secrets, instance_token))
+        self.keep_private(instance_token)
+
+    def keep_private(self, *secrets: str) -> None:
+        """Keep these out of errors and ids, too, from now on: whichever request quotes them."""
+        self._secrets = tuple(dict.fromkeys((*self._secrets, *secrets)))
+        self._private = Private(self._secrets)
 
     async def aclose(self) -> None:
         """Close every connection."""

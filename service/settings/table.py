@@ -217,9 +217,9 @@ class Settings(BaseSettings):
         default=4194304, description="Longest event of the platform accepted.", examples=["4194304"]
     )
     lease_ttl_s: Annotated[float, Field(ge=1, le=300)] = Field(
-        default=10.0,
+        default=4.0,
         description="How long a partition stays with a worker that went silent.",
-        examples=["10"],
+        examples=["4"],
     )
     handler_timeout_s: Seconds = Field(
         default=30.0, description="Longest a handler may take.", examples=["30"]

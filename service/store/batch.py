@@ -21,8 +21,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+import structlog
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
+from service.core.causes import cause_of
 from service.core.metrics import ROUND_TRIP_BOUNDS
 from service.core.tally import Histogram
 from service.errors import StoreError, StoreUnavailable
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 
     from service.store.durability import Confirmation
     from service.store.scripts import Script
+
+log = structlog.get_logger()
 
 ITEMS_PER_CALL = 64
 """Most items one EVALSHA runs: bounds how long Redis serves nobody else, well under 1 ms."""
@@ -272,7 +276,12 @@ class Batch:
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a round trip to Redis failed unexpectedly", **cause_of(error))
 
     @staticmethod
     def _deliver(items: list[_Item], answer: Any, short: str) -> bool:

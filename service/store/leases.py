@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from service.model import Partition
 from service.store.batch import Batch
 from service.store.connection import translated
 from service.store.keys import WORKERS, PartitionKeys
-from service.store.scripts import ACQUIRE, ANNOUNCE, RENEW
+from service.store.scripts import ACQUIRE, ANNOUNCE, DISOWN, RENEW
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -54,6 +55,21 @@ class Leases:
         """Take this worker off the register."""
         with translated():
             await self._client.zrem(WORKERS, self.owner)
+
+    async def disown(self, count: int) -> int:
+        """Give up whatever a dead worker of this id holds, for its heirs; returns how many leases.
+
+        count: partitions of the deployment. Only for one who saw the worker end: a living one
+            would lose them as to a lease run out. Raises StoreUnavailable.
+        """
+        answers = await asyncio.gather(
+            *(
+                self._batch.run(DISOWN, (PartitionKeys(Partition(p)).lease,), (self.owner,))
+                for p in range(count)
+            )
+        )
+        await self.leave()
+        return sum(answers)
 
     async def _renew(self, partition: Partition, token: str, ttl_ms: int) -> bool:
         answer = await self._batch.run(RENEW, (PartitionKeys(partition).lease,), (token, ttl_ms))

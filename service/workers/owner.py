@@ -83,6 +83,11 @@ class Owner:
         return self._store.token
 
     @property
+    def stopping(self) -> asyncio.Event:
+        """Set once it was asked to end."""
+        return self._stopping
+
+    @property
     def bookmark(self) -> Bookmark | None:
         """Where in the inbox to read on; None while the partition is not read."""
         return Bookmark(self._rounds, self._position) if self._position else None
@@ -97,7 +102,10 @@ class Owner:
         self._renewed = asked
 
     async def run(self) -> None:
-        """Work until `stop` or until the lease is lost. Nothing is under way when it returns."""
+        """Work until `stop` or until the lease is lost. Nothing is under way when it returns.
+
+        Nor when it raises, which is a defect here; it may be run again.
+        """
         while not self._stopping.is_set():
             try:
                 await self._round()

@@ -74,3 +74,18 @@ async def test_the_register_lists_the_living_and_forgets_the_silent(store):
     assert await second.announce() == ["b"]
     await second.leave()
     assert await first.announce() == ["a"]
+
+
+async def test_a_dead_workers_leases_are_given_up_and_nobody_elses(store):
+    """Its conversations would wait for a lease's time, or a living worker would lose its own."""
+    dead, alike = store.leases("w1"), store.leases("w11")
+    held = [await dead.acquire(Partition(p)) for p in (0, 1)]
+    kept = await alike.acquire(Partition(2))
+    await dead.announce()
+    await alike.announce()
+    assert await store.leases("w1").disown(4) == 2
+    assert not await dead.renew(Partition(0), held[0])
+    assert await alike.renew(Partition(2), kept)
+    assert await alike.announce() == ["w11"]
+    assert await store.leases("heir").acquire(Partition(1))
+    assert await store.leases("w1").disown(4) == 0
