@@ -7,13 +7,13 @@ import gc
 import os
 import socket
 from collections.abc import Callable, Coroutine, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 import structlog
+import uvloop
 
 from service.connector.backfill import Backfill
 from service.connector.client import Connector
@@ -26,6 +26,8 @@ from service.core.signature import Verifier
 from service.core.tally import Figures, merge
 from service.descriptors import needed_for, usable
 from service.errors import StoreUnavailable
+from service.handlers.loop import HandlersLoop
+from service.handlers.threads import DaemonThreads
 from service.model import Partition
 from service.serving import AppServer, stop_event
 from service.settings.forms import CALLBACK_PATH
@@ -76,6 +78,9 @@ Role = Literal["web", "worker", "all"]
 
 STOP_GRACE_S = 7.0
 """What requests, handlers and POSTs under way get at a stop; container platforms give 10 s."""
+
+LET_GO_S = 0.3
+"""After that grace, what a handler gets to end once it has been cancelled."""
 
 LAYOUT_RETRY_S = 1.0
 
@@ -289,16 +294,18 @@ class Process:
             task.cancel()
         if stop.is_set():
             return
-        executor = ThreadPoolExecutor(settings.handler_concurrency, "handler")
+        executor = DaemonThreads(settings.handler_concurrency, "handler")
+        place = HandlersLoop(executor, uvloop.new_event_loop)
         handling = Handling(
             router=self._router,
             slots=asyncio.Semaphore(settings.handler_concurrency),
-            executor=executor,
+            place=place,
             timeout_s=settings.handler_timeout_s,
             schedule=_schedule(settings, settings.handler_attempts),
             counts=self._counts,
             tell=settings.log_texts,
             opt_out_words=settings.words_left_to_twilio,
+            long_replies=settings.long_replies,
         )
         sending = Sending(
             connector=connector,
@@ -341,9 +348,13 @@ class Process:
             counts=self._counts,
         )
         self._partitions = partitions
+        letting_go = asyncio.create_task(_let_go(place, stop))
         try:
             await partitions.run(stop, STOP_GRACE_S)
         finally:
+            letting_go.cancel()
+            await asyncio.gather(letting_go, return_exceptions=True)
+            await place.aclose()
             executor.shutdown(wait=False)
             await arrivals.aclose()
             await blocking.aclose()
@@ -394,6 +405,13 @@ class Process:
             }
 
         return readiness
+
+
+async def _let_go(place: HandlersLoop, stop: asyncio.Event) -> None:
+    """At a stop, wait no longer than its grace for handlers that can't be ended."""
+    await stop.wait()
+    await asyncio.sleep(STOP_GRACE_S + LET_GO_S)
+    place.let_go_of_all()
 
 
 def _room_for_callers(settings: Settings) -> int:

@@ -158,7 +158,9 @@ class Partitions:
         async def release() -> None:
             await asyncio.wait((task,))
             try:
-                await self._leases.release(partition, owner.token)
+                # What a handler left behind still does ends with this process, before the lease.
+                if not owner.left_running:
+                    await self._leases.release(partition, owner.token)
             except StoreError as error:
                 log.warning("lease left to run out", partition=partition, error=str(error))
             finally:
