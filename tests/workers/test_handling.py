@@ -14,6 +14,7 @@ from service.core.retry import Schedule
 from service.handlers.router import Router
 from service.store.opt_outs import list_opt_outs
 from service.store.partition import Begun, PartitionStore
+from service.store.scripts import BEGIN
 from service.workers.sending import OUTBOX_LIMIT
 from tests.store.pieces import outbound
 from tests.workers.pieces import KEYS, at_work, echo, text, until, ways
@@ -178,6 +179,21 @@ async def test_a_stop_while_an_attempt_is_being_counted_takes_it_back(desk):
             await asyncio.gather(beginning, return_exceptions=True)
             if not beginning.cancelled():
                 await mine.abandon(entry)
+        assert await mine.begin(entry) == Begun(1)
+
+
+async def test_a_stop_in_the_very_turn_in_which_an_attempt_is_counted_takes_it_back(desk):
+    """The same, when its answer is there and nobody has looked at it yet."""
+    entry, other = await desk.take_in(text("SM1"), text("SM2"))
+    async with desk.owned() as mine:
+        beginning = asyncio.create_task(mine.begin(entry))
+        await asyncio.sleep(0)
+        # Answered right behind it, in the same turn of the loop: so its own answer is there.
+        keys = (KEYS.lease, KEYS.inbox, KEYS.inbox_tries)
+        args = (mine._commit_token, other)
+        desk.batch.submit(BEGIN, keys, args, lambda *_: beginning.cancel())
+        with pytest.raises(asyncio.CancelledError):
+            await beginning
         assert await mine.begin(entry) == Begun(1)
 
 
