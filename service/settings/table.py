@@ -230,6 +230,11 @@ class Settings(BaseSettings):
     handler_attempts: Count = Field(
         default=5, description="Attempts before a message is a dead letter.", examples=["5"]
     )
+    long_replies: Annotated[Literal["split", "refuse"], BeforeValidator(lower)] = Field(
+        default="split",
+        description="A reply of over 1,600 characters: split it at blanks, or fail its handler.",
+        examples=["refuse"],
+    )
     send_timeout_s: Seconds = Field(
         default=15.0, description="Longest to wait for the connector's answer.", examples=["15"]
     )

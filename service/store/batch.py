@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -126,6 +126,31 @@ class Batch:
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.submit(script, keys, args, partial(_settle, answer))
         return await answer
+
+    async def run_through(
+        self,
+        script: Script,
+        keys: Sequence[str],
+        args: Sequence[Argument],
+        cut_short: Callable[[Any], Awaitable[object]],
+    ) -> Any:
+        """Run `script` as `run` does; cancelled meanwhile, undo it once it is answered.
+
+        cut_short: called with the answer, before the cancellation goes on.
+        """
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Any] = loop.create_future()
+        heard = answer
+        self.submit(script, keys, args, lambda found, error: _settle(heard, found, error))
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            if answer.cancelled():
+                heard = loop.create_future()
+                await cut_short(await heard)
+            else:  # Answered in the very turn of the loop.
+                await cut_short(answer.result())
+            raise
 
     def submit(
         self, script: Script, keys: Sequence[str], args: Sequence[Argument], done: Done

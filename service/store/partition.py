@@ -162,6 +162,7 @@ class PartitionStore:
         """Count an attempt at handling; None if the message is settled.
 
         asked: whether they are opted out of our number is told with it, at no further round trip.
+        Cancelled meanwhile, it takes the attempt back: nobody has begun anything.
         """
         keys = self._keys
         counted: tuple[str, ...] = (keys.lease, keys.inbox, keys.inbox_tries)
@@ -169,7 +170,14 @@ class PartitionStore:
         if asked is not None:
             counted += (keys.optouts,)
             args += (field_of(asked),)
-        answer = await self._commit(BEGIN, counted, args)
+        token = (self._commit_token,)
+
+        async def take_back(answer: object) -> None:
+            if isinstance(answer, int):
+                await self.abandon(entry)
+
+        answer = await self._batch.run_through(BEGIN, counted, token + args, take_back)
+        self._check(answer)
         return None if answer == b"gone" else Begun(abs(answer), opted_out=answer < 0)
 
     async def abandon(self, entry: EntryId) -> None:

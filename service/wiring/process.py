@@ -9,13 +9,13 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 import structlog
+import uvloop
 
 from service.connector.backfill import Backfill
 from service.connector.client import Connector
@@ -28,6 +28,8 @@ from service.core.signature import Verifier
 from service.core.tally import Figures, merge
 from service.descriptors import needed_for, usable
 from service.errors import ParleyError, StoreMismatch, StoreUnavailable
+from service.handlers.loop import HandlersLoop
+from service.handlers.threads import DaemonThreads
 from service.model import Partition
 from service.serving import AppServer, stop_event
 from service.settings.forms import CALLBACK_PATH
@@ -90,6 +92,9 @@ CLOSE_S = 1.0
 
 FORCE_S = 6.0
 """Behind the grace: the process ends by force, such as with a thread of a handler that hangs."""
+
+LET_GO_S = 0.3
+"""After that grace, what a handler gets to end once it has been cancelled."""
 
 LAYOUT_RETRY_S = 1.0
 
@@ -359,16 +364,18 @@ class Process:
         settings = self._settings
         if not await self._opened(stop):
             return
-        executor = ThreadPoolExecutor(settings.handler_concurrency, "handler")
+        executor = DaemonThreads(settings.handler_concurrency, "handler")
+        place = HandlersLoop(executor, uvloop.new_event_loop)
         handling = Handling(
             router=self._router,
             slots=asyncio.Semaphore(settings.handler_concurrency),
-            executor=executor,
+            place=place,
             timeout_s=settings.handler_timeout_s,
             schedule=_schedule(settings, settings.handler_attempts),
             counts=self._counts,
             tell=self._tell,
             opt_out_words=settings.words_left_to_twilio,
+            long_replies=settings.long_replies,
         )
         sending = Sending(
             connector=connector,
@@ -413,9 +420,13 @@ class Process:
             tasks=self._tasks,
         )
         self._partitions = partitions
+        letting_go = asyncio.create_task(_let_go_of_handlers(place, stop))
         try:
             await partitions.run(stop, STOP_GRACE_S)
         finally:
+            letting_go.cancel()
+            await asyncio.gather(letting_go, return_exceptions=True)
+            await place.aclose()
             executor.shutdown(wait=False)
             await arrivals.aclose()
             await blocking.aclose()
@@ -472,6 +483,13 @@ class Process:
             }
 
         return readiness
+
+
+async def _let_go_of_handlers(place: HandlersLoop, stop: asyncio.Event) -> None:
+    """At a stop, wait no longer than its grace for handlers that can't be ended."""
+    await stop.wait()
+    await asyncio.sleep(STOP_GRACE_S + LET_GO_S)
+    place.let_go_of_all()
 
 
 def _room_for_callers(settings: Settings) -> int:

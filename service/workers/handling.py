@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-import traceback
 from collections.abc import Callable
-from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 
@@ -17,11 +15,13 @@ from service.core import opt_out
 from service.core.entries import EntryUnreadable
 from service.core.masking import mask_number
 from service.core.retry import Schedule
-from service.errors import HandlerError
+from service.errors import HandlerError, LeaseLost
+from service.handlers.failures import frames_of, full_text, outline
+from service.handlers.loop import HandlersLoop
 from service.handlers.router import Choice, Router
-from service.handlers.running import run_handler
+from service.handlers.running import LongReplies, run_handler
 from service.model import Conversation, EntryId, Message, Outbound, Reply
-from service.store.partition import Entry, Later, PartitionStore
+from service.store.partition import Begun, Entry, Later, PartitionStore
 from service.workers.clock import due_by, entered_ms, sleep_until
 from service.workers.counts import Counts
 from service.workers.lanes import Lanes, held
@@ -38,8 +38,9 @@ READ_AHEAD = 256
 class Handling:
     """How a process handles messages; shared by all of its partitions.
 
-    slots: bounds handlers running at once. executor: runs plain `def` handlers.
+    slots: bounds handlers running at once. place: where they run.
     timeout_s: longest a handler may take. schedule: its retries.
+    long_replies: what becomes of a text that is too long for one message.
     counts: what is counted of texts. tell: logs a line for each text; None for no lines.
     opt_out_words: words that Twilio answers itself, in upper case.
     last_attempt: held by a message with one attempt left whose earlier ones never ended. Whichever
@@ -49,12 +50,13 @@ class Handling:
 
     router: Router
     slots: asyncio.Semaphore
-    executor: Executor
+    place: HandlersLoop
     timeout_s: float
     schedule: Schedule
     counts: Counts = field(default_factory=Counts)
     tell: Tell | None = None
     opt_out_words: frozenset[str] = opt_out.WORDS
+    long_replies: LongReplies = "split"
     last_attempt: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -70,6 +72,8 @@ class Handler:
     """Handles one partition's messages, each conversation in order.
 
     failed: told when the partition can't go on (lease lost, Redis away).
+    expired: whether the lease may have run out by our own clock. Called in any thread.
+    left_running: a handler that can't be ended was left behind, as the process is about to end.
     """
 
     def __init__(
@@ -78,7 +82,10 @@ class Handler:
         sender: Sender,
         handling: Handling,
         failed: Callable[[BaseException], None],
+        expired: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._expired = expired
+        self.left_running = False
         self._store = store
         self._sender = sender
         self._handling = handling
@@ -139,13 +146,33 @@ class Handler:
     async def _attempt(
         self, conversation: Conversation, item: _Waiting, message: Message
     ) -> tuple[int, HandlerError] | None:
-        """Run the handler once and settle; returns the attempt's number and error if it failed."""
-        schedule = self._handling.schedule
+        """Run the handler once and settle; returns the attempt's number and error if it failed.
+
+        What a stop or a hand-over cuts short is no attempt of the message's own, and is taken back.
+        What is cut short because the lease was lost can't be: only the owner may count, and a
+        handler that keeps the interpreter to itself for longer than a lease is found by its count.
+        The others that were under way then have their last attempt apart, see `Handling`.
+        """
         kind = opt_out.kind_of(message, self._handling.opt_out_words)
         asked = conversation if kind == opt_out.START_IF_OUT else None
         begun = await self._store.begin(item.entry, asked)
         if begun is None:
             raise SettledUnseen(item.entry)
+        try:
+            return await self._answer(conversation, item, message, kind, begun)
+        except asyncio.CancelledError:
+            await self._store.abandon(item.entry)
+            raise
+
+    async def _answer(
+        self,
+        conversation: Conversation,
+        item: _Waiting,
+        message: Message,
+        kind: str,
+        begun: Begun,
+    ) -> tuple[int, HandlerError] | None:
+        schedule = self._handling.schedule
         attempt = begun.number
         kind = opt_out.judge(kind, opted_out=begun.opted_out)
         choice = self._handling.router.choose(message, answered=bool(kind))
@@ -162,28 +189,26 @@ class Handler:
         if choice is not None:
             try:
                 replies = await self._run(choice, message, began)
-            except asyncio.CancelledError:
-                # A stop or a hand-over: no fault of the message, and no attempt of its own.
-                await self._store.abandon(item.entry)
-                raise
             except HandlerError as error:
+                said = outline(error, choice, message)
                 log.warning(
                     "handler failed",
                     sid=message.sid,
                     route=choice.route,
                     attempt=attempt,
                     of=schedule.attempts,
-                    error=outline(error),
+                    error=said,
                 )
+                log.debug("where the handler failed", sid=message.sid, frames=frames_of(error))
                 if attempt < schedule.attempts:
                     return attempt, error
                 await self._bury(
                     item,
                     message,
-                    str(error),
+                    full_text(error),
                     choice.route,
                     opted_in=kind == "START",
-                    logged=outline(error),
+                    logged=said,
                 )
                 return None
         outbounds = [
@@ -211,8 +236,21 @@ class Handler:
         """Run the handler; count how long it took, unless we cut it short ourselves."""
         handling = self._handling
         try:
-            replies = await run_handler(choice, message, handling.executor, handling.timeout_s)
-        except HandlerError:
+            replies = await run_handler(
+                choice,
+                message,
+                handling.place,
+                handling.timeout_s,
+                long_replies=handling.long_replies,
+                expired=self._expired,
+            )
+        except asyncio.CancelledError:
+            self.left_running = self.left_running or handling.place.let_go.done()
+            raise
+        except HandlerError as error:
+            if self._expired():
+                # Cut short by us, perhaps; whatever it is, it is the next owner's to find.
+                raise LeaseLost("the lease ran out while a handler was under way") from error
             self._counts.handler_failures += 1
             self._counts.handler.observe(time.monotonic() - began)
             raise
@@ -269,19 +307,6 @@ class Handler:
 
 def _accepted_ms(message: Message) -> int:
     return int(message.received_at.timestamp() * 1000)
-
-
-def outline(error: HandlerError) -> str:
-    """Say what a handler raised and where, without its text: that may quote a message.
-
-    The whole text is in the dead letter and the retry note, in Redis.
-    """
-    cause = error.__cause__
-    if cause is None:
-        return str(error)
-    frames = traceback.extract_tb(cause.__traceback__)
-    place = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
-    return f"{type(cause).__name__}{place}"
 
 
 class SettledUnseen(Exception):

@@ -166,7 +166,9 @@ class Partitions:
         async def release() -> None:
             await asyncio.wait((task,))
             try:
-                await self._leases.release(partition, owner.token)
+                # What a handler left behind still does ends with this process, before the lease.
+                if not owner.left_running:
+                    await self._leases.release(partition, owner.token)
             except Exception as error:  # noqa: BLE001  nobody awaits this
                 log.warning("lease left to run out", partition=partition, **cause_of(error))
             finally:

@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 
 from service.core.breaker import Breaker
 from service.core.retry import Schedule
+from service.handlers.loop import HandlersLoop
 from service.handlers.router import Router
 from service.model import EntryId, Message, MessageSid, Partition
 from service.store.arrivals import Arrivals
@@ -211,11 +212,14 @@ async def ways(
 ) -> AsyncIterator[Ways]:
     """Put together how a worker handles and sends; timeout_s: of a handler."""
     with ThreadPoolExecutor(2) as executor:
-        async with connected(base_url, token="token", timeout_s=2) as connector:
+        async with (
+            HandlersLoop(executor) as place,
+            connected(base_url, token="token", timeout_s=2) as connector,
+        ):
             provisioned = asyncio.Event()
             provisioned.set()
             yield Ways(
-                Handling(router, asyncio.Semaphore(8), executor, timeout_s, handlers),
+                Handling(router, asyncio.Semaphore(8), place, timeout_s, handlers),
                 Sending(
                     connector,
                     provisioned,
