@@ -204,7 +204,7 @@ async def test_a_stop_between_the_count_and_the_handler_takes_the_attempt_back(
     (entry,) = await desk.take_in(text("SM1", "STOP"))
     noting = asyncio.Event()
 
-    async def note(*_):
+    async def note(*_: object, **__: object) -> None:
         noting.set()
         await asyncio.sleep(60)
 

@@ -79,7 +79,7 @@ async def test_a_message_settled_while_its_handler_runs_has_that_reply_sent(desk
         await until(began.is_set)
         token = (await desk.client.get(KEYS.lease)).decode()
         same = PartitionStore(desk.client, desk.batch, ONLY, token, sent_window_s=60)
-        await same.settle(entry, [outbound(first, body="the one")], mark_ms=None)
+        await same.settle(entry, [outbound(first, body="the one")], mark=False)
         go.set()
         await until(desk.empty)
     assert phone.texts == ["the one"]

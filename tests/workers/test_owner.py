@@ -85,6 +85,7 @@ async def test_a_process_frozen_on_the_way_to_a_post_does_not_send_it(desk, phon
         def __init__(self, connector):
             self._connector = connector
             self.sent_to = connector.sent_to
+            self.moment = connector.moment
 
         async def send(self, outbound, before_write):
             time.sleep(1.2)  # the whole process, its clock excepted
@@ -102,4 +103,4 @@ async def test_a_process_frozen_on_the_way_to_a_post_does_not_send_it(desk, phon
         async with asyncio.timeout(5):
             await running
         assert phone.posts == []
-        assert len((await mine.backlog()).marked_ms) == 1, "in doubt: the next owner looks it up"
+        assert len((await mine.backlog()).marked) == 1, "in doubt: the next owner looks it up"

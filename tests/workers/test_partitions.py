@@ -177,12 +177,15 @@ async def running(desk: Desk, leases: Leases, make_owner, lease_s: float, grace_
 async def test_a_stop_keeps_the_lease_until_what_is_under_way_has_ended(desk: Desk, phone):
     """Another worker would begin with the same text, while this one's handler still runs."""
     router, began, held = Router(), asyncio.Event(), []
+    ours = asyncio.get_running_loop()
 
     @router.default
     async def linger(message):
-        began.set()
+        # On a loop of its own: the event and the client are this one's.
+        ours.call_soon_threadsafe(began.set)
         await asyncio.sleep(3)
-        held.append(await desk.client.get(KEYS.lease))
+        lease = asyncio.run_coroutine_threadsafe(desk.client.get(KEYS.lease), ours)
+        held.append(await asyncio.wrap_future(lease))
         return "done"
 
     await desk.take_in(text("SM1"))
