@@ -14,6 +14,7 @@
     │   ├── StoreUnavailable        503 with Retry-After: down, loading, read-only, out of memory
     │   ├── StoreFull               503 with Retry-After: a bound of ours is reached
     │   ├── LeaseLost               another owner has the partition; commit refused
+    │   ├── LockLost                another process may have a lock of ours; its work was ended
     │   └── StoreMismatch           the operator's: this Redis was laid out with other settings
     ├── ConnectorError              Open Connectors'
     │   ├── ConnectorUnreachable    nothing was sent; safe to repeat
@@ -27,10 +28,11 @@
     │   │   ├── ConnectorDisabled       403: the instance is disabled, or not ours to use
     │   │   └── ConnectorGone           404: the instance is not there
     │   └── ConnectorRefused        any other 4xx: this request will never be accepted
-    └── HandlerError                the handler author's
-        ├── HandlerFailed           it raised
-        ├── HandlerTimedOut         it took longer than allowed
-        └── HandlerMisbehaved       it returned something that is no reply
+    ├── HandlerError                the handler author's
+    │   ├── HandlerFailed           it raised
+    │   ├── HandlerTimedOut         it took longer than allowed
+    │   └── HandlerMisbehaved       it returned something that is no reply
+    └── KeepsFailing                ours: a part of the process fails whenever it is started
 
 `retry` says whether the same call may succeed later. No error carries a secret or a message body.
 Library exceptions are translated where the library is called, with `raise ... from`.
@@ -126,6 +128,12 @@ class StoreFull(StoreUnavailable):
 
 class LeaseLost(StoreError):
     """The partition has another owner now; what was to be committed was not."""
+
+
+class LockLost(StoreError):
+    """A lock was not ours any more before its work was done; the text says what became of that."""
+
+    retry = True
 
 
 class StoreMismatch(StoreError):
@@ -270,3 +278,7 @@ class HandlerTimedOut(HandlerError):
 
 class HandlerMisbehaved(HandlerError):
     """The handler returned something other than None, a str, a Reply or a list of them."""
+
+
+class KeepsFailing(ParleyError):
+    """A part of the process failed each time that it was started, and was given up."""

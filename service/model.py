@@ -94,13 +94,19 @@ class Reply:
 
     body: the text; may be "" only when there is media.
     media: public URLs of attachments, at most ten.
-    Raises ValueError when there is neither text nor media, or more than ten attachments.
+    Raises ValueError when there is neither text nor media, more than ten attachments, or a text
+        instead of a tuple of them.
     """
 
     body: str = ""
     media: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        given: object = self.media
+        if isinstance(given, str):
+            raise ValueError(  # noqa: TRY004  (the one error that is promised)
+                'media is one text; write a tuple of URLs: media=("https://...",)'
+            )
         if not self.body and not self.media:
             raise ValueError("a Reply needs a body or at least one media URL")
         if len(self.media) > MEDIA_LIMIT:

@@ -226,7 +226,7 @@ def test_the_check_lets_through_what_the_table_allows(module: str, source: str) 
     assert not violations_of(source, module)
 
 
-LOOPS = re.compile(r"\b(asyncio|uvloop)\.run\(")
+LOOPS = re.compile(r"\b(asyncio|uvloop)\.(run|Runner)\(")
 
 
 @pytest.mark.parametrize(("module", "path"), MODULES, ids=[name for name, _ in MODULES])

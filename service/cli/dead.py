@@ -90,7 +90,8 @@ def show(
     if as_json:
         say_json(shown)
         return
-    say(*(f"{name:8} {value}" for name, value in shown.items()))
+    traceback = shown.pop("traceback", "")
+    say(*(f"{name:8} {value}" for name, value in shown.items()), *traceback.splitlines())
 
 
 @app.command(

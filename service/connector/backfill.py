@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, field
@@ -48,6 +49,9 @@ class Log(Protocol):
     async def media_of(self, sid: str) -> tuple[Media, ...]:
         """Return the attachments of a message."""
 
+    def moment(self, at: float) -> datetime:
+        """Tell what its clock showed at a time of ours (time.monotonic)."""
+
 
 class Inbox(Protocol):
     """Where texts go: `service.store.inbox.Inbox`. Both raise StoreUnavailable."""
@@ -60,7 +64,7 @@ class Inbox(Protocol):
 
 
 class WatermarkStore(Protocol):
-    """Where the moment is kept: `service.store.watermark.Watermark`."""
+    """Where the moment, by the log's clock, is kept: `service.store.watermark.Watermark`."""
 
     async def load(self) -> datetime | None:
         """Return it, None at first."""
@@ -105,6 +109,7 @@ class Backfill:
     overlap: read again before the moment known to be covered, for texts that reach the log late.
     longest: furthest it looks back by itself; below the de-duplication window, or texts would be
         answered twice.
+    now: when a text that it accepts counts as received; aware.
     state: how it stands, a sentence; "" when there is nothing to say.
     recovered: texts it has accepted.
     """
@@ -120,6 +125,7 @@ class Backfill:
         overlap: timedelta,
         longest: timedelta,
         settling: timedelta = SETTLING,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._log = log_
         self._inbox = inbox
@@ -129,6 +135,7 @@ class Backfill:
         self._overlap = overlap
         self._longest = longest
         self._settling = settling
+        self._now = now
         self._told_of_foreign = False
         self.state = ""
         self.recovered = 0
@@ -148,10 +155,11 @@ class Backfill:
         numbers: of ours, besides the sender and those that texts were accepted for.
         dry: accept nothing. progress: told how many of how many are done.
         Raises ConnectorError (ConnectorUnreadable for a log whose rows tell nothing),
-            StoreUnavailable; the watermark then stays.
+            StoreUnavailable; the watermark then stays. LockLost when another process may be
+            reading the log as well; what was accepted twice by that is a duplicate.
         """
         async with self._watermark.lock():
-            began = datetime.now(UTC)
+            began = self._log.moment(time.monotonic())
             start = since or await self._start(began)
             if start is None:
                 await self._watermark.save(began)
@@ -313,7 +321,7 @@ class Backfill:
             body=row.body,
             media=media,
             account=self._account,
-            received_at=datetime.now(UTC),
+            received_at=self._now(),
             raw=with_media(raw, media),
             recovered=True,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -12,6 +13,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from service.connector.log_pages import LogPages
 from service.connector.message_log import MessageLog
+from service.core.clocks import RemoteClock
 from service.core.masking import MASK
 from service.core.open_connectors import wire
 from service.core.open_connectors.echoes import Private, read_content_type
@@ -31,6 +33,12 @@ from service.model import Conversation, Media, Outbound
 CONNECT_TIMEOUT_S = 5.0
 MESSAGES = "/hubs/messaging/messages"
 
+YEARS = range(2000, 2500)
+"""Of a Date that is believed; near the ends of the calendar it can't be reckoned with."""
+
+DATE_S = 2.0
+"""How old a Date may be: it has whole seconds, and some servers write it anew once in one."""
+
 MESSAGE_NAMES = frozenset({"from", "to", "body", "media"})
 """Placeholders of `config/message.json`."""
 
@@ -48,6 +56,8 @@ class Connector:
     base_url: up to and including /elements/api-v2. message: template of a reply's body.
     timeout_s: longest wait for one answer. connections: most requests at once.
     secrets: kept out of errors besides those that requests carry, such as Twilio's.
+    clock: the platform's, told by the Date of its answers. otherwise: what counts as it where they
+        have none.
     Every method raises ConnectorError, of the kind that says what may be done next.
     """
 
@@ -61,7 +71,11 @@ class Connector:
         timeout_s: float,
         connections: int,
         secrets: Collection[str] = (),
+        clock: RemoteClock | None = None,
+        otherwise: RemoteClock | None = None,
     ) -> None:
+        self._clock = clock or RemoteClock()
+        self._otherwise = otherwise or RemoteClock()
         self._path = urlsplit(base_url).path
         self._user = user_secret
         self._organization = organization_secret
@@ -73,7 +87,7 @@ class Connector:
             connect_timeout_s=min(CONNECT_TIMEOUT_S, timeout_s),
         )
         self._pages = LogPages(self._log_page)
-        self._log = MessageLog(self._pages)
+        self._log = MessageLog(self._pages, self._now)
         self._platform_headers = self._headers(None)
         self._login = _ways_to_write(user_secret, organization_secret)
         self._token: list[str] = []
@@ -85,12 +99,29 @@ class Connector:
         """Send with this instance token from now on."""
         self._token = _ways_to_write(instance_token)
         self._instance_headers = self._headers(instance_token)
-        self._private = Private((*self._secrets, instance_token))
+        self.keep_private(instance_token)
+
+    def keep_private(self, *secrets: str) -> None:
+        """Keep these out of errors and ids, too, from now on: whichever request quotes them."""
+        self._secrets = tuple(dict.fromkeys((*self._secrets, *secrets)))
+        self._private = Private(self._secrets)
 
     async def aclose(self) -> None:
         """Close every connection."""
         await self._log.aclose()
         await self._http.aclose()
+
+    def moment(self, at: float) -> datetime:
+        """Tell what the platform's clock showed at a time of ours (time.monotonic), or a bit less.
+
+        By the Date of its answers; where there was none yet, by `otherwise` or this machine's
+        clock. The dates of its message log are Twilio's: the two are taken to agree within the
+        slack that whoever compares them allows (`service.core.delivery.CLOCK_SLACK`).
+        """
+        for clock in (self._clock, self._otherwise):
+            if clock.lowest is not None:
+                return datetime.fromtimestamp(at + clock.lowest, UTC)
+        return datetime.fromtimestamp(at + time.time() - time.monotonic(), UTC)
 
     async def create_instance(self, body: Mapping[str, Any]) -> InstanceAnswer:
         """POST /instances; the answer carries the instance token."""
@@ -271,6 +302,7 @@ class Connector:
         *,
         private: Private,
     ) -> Answer:
+        asked = time.monotonic()
         try:
             answer = await self._http.request(
                 method,
@@ -284,13 +316,22 @@ class Connector:
             raise ConnectorUnreachable(str(error)) from error
         except NoAnswer as error:
             raise ConnectorUnanswered(str(error)) from error
+        self._note_date(answer.headers, asked)
         # The platform's answers tell the token on purpose; an instance's have no business to.
         ours = self._login if headers is self._platform_headers else (*self._login, *self._token)
         answer = _without(ours, answer)
         if not 200 <= answer.status < 300:
-            now = datetime.now(UTC)
-            raise read_error(answer.status, answer.headers, answer.body, now, private)
+            raise read_error(answer.status, answer.headers, answer.body, self._now(), private)
         return answer
+
+    def _note_date(self, headers: Mapping[str, str], asked: float) -> None:
+        """Learn what the platform's clock shows, unless the answer comes out of a cache."""
+        date = None if "age" in headers else wire.read_date(headers.get("date", ""))
+        if date is not None and date.year in YEARS:
+            self._clock.told(date.timestamp(), asked, time.monotonic(), DATE_S)
+
+    def _now(self) -> datetime:
+        return self.moment(time.monotonic())
 
     def _read(self, answer: Answer) -> Any:
         """Read an answer's JSON, None when it is empty.

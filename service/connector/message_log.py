@@ -7,10 +7,10 @@ hundreds of requests to a connector that may just be recovering.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from service.connector.log_pages import LogPages
 from service.core.open_connectors.wire import LoggedMessage
@@ -33,10 +33,11 @@ class _Question:
 
 
 class MessageLog:
-    """Answers what was sent to a number of theirs lately."""
+    """Answers what was sent to a number of theirs lately. now: by the log's own clock."""
 
-    def __init__(self, pages: LogPages) -> None:
+    def __init__(self, pages: LogPages, now: Callable[[], datetime]) -> None:
         self._pages = pages
+        self._now = now
         self._waiting: list[_Question] = []
         self._reader: asyncio.Task[None] | None = None
 
@@ -63,7 +64,7 @@ class MessageLog:
         try:
             while self._waiting:
                 waiting, self._waiting = self._waiting, []
-                sent_by_now = datetime.now(UTC) - QUEUED - SPARE
+                sent_by_now = self._now() - QUEUED - SPARE
                 # Apart, as what is old may be found without reading all that was sent since.
                 await self._answer([each for each in waiting if each.since > sent_by_now], None)
                 old = [each for each in waiting if each.since <= sent_by_now]

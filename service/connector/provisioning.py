@@ -115,23 +115,25 @@ class Provisioner:
         self._store = store
         self._sealer = sealer
         self._wanted = wanted
+        connector.keep_private(*wire.private_entries(wanted.body))
 
     async def plan(self) -> Plan:
         """Compare what is wanted with what the connector has; changes nothing.
 
         Raises ConnectorError, StoreUnavailable, SettingsError.
         """
-        stored = await self._store.load()
+        stored = await self._stored()
         _, plan = await self._compare(stored)
         return plan
 
     async def ensure(self) -> Instance:
         """Return the instance we want: as it is, put right, adopted or new.
 
-        Raises ConnectorError, StoreUnavailable, SettingsError.
+        Raises ConnectorError, StoreUnavailable, SettingsError; LockLost when another process may
+            be at it as well.
         """
         async with self._store.lock():
-            stored = await self._store.load()
+            stored = await self._stored()
             found, plan = await self._compare(stored)
             if not plan and stored is not None:
                 log.info("instance reused", instance=stored.id, callback_url=stored.callback_url)
@@ -156,14 +158,14 @@ class Provisioner:
         Raises as `ensure`.
         """
         async with self._store.lock():
-            stored = await self._store.load()
+            stored = await self._stored()
             if unfit is not None and stored != unfit:
                 return stored or unfit
             return await self._replace(stored, unasked=unfit is not None)
 
     async def formulas(self) -> Formulas:
         """Find out which formulas use our instance. Raises StoreUnavailable."""
-        stored = await self._store.load()
+        stored = await self._stored()
         if stored is None:
             return Formulas("")
         return await find_formulas(self._connector, stored.id)
@@ -173,7 +175,7 @@ class Provisioner:
 
         Secrets are masked, whether the connector does so or not; addresses are without logins.
         """
-        stored = await self._store.load()
+        stored = await self._stored()
         found = None if stored is None else await self._connector.get_instance(stored.id)
         if found is not None:
             shown = {
@@ -238,9 +240,16 @@ class Provisioner:
         secrets = self._sealer.fingerprints(json.dumps(sorted(wire.secrets_of(self._wanted.body))))
         return tuple(f"{one}.{other}" for one, other in zip(whole, secrets, strict=True))
 
+    async def _stored(self) -> Instance | None:
+        """Load what we kept; whatever is asked with it, its token stays out of errors."""
+        stored = await self._store.load()
+        if stored is not None:
+            self._connector.keep_private(stored.token)
+        return stored
+
     async def kept(self) -> Instance:
         """Return our instance as we kept it. Raises SettingsError without one."""
-        instance = await self._store.load()
+        instance = await self._stored()
         if instance is None:
             raise SettingsError(["there is no instance in this Redis; see `parley connector plan`"])
         return instance

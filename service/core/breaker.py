@@ -14,7 +14,8 @@ class Breaker:
     """A circuit breaker over all POSTs of a process.
 
     Closed, everything passes. After `FAILURES` in a row it opens for a while; then one POST at a
-    time is let through to try, and its success closes it. Times are ms since the epoch.
+    time is let through to try, and its success closes it. Times are ms of any
+    clock that nobody sets.
     successes: how many times it was told of one.
     """
 

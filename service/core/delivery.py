@@ -101,8 +101,10 @@ Row = TypeVar("Row", bound=Logged)
 
 
 CLOCK_SLACK = timedelta(minutes=2)
-"""How far the connector's clock may be behind ours. Rows of replies already recorded as sent are
-left out by the caller, so a generous slack can't mistake one reply for another."""
+"""How far the dates of the log may be behind the moments they are compared with. These are by the
+platform's clock; the dates are Twilio's, and the two are taken to agree within this. Rows of
+replies already recorded as sent are left out by the caller, so a generous slack can't mistake one
+reply for another."""
 
 
 def candidates(
@@ -110,8 +112,8 @@ def candidates(
 ) -> tuple[Row, ...]:
     """Return the logged messages that may be this reply, oldest first.
 
-    marked_at: when the POST in doubt was begun; timezone-aware. since: from when on messages are
-        wanted, where earlier replies have to be told from it as well.
+    marked_at: when the POST in doubt was begun, by the connector's clock; timezone-aware. since:
+        from when on messages are wanted, where earlier replies have to be told from it as well.
     A row matches when it went out, between the same numbers, with the same text, not earlier.
     """
     earliest = (since or marked_at) - CLOCK_SLACK

@@ -13,13 +13,11 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 
 from service.errors import HandlersError
+from service.handlers.places import is_authors
 from service.handlers.router import Router
 
 MODULE_NAME = "parley_handlers"
 """What a handlers file is called once loaded, so that pickling and dataclasses find it again."""
-
-LIBRARIES = (Path(__file__).parents[1], Path(traceback.__file__).parent)
-"""Parley and the standard library: a wrong line of theirs was reached from one of the user's."""
 
 
 def load_router(target: str, base: Path) -> Router:
@@ -127,14 +125,9 @@ def _frame_of(trace: TracebackType | None, place: str, name: str) -> tuple[str, 
     The imported module and its package are the user's wherever they are installed.
     """
     found = place, 1, ""
-    package = name.partition(".")[0]
     for (frame, _), summary in zip(
         traceback.walk_tb(trace), traceback.extract_tb(trace), strict=True
     ):
-        file = summary.filename
-        module = str(frame.f_globals.get("__name__", ""))
-        own = module == name or module.startswith(f"{package}.")
-        library = any(Path(file).is_relative_to(folder) for folder in LIBRARIES)
-        if own or not (library or "site-packages" in file or file.startswith("<")):
-            found = file, summary.lineno or 1, summary.line or ""
+        if is_authors(frame, name):
+            found = summary.filename, summary.lineno or 1, summary.line or ""
     return found

@@ -21,6 +21,8 @@ import structlog
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from service.core.causes import cause_of
+from service.core.pauses import Pauses
 from service.errors import SettingsError, StoreUnavailable
 from service.host.data_folder import lock, open_privately, prepare
 
@@ -33,13 +35,18 @@ limit: a large one takes minutes."""
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
 """Variables the server is given. The rest may hold secrets, and it has no use for them."""
 
+SHUTDOWN_S = 2.0
+"""Longest wait for its answer to SHUTDOWN, which is the end of the connection."""
+
+STOP_S = 3.0
+"""What a server that was told to stop gets to end before it is killed."""
+
 POLL_S = 0.02
 
 WATCH_S = 0.2
 """How often to look whether the server still runs."""
 
 RESTART_FIRST_S = 0.5
-RESTART_LONGEST_S = 30.0
 HEALTHY_S = 30.0
 """A server that lived this long is started again at once when it dies."""
 
@@ -93,15 +100,18 @@ class EmbeddedRedis:
         self._stopping.set()
         if self._watcher is not None:
             self._watcher.join()
+        wait_s = STOP_S
         try:
-            with _client(self.socket) as client:
+            with _client(self.socket, timeout_s=SHUTDOWN_S) as client:
                 client.shutdown(nosave=True)
         except redis.RedisError as error:
             log.warning("embedded Redis did not stop when asked", error=str(error))
+            wait_s = 0.1
         if self._server is not None:
             try:
-                self._server.wait(10)
+                self._server.wait(wait_s)
             except subprocess.TimeoutExpired:
+                # It loses nothing: whatever it has answered to is on disk.
                 self._server.kill()
                 self._server.wait()
         self._lock.close()
@@ -132,26 +142,24 @@ class EmbeddedRedis:
 
     def _watch(self) -> None:
         """Start the server again whenever it ends, with growing pauses, until `stop`."""
-        started, pause_s = time.monotonic(), 0.0
+        started, pauses = time.monotonic(), Pauses(first_s=RESTART_FIRST_S, healthy_s=HEALTHY_S)
         while not self._stopping.wait(WATCH_S):
             if self._runs():
                 continue
-            healthy = time.monotonic() - started >= HEALTHY_S
+            pause_s = pauses.after(time.monotonic() - started)
             log.error(
                 "embedded Redis ended and is started again; callbacks are answered 503 meanwhile",
                 status=self._server.returncode if self._server else None,
-                in_s=0.0 if healthy else pause_s,
+                in_s=pause_s,
                 log=self._last_log_lines(),
             )
-            if not healthy and self._stopping.wait(pause_s):
+            if self._stopping.wait(pause_s):
                 return
-            pause_s = 0.0 if healthy else pause_s
-            pause_s = min(max(pause_s * 2, RESTART_FIRST_S), RESTART_LONGEST_S)
             started = time.monotonic()
             try:
                 self._launch()
-            except (StoreUnavailable, OSError) as error:
-                log.error("embedded Redis did not start again", error=str(error))
+            except Exception as error:  # noqa: BLE001  nobody else would start it again
+                log.error("embedded Redis did not start again", **cause_of(error))
             else:
                 log.info("embedded Redis is up again", after_s=round(time.monotonic() - started, 2))
 
@@ -252,6 +260,8 @@ def carried_valkey() -> str | None:
     return str(get_binary_path())
 
 
-def _client(path: Path) -> redis.Redis:
+def _client(path: Path, timeout_s: float = 5) -> redis.Redis:
     # Without redis-py's own retries: they would look for a server that was just told to stop.
-    return redis.Redis(unix_socket_path=str(path), socket_timeout=5, retry=Retry(NoBackoff(), 0))
+    return redis.Redis(
+        unix_socket_path=str(path), socket_timeout=timeout_s, retry=Retry(NoBackoff(), 0)
+    )

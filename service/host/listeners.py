@@ -34,6 +34,8 @@ def listen(host: str, port: int, setting: str) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        # Belongs to it: as long as neither listens, two processes may bind the same port.
+        listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
         # In use, or for root alone; whatever else is wrong is wrong with the host.
@@ -42,7 +44,6 @@ def listen(host: str, port: int, setting: str) -> socket.socket:
         raise SettingsError(
             [f"{wrong}: {host}:{port} is not to be had ({error.strerror}); choose another"]
         ) from error
-    listener.listen(BACKLOG)
     listener.setblocking(False)
     return listener
 
@@ -51,6 +52,7 @@ class AppServer(Server):
     """One uvicorn server on an inherited listener; started and stopped by us.
 
     http: makes the connections: uvicorn's own class for them knows no bounds.
+    dated: its answers have a Date.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class AppServer(Server):
         *,
         stop_s: float,
         http: Callable[..., asyncio.Protocol],
+        dated: bool = False,
     ) -> None:
         super().__init__(
             Config(
@@ -70,7 +73,7 @@ class AppServer(Server):
                 server_header=False,
                 # Nothing here believes X-Forwarded headers, so nobody need read them.
                 proxy_headers=False,
-                date_header=False,
+                date_header=dated,
                 http=cast("Any", http),
                 ws="none",
                 timeout_graceful_shutdown=max(1, int(stop_s)),
@@ -84,13 +87,31 @@ class AppServer(Server):
         yield
 
     async def run_until(self, stop: asyncio.Event) -> None:
-        """Serve until `stop` is set; then finish the requests under way."""
-        serving = asyncio.create_task(self.serve(sockets=[self._listener]))
+        """Serve until `stop` is set; then finish the requests under way.
+
+        Raises whatever ended it before; it may then be run again, on the same listener.
+        """
+        # uvicorn closes what it is given.
+        listener = self._listener.dup()
+        self.servers, self.started, self.should_exit = [], False, False
+        serving = asyncio.create_task(self.serve(sockets=[listener]))
         stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
-        self.should_exit = True
-        stopping.cancel()
-        await serving
+        try:
+            await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if stop.is_set():
+                self._listener.close()
+            self.should_exit = True
+            await serving
+        except BaseException:
+            serving.cancel()
+            for server in self.servers:
+                server.close()
+            listener.close()
+            raise
+        finally:
+            stopping.cancel()
+        if not stop.is_set():
+            raise RuntimeError("the server has ended although nobody asked it to")
 
 
 def inherit(fd: int) -> socket.socket:

@@ -11,24 +11,25 @@ from types import FrameType
 
 import structlog
 
+from service.core.pauses import Pauses
 from service.errors import OPERATOR_MUST_MEND
 
 log = structlog.get_logger()
 
 RESTART_FIRST_S = 0.5
-RESTART_LONGEST_S = 30.0
 HEALTHY_S = 30.0
 """A process that lived this long is started again at once when it dies."""
 
-POLL_S = 0.1
+POLL_S = 0.05
 
 
 class Supervisor:
     """Keeps `count` processes running.
 
-    arguments: of `python -m service`, the same for each; own_arguments: those of one, by its
-    number from 0, which a process keeps when it is started again. environ: their environment.
+    arguments: of `python -m service`, the same for each; own_arguments: those of one start, by the
+    process's number from 0, which it keeps when it is started again. environ: their environment.
     inherited: descriptors they inherit. stop_s: what they get to stop before they are killed.
+    died: told the number of a process that ended, or was killed, without being asked to end.
     """
 
     def __init__(
@@ -40,15 +41,16 @@ class Supervisor:
         *,
         own_arguments: Callable[[int], Sequence[str]],
         stop_s: float,
+        died: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._command = [sys.executable, "-m", "service", *arguments]
         self._environ = dict(environ)
         self._inherited = inherited
         self._stop_s = stop_s
         self._stopping = False
-        self._children: list[_Child] = [
-            _Child([*self._command, *own_arguments(number)]) for number in range(count)
-        ]
+        self._own_arguments = own_arguments
+        self._died = died
+        self._children: list[_Child] = [_Child(number) for number in range(count)]
 
     def run(self) -> int:
         """Run until SIGTERM or SIGINT, or until a process says that its settings are wrong.
@@ -78,24 +80,20 @@ class Supervisor:
                 return 0
             if code == OPERATOR_MUST_MEND:
                 return code
-            lived_s = now - child.started
-            child.pause_s = (
-                0.0
-                if lived_s >= HEALTHY_S
-                else min(max(child.pause_s * 2, RESTART_FIRST_S), RESTART_LONGEST_S)
-            )
+            self._died(child.number)
+            pause_s = child.pauses.after(now - child.started)
             log.error(
                 "a process ended and is started again",
                 pid=child.process.pid,
                 status=code,
-                in_s=child.pause_s,
+                in_s=pause_s,
             )
             child.process = None
-            child.due = now + child.pause_s
+            child.due = now + pause_s
         if now >= child.due:
             child.started = now
             child.process = subprocess.Popen(
-                child.command,
+                [*self._command, *self._own_arguments(child.number)],
                 env=self._environ,
                 # Kept open and never written to: its end tells the child that we are gone.
                 stdin=subprocess.PIPE,
@@ -104,24 +102,25 @@ class Supervisor:
         return 0
 
     def _stop_all(self) -> None:
-        running = [child.process for child in self._children if child.process is not None]
-        for process in running:
+        running = [(child, process) for child in self._children if (process := child.process)]
+        for _, process in running:
             if process.poll() is None:
                 process.terminate()
         deadline = time.monotonic() + self._stop_s
-        for process in running:
+        for child, process in running:
             try:
                 process.wait(max(0.1, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 log.error("a process did not stop in time and is killed", pid=process.pid)
                 process.kill()
                 process.wait()
+                self._died(child.number)
 
 
 class _Child:
-    def __init__(self, command: Sequence[str]) -> None:
-        self.command = command
+    def __init__(self, number: int) -> None:
+        self.number = number
         self.process: subprocess.Popen[bytes] | None = None
         self.started = 0.0
         self.due = 0.0
-        self.pause_s = 0.0
+        self.pauses = Pauses(first_s=RESTART_FIRST_S, healthy_s=HEALTHY_S)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 from service.connector.backfill import Backfill
 from service.connector.client import Connector
@@ -13,13 +14,18 @@ from service.store.connection import Redis
 from service.store.durability import Verdict, look
 from service.store.inbox import Inbox
 from service.store.watermark import Watermark
+from service.wiring.clocks import Clocks
 
 SPARE_CONNECTIONS = 4
 """Connections to the connector beside the replies': provisioning and looks into its log."""
 
 
-def connector_of(settings: Settings, message: Template) -> Connector:
-    """Build the client of the connector; it has no token yet."""
+def connector_of(settings: Settings, message: Template, clocks: Clocks | None = None) -> Connector:
+    """Build the client of the connector; it has no token yet.
+
+    clocks: of the process, where there is one that keeps them.
+    """
+    clocks = clocks or Clocks()
     return Connector(
         settings.open_connectors_base_url,
         user_secret=settings.open_connectors_user_secret.get_secret_value(),
@@ -28,11 +34,19 @@ def connector_of(settings: Settings, message: Template) -> Connector:
         timeout_s=settings.send_timeout_s,
         connections=settings.send_concurrency + SPARE_CONNECTIONS,
         secrets=(*settings.auth_tokens, *settings.shared_keys.values(), settings.event_key),
+        clock=clocks.connector,
+        otherwise=clocks.redis,
     )
 
 
-def backfill_of(settings: Settings, client: Redis, batch: Batch, connector: Connector) -> Backfill:
-    """Build what reads missed texts back."""
+def backfill_of(
+    settings: Settings,
+    client: Redis,
+    batch: Batch,
+    connector: Connector,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> Backfill:
+    """Build what reads missed texts back. now: when they count as received."""
     inbox = Inbox(
         batch,
         partitions=settings.partitions,
@@ -48,6 +62,7 @@ def backfill_of(settings: Settings, client: Redis, batch: Batch, connector: Conn
         sender=settings.twilio_sender,
         overlap=timedelta(seconds=settings.backfill_overlap_s),
         longest=timedelta(seconds=settings.backfill_max_s),
+        now=now,
     )
 
 

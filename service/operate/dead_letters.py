@@ -70,6 +70,8 @@ def as_json(letter: DeadLetter) -> dict[str, Any]:
         "route": letter.route,
         "error": letter.error,
     }
+    if letter.traceback:
+        shown["traceback"] = letter.traceback
     if letter.code is not None:
         shown |= {"code": letter.code, "means": letter.means, "advice": letter.advice}
     if letter.value is not None:

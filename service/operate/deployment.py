@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from service.connector.backfill import Backfill
 from service.connector.provisioning import Provisioner
 from service.core.open_connectors.template_check import Comparison, compare
 from service.core.sealing import Sealer
-from service.errors import ConnectorFailed, SettingsError
+from service.errors import ConnectorError, ConnectorFailed, SettingsError
 from service.operate.clients import backfill_of, connector_of, look_at
 from service.operate.files import message_template, wanted_instance
 from service.settings.table import Settings
@@ -78,6 +79,9 @@ async def open_backfill(deployment: Deployment) -> AsyncIterator[Backfill]:
         connector = connector_of(settings, message)
         connector.use_token(instance.token)
         try:
+            with contextlib.suppress(ConnectorError):
+                # Whatever it answers tells what its clock shows, which the log is dated by.
+                await connector.ping()
             yield backfill_of(settings, client, batch, connector)
         finally:
             await connector.aclose()

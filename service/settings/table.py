@@ -217,9 +217,9 @@ class Settings(BaseSettings):
         default=4194304, description="Longest event of the platform accepted.", examples=["4194304"]
     )
     lease_ttl_s: Annotated[float, Field(ge=1, le=300)] = Field(
-        default=10.0,
+        default=4.0,
         description="How long a partition stays with a worker that went silent.",
-        examples=["10"],
+        examples=["4"],
     )
     handler_timeout_s: Seconds = Field(
         default=30.0, description="Longest a handler may take.", examples=["30"]
@@ -229,6 +229,11 @@ class Settings(BaseSettings):
     )
     handler_attempts: Count = Field(
         default=5, description="Attempts before a message is a dead letter.", examples=["5"]
+    )
+    long_replies: Annotated[Literal["split", "refuse"], BeforeValidator(lower)] = Field(
+        default="split",
+        description="A reply of over 1,600 characters: split it at blanks, or fail its handler.",
+        examples=["refuse"],
     )
     send_timeout_s: Seconds = Field(
         default=15.0, description="Longest to wait for the connector's answer.", examples=["15"]

@@ -15,14 +15,16 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+import structlog
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
+from service.core.causes import cause_of
 from service.core.metrics import ROUND_TRIP_BOUNDS
 from service.core.tally import Histogram
 from service.errors import StoreError, StoreUnavailable
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 
     from service.store.durability import Confirmation
     from service.store.scripts import Script
+
+log = structlog.get_logger()
 
 ITEMS_PER_CALL = 64
 """Most items one EVALSHA runs: bounds how long Redis serves nobody else, well under 1 ms."""
@@ -122,6 +126,31 @@ class Batch:
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.submit(script, keys, args, partial(_settle, answer))
         return await answer
+
+    async def run_through(
+        self,
+        script: Script,
+        keys: Sequence[str],
+        args: Sequence[Argument],
+        cut_short: Callable[[Any], Awaitable[object]],
+    ) -> Any:
+        """Run `script` as `run` does; cancelled meanwhile, undo it once it is answered.
+
+        cut_short: called with the answer, before the cancellation goes on.
+        """
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Any] = loop.create_future()
+        heard = answer
+        self.submit(script, keys, args, lambda found, error: _settle(heard, found, error))
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            if answer.cancelled():
+                heard = loop.create_future()
+                await cut_short(await heard)
+            else:  # Answered in the very turn of the loop.
+                await cut_short(answer.result())
+            raise
 
     def submit(
         self, script: Script, keys: Sequence[str], args: Sequence[Argument], done: Done
@@ -272,7 +301,12 @@ class Batch:
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a round trip to Redis failed unexpectedly", **cause_of(error))
 
     @staticmethod
     def _deliver(items: list[_Item], answer: Any, short: str) -> bool:
@@ -280,22 +314,20 @@ class Batch:
 
         short: what its confirmations fall short of, "" when they do not.
         """
-        error: StoreError | None = None
         if isinstance(answer, RedisError | OSError):
-            error = _read_error(describe(answer), answer)
-        elif short:
-            error = StoreUnavailable(f"Redis: {short}")
-        if error is not None:
-            _fail(items, error)
+            _fail(items, _read_error(describe(answer), answer))
             return _code(answer) == "READONLY"
+        unconfirmed = StoreUnavailable(f"Redis: {short}") if short else None
         demoted = False
         for (_, _, done), (failed, value) in zip(items, answer, strict=True):
             if failed:
                 text = value.decode(errors="replace")
                 demoted = demoted or "READONLY " in text
+                # Rather than what the confirmations fall short of: nothing was there to confirm,
+                # and a demoted server refuses those as well.
                 done(None, _read_error(text))
             else:
-                done(value, None)
+                done(None if unconfirmed else value, unconfirmed)
         return demoted
 
 

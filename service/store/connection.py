@@ -15,6 +15,7 @@ until the successor is known, and the next one goes there.
 from __future__ import annotations
 
 import asyncio
+import errno
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -33,12 +34,13 @@ from redis.asyncio.sentinel import (
     SentinelManagedSSLConnection,
 )
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import InvalidResponse, RedisError
 
 from service.errors import SettingsError, StoreUnavailable
 from service.store.cluster import Cluster
 
-__all__ = ["Redis", "connect", "describe", "ping", "translated"]
+__all__ = ["Redis", "clock_of", "connect", "describe", "ping", "translated"]
 
 CONNECT_TIMEOUT_S = 2.0
 ANSWER_TIMEOUT_S = 5.0
@@ -149,6 +151,9 @@ def _master(rest: str, options: dict[str, Any]) -> Redis:
             **of_sentinel,
         },
     )
+    for each in sentinel.sentinels:
+        pool = each.connection_pool
+        pool.connection_class = _made_ours(pool.connection_class)
     managed = SentinelManagedSSLConnection if tls else SentinelManagedConnection
     return cast(
         "Redis",
@@ -204,17 +209,50 @@ async def start_over(client: Redis | Cluster) -> None:
         await client.connection_pool.disconnect(inuse_connections=False)
 
 
+class _Writer:
+    """A connection's writer, for which writing to a connection that was lost is an OSError.
+
+    So it is for asyncio's own. uvloop's raises RuntimeError once the other side has reset the
+    connection, which neither redis-py nor anybody else takes for a connection's end.
+    """
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self._writer = writer
+
+    def writelines(self, pieces: Iterable[bytes]) -> None:
+        if self._writer.is_closing():
+            raise ConnectionResetError(errno.ECONNRESET, "the connection was lost")
+        self._writer.writelines(pieces)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._writer, name)
+
+
 class _Ours:
     """What is added to redis-py's connections.
 
-    Commands are packed with hiredis, as redis-py's own loop is a tenth of a busy door's CPU; and a
-    connection, once opened, can be handed over (see `link`).
+    Commands are packed with hiredis, as redis-py's own loop is a tenth of a busy door's CPU; a
+    connection, once opened, can be handed over (see `link`); and one that was reset is found so.
     """
 
     _parser: Any
     _reader: Any
     _writer: Any
     _taken_over: asyncio.Protocol
+
+    async def _connect(self) -> None:
+        await super()._connect()  # type: ignore[misc]  # of the class that this is added to
+        self._writer = _Writer(self._writer)
+
+    async def can_read(self) -> bool:
+        """Tell whether there is something to read, for the pool, which opens a lost one anew.
+
+        Raises redis-py's ConnectionError for one that was lost. redis-py's own finds those alone
+        that the other side has closed in peace.
+        """
+        if self._writer is not None and self._writer.is_closing():
+            raise RedisConnectionError("the connection was lost")
+        return bool(await super().can_read())  # type: ignore[misc]
 
     def pack_command(self, *args: Any) -> list[bytes]:
         words = args[0].split() if isinstance(args[0], str) else (args[0],)
@@ -229,8 +267,11 @@ class _Ours:
         """Let `protocol` have all that arrives from now on.
 
         nothing: what the reader returned is to return while an answer is not whole.
+        Raises redis-py's ConnectionError when it is lost already, of which nobody would tell.
         """
         transport: asyncio.Transport = self._writer.transport
+        if transport.is_closing():
+            raise RedisConnectionError("the connection was lost as soon as it was made")
         self._taken_over = cast("asyncio.Protocol", transport.get_protocol())
         transport.set_protocol(protocol)
         reader = hiredis.Reader(
@@ -258,6 +299,16 @@ async def ping(client: Redis) -> None:
                 await client.ping()
     except TimeoutError as error:
         raise StoreUnavailable(f"Redis: no answer within {PING_TIMEOUT_S:g} s") from error
+
+
+async def clock_of(client: Redis) -> float:
+    """Return what Redis's clock shows, seconds since the epoch. Raises StoreUnavailable.
+
+    Of a Cluster, one node's; the nodes' clocks are taken to agree within a few seconds.
+    """
+    with translated():
+        seconds, microseconds = await client.time()
+    return int(seconds) + int(microseconds) / 1_000_000
 
 
 @contextmanager

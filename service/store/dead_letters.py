@@ -30,6 +30,7 @@ class DeadLetter:
     id: "<partition>-<stream id>", what the commands take. kind: which of the two.
     value: the message or reply, or None when it can't be read (`error` says why).
     tries: attempts made. at: when it was given up; aware. route: of a message, "" if none matched.
+    traceback: of the handler that failed last, "" where none raised.
     """
 
     id: str
@@ -39,6 +40,7 @@ class DeadLetter:
     tries: int
     at: datetime
     route: str
+    traceback: str = ""
 
     @property
     def theirs(self) -> str:
@@ -184,12 +186,14 @@ def _read(id_: str, fields: Mapping[bytes, bytes]) -> DeadLetter:
         value = entries.decode(fields)
     except entries.EntryUnreadable:
         value = None
+    error, _, trace = fields.get(b"error", b"").decode(errors="replace").partition("\n")
     return DeadLetter(
         id=id_,
         kind="message" if fields.get(b"k") == entries.MESSAGE else "reply",
         value=value,
-        error=fields.get(b"error", b"").decode(errors="replace"),
+        error=error,
         tries=whole_number(fields.get(b"tries", b"0")),
         at=moment(fields.get(b"at", b"0")),
         route=fields.get(b"route", b"").decode(errors="replace"),
+        traceback=trace,
     )

@@ -14,6 +14,13 @@ from service.store.locks import locked
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
+_SAVE = """
+redis.call('DEL', KEYS[1])
+return redis.call('HSET', KEYS[1], unpack(ARGV))
+"""
+"""In one step, and off before on, as a full Redis lets a script grow once it has begun to write
+without growing: replies wait for the instance, and are what empties it."""
+
 
 class Instances:
     """Loads and saves the instance record."""
@@ -43,7 +50,7 @@ class Instances:
 
     async def save(self, instance: Instance) -> None:
         """Keep the instance; the token is sealed first. Raises StoreUnavailable."""
-        record: dict[Any, Any] = {
+        record = {
             "id": instance.id,
             "token": self._sealer.seal(instance.token),
             "name": instance.name,
@@ -52,7 +59,8 @@ class Instances:
             "fingerprint": instance.fingerprint,
         }
         with translated():
-            await self._client.hset(INSTANCE, mapping=record)
+            pairs = [word for pair in record.items() for word in pair]
+            await self._client.eval(_SAVE, 1, INSTANCE, *pairs)
 
     async def forget(self) -> None:
         """Forget the instance. Raises StoreUnavailable."""
@@ -60,5 +68,8 @@ class Instances:
             await self._client.delete(INSTANCE)
 
     def lock(self) -> AbstractAsyncContextManager[None]:
-        """Hold the provisioning lock of this Redis; waits for it. Raises StoreUnavailable."""
+        """Hold the provisioning lock of this Redis; waits for it.
+
+        Raises StoreUnavailable, LockLost.
+        """
         return locked(self._client, INSTANCE_LOCK)

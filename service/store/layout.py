@@ -19,10 +19,14 @@ async def claim_partition_count(client: Redis, count: int) -> None:
         be found in other partitions than their unsettled messages. Raises StoreUnavailable.
     """
     with translated():
-        await client.set(PARTITION_COUNT, count, nx=True)
-        recorded = int(await client.get(PARTITION_COUNT) or 0)
-    if recorded != count:
+        recorded = await client.get(PARTITION_COUNT)
+        # Only where there is none: a full Redis refuses to be written to, and must be served.
+        if recorded is None:
+            await client.set(PARTITION_COUNT, count, nx=True)
+            recorded = await client.get(PARTITION_COUNT)
+    laid_out = int(recorded or 0)
+    if laid_out != count:
         raise StoreMismatch(
-            f"this Redis was laid out with {recorded} partitions, PARTITIONS says {count}; "
-            f"set PARTITIONS={recorded}, or use an empty Redis database"
+            f"this Redis was laid out with {laid_out} partitions, PARTITIONS says {count}; "
+            f"set PARTITIONS={laid_out}, or use an empty Redis database"
         )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from service.model import Partition
 from service.store.batch import Batch
 from service.store.connection import translated
 from service.store.keys import WORKERS, PartitionKeys
-from service.store.scripts import ACQUIRE, RENEW
+from service.store.scripts import ACQUIRE, ANNOUNCE, DISOWN, RENEW
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -42,23 +43,33 @@ class Leases:
         """Give a lease up, so that the next worker need not wait for it to run out."""
         return await self._renew(partition, token, 0)
 
-    async def announce(self, now_ms: int) -> list[str]:
+    async def announce(self) -> list[str]:
         """Say that this worker lives, and return every living worker's id, sorted.
 
-        now_ms: ms since the epoch; the register forgets a worker silent for a lease's time.
+        The register forgets a worker silent for a lease's time, by Redis's clock.
         """
-        with translated():
-            pipeline = self._client.pipeline(transaction=False)
-            pipeline.zadd(WORKERS, {self.owner: now_ms + self._ttl_ms})
-            pipeline.zremrangebyscore(WORKERS, "-inf", now_ms)
-            pipeline.zrange(WORKERS, 0, -1)
-            *_, living = await pipeline.execute()
+        living = await self._batch.run(ANNOUNCE, (WORKERS,), (self.owner, self._ttl_ms))
         return sorted(worker.decode() for worker in living)
 
     async def leave(self) -> None:
         """Take this worker off the register."""
         with translated():
             await self._client.zrem(WORKERS, self.owner)
+
+    async def disown(self, count: int) -> int:
+        """Give up whatever a dead worker of this id holds, for its heirs; returns how many leases.
+
+        count: partitions of the deployment. Only for one who saw the worker end: a living one
+            would lose them as to a lease run out. Raises StoreUnavailable.
+        """
+        answers = await asyncio.gather(
+            *(
+                self._batch.run(DISOWN, (PartitionKeys(Partition(p)).lease,), (self.owner,))
+                for p in range(count)
+            )
+        )
+        await self.leave()
+        return sum(answers)
 
     async def _renew(self, partition: Partition, token: str, ttl_ms: int) -> bool:
         answer = await self._batch.run(RENEW, (PartitionKeys(partition).lease,), (token, ttl_ms))

@@ -3,10 +3,14 @@
 Every commit names the lease token; when the lease has gone to somebody else it raises LeaseLost
 and has changed nothing. After StoreUnavailable a commit may or may not have happened: read the
 partition again from its start rather than guess.
+
+Whatever is kept with a time is timed by Redis's own clock: the processes' may be hours apart. Here
+it is turned into times of this process's clock that nobody sets (time.monotonic).
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,6 +27,7 @@ from service.store.scripts import (
     ABANDON,
     BEGIN,
     BURY,
+    CLOCK,
     FETCH,
     MARK,
     OPT_OUT,
@@ -57,9 +62,9 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """A failed attempt's note: not before `next_ms` (ms since the epoch), and why it failed."""
+    """A failed attempt's note: not before `due` (time.monotonic), and why it failed."""
 
-    next_ms: int
+    due: float
     error: str
 
 
@@ -80,14 +85,15 @@ class Backlog:
 
     inbox_later: by inbox entry, when the next attempt is due. inbox_tries: attempts begun.
     outbox: replies not sent, oldest first. outbox_later: when the next POST is due.
-    marked_ms: POSTs begun whose outcome was never recorded (in doubt), ms since the epoch.
+    marked: when POSTs were begun whose outcome was never recorded (in doubt), time.monotonic.
+    Both kinds of times are as Redis has them: in the far future where its clock was put back.
     """
 
     inbox_later: Mapping[EntryId, Later]
     inbox_tries: Mapping[EntryId, int]
     outbox: Sequence[Entry]
     outbox_later: Mapping[EntryId, Later]
-    marked_ms: Mapping[EntryId, int]
+    marked: Mapping[EntryId, float]
 
 
 class PartitionStore:
@@ -133,13 +139,15 @@ class PartitionStore:
             ):
                 pipeline.hgetall(key)
             inbox_later, inbox_tries, outbox_later, marked = await pipeline.execute()
-            return Backlog(
-                inbox_later=_laters(inbox_later),
-                inbox_tries=_numbers(inbox_tries),
-                outbox=await self._read_all(keys.outbox),
-                outbox_later=_laters(outbox_later),
-                marked_ms=_numbers(marked),
-            )
+            outbox = await self._read_all(keys.outbox)
+        began_s = await self._clock_began()
+        return Backlog(
+            inbox_later=_laters(inbox_later, began_s),
+            inbox_tries=_numbers(inbox_tries),
+            outbox=outbox,
+            outbox_later=_laters(outbox_later, began_s),
+            marked={entry: began_s + ms / 1000 for entry, ms in _numbers(marked).items()},
+        )
 
     async def fetch(self, entry: EntryId) -> Entry | None:
         """Read one inbox entry again; None when it is not there any more."""
@@ -154,6 +162,7 @@ class PartitionStore:
         """Count an attempt at handling; None if the message is settled.
 
         asked: whether they are opted out of our number is told with it, at no further round trip.
+        Cancelled meanwhile, it takes the attempt back: nobody has begun anything.
         """
         keys = self._keys
         counted: tuple[str, ...] = (keys.lease, keys.inbox, keys.inbox_tries)
@@ -161,7 +170,14 @@ class PartitionStore:
         if asked is not None:
             counted += (keys.optouts,)
             args += (field_of(asked),)
-        answer = await self._commit(BEGIN, counted, args)
+        token = (self._commit_token,)
+
+        async def take_back(answer: object) -> None:
+            if isinstance(answer, int):
+                await self.abandon(entry)
+
+        answer = await self._batch.run_through(BEGIN, counted, token + args, take_back)
+        self._check(answer)
         return None if answer == b"gone" else Begun(abs(answer), opted_out=answer < 0)
 
     async def abandon(self, entry: EntryId) -> None:
@@ -174,13 +190,12 @@ class PartitionStore:
         entry: EntryId,
         replies: Sequence[Outbound],
         *,
-        mark_ms: int | None,
+        mark: bool,
         opted_in: Conversation | None = None,
     ) -> list[EntryId] | None:
         """Commit a handled message: its replies in, itself out.
 
-        mark_ms: marks the first reply as being POSTed at that time (ms since the epoch); None
-            leaves all of them waiting.
+        mark: marks the first reply as being POSTed now; else all of them wait.
         opted_in: they take texts from our number again, and are off the list in the same step.
         Returns the replies' outbox ids, in order; None when it had been settled already.
         """
@@ -202,15 +217,15 @@ class PartitionStore:
             (
                 entry,
                 entries.VERSION,
-                "" if mark_ms is None else mark_ms,
+                "mark" if mark else "",
                 "" if opted_in is None else field_of(opted_in),
                 *map(entries.encode, replies),
             ),
         )
         return None if answer == b"gone" else [EntryId(id_.decode()) for id_ in answer]
 
-    async def mark(self, entry: EntryId, now_ms: int) -> int:
-        """Mark a reply as being POSTed; returns the POST's number, from 1.
+    async def mark(self, entry: EntryId) -> int:
+        """Mark a reply as being POSTed now; returns the POST's number, from 1.
 
         Raises StoreError when it is not in the outbox any more: it must not be POSTed.
         """
@@ -218,7 +233,7 @@ class PartitionStore:
         answer = await self._commit(
             MARK,
             (keys.lease, keys.outbox, keys.outbox_tries, keys.outbox_marked),
-            (entry, now_ms),
+            (entry,),
         )
         if answer == b"gone":
             raise StoreError(f"reply {entry} is not in {keys.outbox} any more")
@@ -252,16 +267,19 @@ class PartitionStore:
         )
         return bool(answer != b"gone")
 
-    async def unlisted(self, outbound: Outbound) -> dict[str, int]:
+    async def unlisted(self, outbound: Outbound) -> dict[str, float]:
         """Return the connector ids of replies of the same words that the log may not show.
 
-        Each with when it was recorded, ms since the epoch by Redis's clock.
+        Each with when it was recorded, time.monotonic.
         """
         with translated():
             found: Any = await self._client.zrange(
                 self._keys.unlisted(fingerprint(outbound)), 0, -1, withscores=True
             )
-        return {id_.decode(): int(ms) for id_, ms in found}
+        if not found:
+            return {}
+        began_s = await self._clock_began()
+        return {id_.decode(): began_s + ms / 1000 for id_, ms in found}
 
     async def known_sids(self, connector_sids: Sequence[str]) -> frozenset[str]:
         """Tell which of these connector sids belong to replies recorded as sent."""
@@ -273,58 +291,63 @@ class PartitionStore:
             sid for sid, value in zip(connector_sids, values, strict=True) if value is not None
         )
 
-    async def put_off_message(self, entry: EntryId, later: Later) -> None:
-        """Keep when a message's next attempt is due."""
+    async def put_off_message(self, entry: EntryId, wait_ms: int, error: str) -> None:
+        """Keep that a message's next attempt is due in `wait_ms`, and why."""
         keys = self._keys
-        await self._reschedule((keys.inbox, keys.inbox_later), entry, later, in_doubt=False)
+        queue = (keys.inbox, keys.inbox_later)
+        await self._reschedule(queue, entry, wait_ms, error, in_doubt=False)
 
-    async def put_off_reply(self, entry: EntryId, later: Later, *, in_doubt: bool) -> None:
-        """Keep when a reply's next POST is due; in_doubt keeps the mark of the last one."""
+    async def put_off_reply(
+        self, entry: EntryId, wait_ms: int, error: str, *, in_doubt: bool
+    ) -> None:
+        """Keep that a reply's next POST is due in `wait_ms`; in_doubt keeps the last one's mark."""
         keys = self._keys
         queue = (keys.outbox, keys.outbox_later, keys.outbox_marked)
-        await self._reschedule(queue, entry, later, in_doubt=in_doubt)
+        await self._reschedule(queue, entry, wait_ms, error, in_doubt=in_doubt)
 
-    async def bury_message(self, entry: EntryId, error: str, now_ms: int, route: str = "") -> bool:
+    async def bury_message(self, entry: EntryId, error: str, route: str = "") -> bool:
         """Move a message to the dead letters; False when it is not in the inbox any more."""
         keys = self._keys
         queue = (keys.inbox, keys.inbox_tries, keys.inbox_later)
-        return await self._bury(queue, entry, error, now_ms, route)
+        return await self._bury(queue, entry, error, route)
 
-    async def bury_reply(self, entry: EntryId, error: str, now_ms: int) -> bool:
+    async def bury_reply(self, entry: EntryId, error: str) -> bool:
         """Move a reply to the dead letters; False when it is not in the outbox any more."""
         keys = self._keys
         queue = (keys.outbox, keys.outbox_tries, keys.outbox_later, keys.outbox_marked)
-        return await self._bury(queue, entry, error, now_ms, "")
+        return await self._bury(queue, entry, error, "")
 
-    async def note_opt_out(self, conversation: Conversation, at_ms: int | None) -> None:
-        """Note that they opted out of our number at that time; None: that they are in again."""
+    async def note_opt_out(self, conversation: Conversation, *, out: bool) -> None:
+        """Note that they opted out of our number now, or that they are in again."""
         keys = self._keys
         await self._commit(
             OPT_OUT,
             (keys.lease, keys.optouts),
-            (field_of(conversation), "" if at_ms is None else at_ms),
+            (field_of(conversation), "out" if out else "in"),
         )
 
     async def _reschedule(
-        self, queue: tuple[str, ...], entry: EntryId, later: Later, *, in_doubt: bool
+        self, queue: tuple[str, ...], entry: EntryId, wait_ms: int, error: str, *, in_doubt: bool
     ) -> None:
-        note = f"{later.next_ms} {later.error}"
         await self._commit(
             RESCHEDULE,
             (self._keys.lease, *queue),
-            (entry, note, "keep" if in_doubt else ""),
+            (entry, wait_ms, error, "keep" if in_doubt else ""),
         )
 
-    async def _bury(
-        self, queue: tuple[str, ...], entry: EntryId, error: str, now_ms: int, route: str
-    ) -> bool:
+    async def _bury(self, queue: tuple[str, ...], entry: EntryId, error: str, route: str) -> bool:
         keys = self._keys
         answer = await self._commit(
             BURY,
             (keys.lease, keys.dead, *queue),
-            (entry, error, now_ms, route),
+            (entry, error, route),
         )
         return bool(answer != b"gone")
+
+    async def _clock_began(self) -> float:
+        """Return when Redis's clock showed the epoch, by time.monotonic: late by a round trip."""
+        now_ms: int = await self._batch.run(CLOCK, (self._keys.lease,), ())
+        return time.monotonic() - now_ms / 1000
 
     async def _commit(
         self, script: Script, keys: tuple[str, ...], args: tuple[str | bytes | int, ...]
@@ -365,9 +388,10 @@ def _numbers(raw: Mapping[bytes, bytes]) -> dict[EntryId, int]:
     return {EntryId(key.decode()): int(value) for key, value in raw.items()}
 
 
-def _laters(raw: Mapping[bytes, bytes]) -> dict[EntryId, Later]:
+def _laters(raw: Mapping[bytes, bytes], began_s: float) -> dict[EntryId, Later]:
+    """Read notes of failed attempts. began_s: when Redis's clock showed the epoch."""
     found = {}
     for key, value in raw.items():
         next_ms, _, error = value.decode(errors="replace").partition(" ")
-        found[EntryId(key.decode())] = Later(int(next_ms), error)
+        found[EntryId(key.decode())] = Later(began_s + int(next_ms) / 1000, error)
     return found

@@ -51,7 +51,7 @@ class Watch:
         confirm(verdict.confirmations)
 
     async def run(self, every_s: float = LOOK_EVERY_S) -> None:
-        """Look until cancelled."""
+        """Look until cancelled. Raises what is a defect here; it may be run again."""
         looks = 0
         while True:
             try:
@@ -63,9 +63,6 @@ class Watch:
                 self.take_verdict(Verdict(self.verdict.confirmations, (str(error),)))
             except StoreUnavailable:
                 pass
-            except Exception as error:  # noqa: BLE001  a defect here must not stop the service
-                log.error("Redis is not watched any more", error=type(error).__name__)
-                return
             looks += 1
             await asyncio.sleep(every_s)
 

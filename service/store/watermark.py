@@ -1,4 +1,7 @@
-"""Up to when every text is known to be in an inbox, whether a callback brought it or a backfill."""
+"""Up to when every text is known to be in an inbox, whether a callback brought it or a backfill.
+
+By the clock of the connector's log, which it is compared with.
+"""
 
 from __future__ import annotations
 
@@ -53,5 +56,5 @@ class Watermark:
                 await self._client.sadd(OUR_NUMBERS, *numbers)
 
     def lock(self) -> AbstractAsyncContextManager[None]:
-        """Let one process at a time read the log; waits for it."""
+        """Let one process at a time read the log; waits for it. Raises LockLost, too."""
         return locked(self._client, BACKFILL_LOCK)

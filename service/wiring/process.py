@@ -6,14 +6,16 @@ import asyncio
 import gc
 import os
 import socket
+import threading
+import time
 from collections.abc import Callable, Coroutine, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from secrets import token_hex
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 import structlog
+import uvloop
 
 from service.connector.backfill import Backfill
 from service.connector.client import Connector
@@ -24,7 +26,9 @@ from service.core.retry import Schedule
 from service.core.sealing import Sealer
 from service.core.tally import Figures, merge
 from service.core.twilio.signature import Verifier
-from service.errors import StoreUnavailable
+from service.errors import ParleyError, StoreMismatch, StoreUnavailable
+from service.handlers.loop import HandlersLoop
+from service.handlers.threads import DaemonThreads
 from service.host.bounds import bounded
 from service.host.crowd import CONNECTIONS_LIMIT, Crowd
 from service.host.descriptors import needed_for, usable
@@ -53,6 +57,7 @@ from service.web.door.connections import connections
 from service.web.door.events import Events
 from service.web.door.public import public_app, written_paths
 from service.web.internal.app import Check, internal_app
+from service.wiring.clocks import Clocks
 from service.wiring.reporting import (
     LOOK_TIMEOUT_S,
     Reporting,
@@ -66,6 +71,8 @@ from service.workers.handling import Handling
 from service.workers.owner import Owner
 from service.workers.partitions import Partitions
 from service.workers.sending import Sending
+from service.workers.supervised import Tasks, end_all
+from service.workers.telling import Tell
 
 if TYPE_CHECKING:
     from service.handlers.router import Router
@@ -77,7 +84,22 @@ Role = Literal["web", "worker", "all"]
 STOP_GRACE_S = 7.0
 """What requests, handlers and POSTs under way get at a stop; container platforms give 10 s."""
 
+CUT_SHORT_S = 0.5
+"""Behind the grace: what has not stopped by then is cancelled, and left if that does not help."""
+
+CLOSE_S = 1.0
+"""What each step of tidying up gets after that."""
+
+FORCE_S = 6.0
+"""Behind the grace: the process ends by force, such as with a thread of a handler that hangs."""
+
+LET_GO_S = 0.3
+"""After that grace, what a handler gets to end once it has been cancelled."""
+
 LAYOUT_RETRY_S = 1.0
+
+WAITING_SAID_S = 30.0
+"""How often the log says that Redis is still away at the start."""
 
 LEAST_CONNECTIONS = 50
 """Of callers, however few files may be open: the start has said that they are too few."""
@@ -91,6 +113,10 @@ class Process:
 
     role: which parts run. redis_url: the Redis to use. router: the loaded handlers.
     slots: where the processes of one supervisor leave their figures; None for a process alone.
+    worker: its id as an owner of partitions, unique for each start, without ":".
+    let_go: called once it was told to stop: nobody else is to listen any more.
+    stopping: whether it was told to stop, or has to. hangs: whether something did not stop in
+        time, so that what is left of it must be ended by force.
     """
 
     def __init__(
@@ -100,16 +126,27 @@ class Process:
         redis_url: str,
         router: Router,
         slots: Slots | None = None,
+        *,
+        tell: Tell | None = None,
+        worker: str,
+        let_go: Callable[[], None] = lambda: None,
     ) -> None:
+        self._let_go = let_go
+        self.stopping = False
+        self.hangs = False
+        self._worker = worker
         self._settings = settings
         self._role = role
         self._redis_url = redis_url
         self._router = router
         self._slots = slots
+        self._tell = tell
         self._wanted = wanted_instance(settings)
         self._message = message_template(settings)
         self._open = asyncio.Event()
-        self._failure: Exception | None = None
+        self._failure: ParleyError | None = None
+        self._stop = asyncio.Event()
+        self._tasks = Tasks(self._fail)
         self._watch: Watch | None = None
         self._door: Door | None = None
         self._crowd = Crowd(_room_for_callers(settings))
@@ -117,16 +154,20 @@ class Process:
         self._partitions: Partitions | None = None
         self._breaker = Breaker()
         self._counts = Counts()
+        self._clocks = Clocks()
 
     async def run(
         self, public: socket.socket | None, internal: socket.socket, *, stop_with_stdin: bool
     ) -> int:
-        """Run until SIGTERM or SIGINT; returns the exit status. Raises StoreMismatch."""
+        """Run until SIGTERM or SIGINT; returns the exit status.
+
+        Raises StoreMismatch, and KeepsFailing when a part of it does not keep running.
+        """
         settings = self._settings
-        stop = stop_event(stop_with_stdin=stop_with_stdin)
+        stop = self._stop = stop_event(stop_with_stdin=stop_with_stdin)
         client = connect(self._redis_url)
         batch = Batch(client)
-        connector = connector_of(settings, self._message)
+        connector = connector_of(settings, self._message, self._clocks)
         sealer = Sealer(settings.secret_keys)
         provisioner = Provisioner(connector, Instances(client, sealer), sealer, self._wanted)
         instance = InstanceWatch(
@@ -141,6 +182,7 @@ class Process:
             lambda: self._figures(batch, instance),
             Queues(client, settings.partitions, timeout_s=LOOK_TIMEOUT_S),
             self._slots,
+            self._clocks.redis_now_ms,
         )
         internal_server = AppServer(
             internal_app(
@@ -153,54 +195,90 @@ class Process:
             stop_s=1,
             http=bounded(Crowd(INTERNAL_CONNECTIONS)),
         )
+        start = self._tasks.start
+        addresses = _addresses(public, internal)
         background = [
-            asyncio.create_task(internal_server.run_until(closing)),
-            asyncio.create_task(reporting.run_until(closing)),
+            start("the internal server", partial(internal_server.run_until, closing), stop=closing),
+            start("the figures", partial(reporting.run_until, closing), stop=closing),
         ]
+        watching = [
+            start("the watch over the instance", instance.run),
+            start("the backfill", partial(self._fill_gaps, client, batch, connector, instance)),
+            start("the watch over Redis", partial(self._claim_layout, client, batch)),
+            start("the comparison of clocks", partial(self._clocks.run, client)),
+        ]
+        parts = []
+        tidied = True
         try:
-            provisioning = asyncio.create_task(instance.run())
-            filling = asyncio.create_task(self._fill_gaps(client, batch, connector, instance))
-            opening = asyncio.create_task(self._claim_layout(client, batch, stop))
-            parts = []
             if public is not None:
-                parts.append(self._serve_public(client, batch, connector, public, stop))
+                door = partial(self._serve_public, client, batch, connector, public, stop)
+                parts.append(start("the door", door, stop=stop, answers=True))
             if self._role != "web":
-                parts.append(self._work(client, batch, connector, instance, stop))
+                work = partial(self._work, client, batch, connector, instance, stop)
+                parts.append(start("the worker", work, stop=stop, answers=True))
             # What was imported and built stays: the collector need not walk it again.
             gc.collect()
             gc.freeze()
-            log.info("Parley is up", role=self._role, **_addresses(public, internal))
-            await asyncio.gather(*parts)
-            for task in (filling, provisioning, opening):
-                task.cancel()
-            await asyncio.gather(filling, provisioning, opening, return_exceptions=True)
-            if self._failure is not None:
-                raise self._failure
+            if await self._opened(stop):
+                log.info("Parley is up", role=self._role, **addresses)
+            await stop.wait()
+            self.stopping = True
+            self._let_go()
+            _end_by_force(STOP_GRACE_S + FORCE_S)
+            tidied = await end_all(parts, STOP_GRACE_S + CUT_SHORT_S)
+            parts.clear()
         finally:
+            for task in (*parts, *watching):
+                task.cancel()
+            tidied = await end_all((*parts, *watching), CLOSE_S) and tidied
             closing.set()
-            await asyncio.gather(*background)
-            await connector.aclose()
-            await batch.aclose()
-            await client.aclose()
+            closes = (connector.aclose, batch.aclose)
+            closed = [asyncio.create_task(each(), name=each.__qualname__) for each in closes]
+            tidied = await end_all((*background, *closed), 2 * CLOSE_S) and tidied
+            disconnected = asyncio.create_task(client.aclose(), name="Redis")
+            tidied = await end_all((disconnected,), CLOSE_S) and tidied
+            rest = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in rest:
+                task.cancel()
+            self.hangs = not (await end_all(rest, CLOSE_S) and tidied)
+        if self._failure is not None:
+            raise self._failure
         log.info("Parley has stopped")
-        return 0
+        return int(self.hangs)
 
-    async def _claim_layout(self, client: Redis, batch: Batch, stop: asyncio.Event) -> None:
+    def _fail(self, reason: ParleyError) -> None:
+        """End the process in good order, and let `run` raise the reason."""
+        self._failure = reason
+        self._stop.set()
+
+    async def _opened(self, stop: asyncio.Event) -> bool:
+        """Wait until Redis is known to be laid out as we are; False when told to stop before."""
+        waiting = [asyncio.create_task(event.wait()) for event in (self._open, stop)]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waiting:
+                task.cancel()
+        return not stop.is_set()
+
+    async def _claim_layout(self, client: Redis, batch: Batch) -> None:
         """Let callbacks in and partitions start once Redis is known to be laid out as we are.
 
         Then watch it, until cancelled.
         """
+        said = -WAITING_SAID_S
         while True:
             try:
                 verdict = await look_at(client, self._settings)
                 await claim_partition_count(client, self._settings.partitions)
+                await self._clocks.look(client)
             except StoreUnavailable as error:
-                log.warning("waiting for Redis", error=str(error))
+                if time.monotonic() - said >= WAITING_SAID_S:
+                    log.warning("waiting for Redis", error=str(error))
+                    said = time.monotonic()
                 await asyncio.sleep(LAYOUT_RETRY_S)
-            except Exception as error:  # noqa: BLE001  (raised when everything has stopped)
-                # A mismatch, or a defect, which must not look like a Redis that is away.
-                self._failure = error
-                stop.set()
+            except StoreMismatch as error:
+                self._fail(error)
                 return
             else:
                 break
@@ -226,7 +304,7 @@ class Process:
         if not settings.backfill_every_s:
             return
         await self._open.wait()
-        self._backfill = backfill_of(settings, client, batch, connector)
+        self._backfill = backfill_of(settings, client, batch, connector, now=self._clocks.redis_now)
 
         def refused() -> int:
             counted = self._door.counters if self._door is not None else None
@@ -266,6 +344,7 @@ class Process:
                 limit_bytes=settings.event_limit_bytes,
             ),
             body_limit_bytes=settings.body_limit_bytes,
+            now=self._clocks.redis_now,
         )
         self._door = door
         prefix = urlsplit(settings.public_url).path
@@ -283,22 +362,20 @@ class Process:
         stop: asyncio.Event,
     ) -> None:
         settings = self._settings
-        waiting = [asyncio.create_task(event.wait()) for event in (self._open, stop)]
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        for task in waiting:
-            task.cancel()
-        if stop.is_set():
+        if not await self._opened(stop):
             return
-        executor = ThreadPoolExecutor(settings.handler_concurrency, "handler")
+        executor = DaemonThreads(settings.handler_concurrency, "handler")
+        place = HandlersLoop(executor, uvloop.new_event_loop)
         handling = Handling(
             router=self._router,
             slots=asyncio.Semaphore(settings.handler_concurrency),
-            executor=executor,
+            place=place,
             timeout_s=settings.handler_timeout_s,
             schedule=_schedule(settings, settings.handler_attempts),
             counts=self._counts,
-            tell=settings.log_texts,
+            tell=self._tell,
             opt_out_words=settings.words_left_to_twilio,
+            long_replies=settings.long_replies,
         )
         sending = Sending(
             connector=connector,
@@ -311,7 +388,8 @@ class Process:
             in_doubt=settings.in_doubt,
             arrival_s=settings.send_timeout_s,
             counts=self._counts,
-            tell=settings.log_texts,
+            tell=self._tell,
+            redis_now_ms=self._clocks.redis_now_ms,
         )
 
         def make_owner(
@@ -333,17 +411,22 @@ class Process:
         blocking = connect(self._redis_url, answer_timeout_s=None)
         arrivals = Arrivals(blocking)
         partitions = Partitions(
-            Leases(client, batch, owner=_worker_id(), ttl_ms=lease_ms),
+            Leases(client, batch, owner=self._worker, ttl_ms=lease_ms),
             arrivals,
             make_owner,
             count=settings.partitions,
             lease_s=settings.lease_ttl_s,
             counts=self._counts,
+            tasks=self._tasks,
         )
         self._partitions = partitions
+        letting_go = asyncio.create_task(_let_go_of_handlers(place, stop))
         try:
             await partitions.run(stop, STOP_GRACE_S)
         finally:
+            letting_go.cancel()
+            await asyncio.gather(letting_go, return_exceptions=True)
+            await place.aclose()
             executor.shutdown(wait=False)
             await arrivals.aclose()
             await blocking.aclose()
@@ -390,10 +473,23 @@ class Process:
                 "instance": Check(ok=instance.ready.is_set(), detail=instance.state),
                 # Texts arrive and replies leave without it: no reason to take no traffic.
                 "backfill": Check(ok=True, detail=self._backfill.state if self._backfill else ""),
+                # It is allowed for, and still worth knowing.
+                "clock": Check(ok=True, detail=self._clocks.state),
                 "handlers": Check(ok=True, detail=f"{len(self._router)} routes"),
+                **{
+                    name: Check(ok=state.running or not state.answers, detail=str(state))
+                    for name, state in self._tasks.failed.items()
+                },
             }
 
         return readiness
+
+
+async def _let_go_of_handlers(place: HandlersLoop, stop: asyncio.Event) -> None:
+    """At a stop, wait no longer than its grace for handlers that can't be ended."""
+    await stop.wait()
+    await asyncio.sleep(STOP_GRACE_S + LET_GO_S)
+    place.let_go_of_all()
 
 
 def _room_for_callers(settings: Settings) -> int:
@@ -419,5 +515,13 @@ def _schedule(settings: Settings, attempts: int) -> Schedule:
     )
 
 
-def _worker_id() -> str:
-    return f"{socket.gethostname()}-{os.getpid()}-{token_hex(4)}"
+def _end_by_force(after_s: float) -> None:
+    """End the process after so long, whatever hangs by then: a thread keeps it from ending."""
+
+    def end() -> None:
+        log.error("Parley did not stop in time and ends by force", after_s=after_s)
+        os._exit(1)
+
+    timer = threading.Timer(after_s, end)
+    timer.daemon = True
+    timer.start()

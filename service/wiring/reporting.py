@@ -26,7 +26,7 @@ from service.host.slots import Slots
 from service.store.batch import Batch
 from service.store.queues import Queues, Waiting
 from service.web.door.callbacks import Door
-from service.workers.clock import now_ms
+from service.workers.clock import now_ms, ticks_ms
 from service.workers.counts import Counts
 
 log = structlog.get_logger()
@@ -45,10 +45,17 @@ class Reporting:
     """Gathers figures for /metrics.
 
     own: what this process has counted. queues: what waits in Redis. slots: those of all processes
-    of the supervisor; None for a process alone.
+    of the supervisor; None for a process alone. redis_now_ms: what Redis's clock shows.
     """
 
-    def __init__(self, own: Callable[[], Figures], queues: Queues, slots: Slots | None) -> None:
+    def __init__(
+        self,
+        own: Callable[[], Figures],
+        queues: Queues,
+        slots: Slots | None,
+        redis_now_ms: Callable[[], int] = now_ms,
+    ) -> None:
+        self._redis_now_ms = redis_now_ms
         self._own = own
         self._queues = queues
         self._slots = slots
@@ -68,7 +75,7 @@ class Reporting:
         """Return the figures of all processes and of Redis, as far as these can be had."""
         every = [self._leave(), *self._siblings()]
         try:
-            every.append(of_queues(await self._queues.look(), now_ms()))
+            every.append(of_queues(await self._queues.look(), self._redis_now_ms()))
         except Exception as error:  # noqa: BLE001  whatever it is, memory's figures are shown
             every.append(Figures(gauges={m.REDIS_UP.name: {"": 0}}))
             if not isinstance(error, StoreUnavailable):
@@ -127,7 +134,7 @@ def of_door(door: Door, crowd: Crowd) -> Figures:
 
 def of_work(counts: Counts, breaker: Breaker, owned: int) -> Figures:
     """Return what the workers count. owned: partitions they hold the lease of."""
-    state = breaker.state(now_ms())
+    state = breaker.state(ticks_ms())
     return Figures(
         counters={
             m.TEXTS.name: dict(counts.texts),
@@ -159,7 +166,7 @@ def of_backfill(backfill: Backfill) -> Figures:
 
 
 def of_queues(every: Sequence[Waiting], now: int) -> Figures:
-    """Return what waits in Redis, by partition. now: ms since the epoch."""
+    """Return what waits in Redis, by partition. now: ms since the epoch by its clock."""
     numbered = [(str(partition), each) for partition, each in enumerate(every)]
     return Figures(
         gauges={

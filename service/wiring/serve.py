@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import structlog
 
 from service.errors import SettingsError
 from service.handlers.loading import load_router
-from service.host import loop
 from service.host.descriptors import needed_for, raise_limit
 from service.host.embedded import EmbeddedRedis
 from service.host.listeners import inherit, listen
@@ -19,7 +19,9 @@ from service.host.slots import as_argument, parse_slot, unnamed_file
 from service.host.supervisor import Supervisor
 from service.settings.loading import load_settings
 from service.settings.table import Settings
-from service.wiring.process import STOP_GRACE_S, Process, Role
+from service.wiring.alone import run_alone
+from service.wiring.dead_workers import DeadWorkers, worker_id
+from service.wiring.process import CLOSE_S, CUT_SHORT_S, STOP_GRACE_S, Process, Role
 
 log = structlog.get_logger()
 
@@ -43,16 +45,18 @@ def serve(
     fd: int | None,
     internal_fd: int | None,
     slot: str | None,
+    worker: str | None,
     stop_with_stdin: bool,
 ) -> int:
     """Run the service until it is told to stop; returns the exit status.
 
     fd, internal_fd: inherited listeners, instead of those the settings name.
     slot: where this process leaves its figures for its siblings, see `service.host.slots`.
+    worker: its id as an owner of partitions, by which its supervisor gives up what it leaves.
     stop_with_stdin: stop when standard input ends, that is, with the process that started us.
     Raises SettingsError, HandlersError or StoreMismatch for what an operator must mend.
     """
-    set_up_logs(settings.log_format, settings.log_level)
+    tell = set_up_logs(settings.log_format, settings.log_level)
     raise_limit(needed=needed_for(settings.send_concurrency, settings.handler_concurrency))
     # Loaded before anything listens: a broken handlers file must not take a single callback.
     router = load_router(settings.handlers, settings.config_dir)
@@ -73,16 +77,37 @@ def serve(
             server=embedded.binary,
             folder=str(settings.data_dir),
         )
+    hangs = False
     try:
         if settings.processes > 1:
             own_redis = embedded.url if embedded is not None else ""
             return _serve_many(settings, role, own_redis, public, internal)
         slots = parse_slot(slot) if slot else None
-        process = Process(settings, role, redis_url, router, slots)
-        return loop.run(process.run(public, internal, stop_with_stdin=stop_with_stdin))
+        of_texts = tell if settings.log_texts else None
+
+        def process(let_go: Callable[[], None]) -> Process:
+            own = worker or worker_id()
+            return Process(
+                settings,
+                role,
+                redis_url,
+                router,
+                slots,
+                worker=own,
+                let_go=let_go,
+                tell=of_texts,
+            )
+
+        status, hangs = run_alone(
+            process, public, internal, stop_with_stdin=stop_with_stdin, again=slots is None
+        )
     finally:
         if embedded is not None:
             embedded.stop()
+    if hangs:
+        # Threads and tasks that do not end would be waited for.
+        os._exit(status)
+    return status
 
 
 def _serve_many(
@@ -100,13 +125,21 @@ def _serve_many(
     # They read the settings where this process did: what a secret file holds is in no environment.
     environ = dict(os.environ) | ({"REDIS_URL": own_redis} if own_redis else {})
     count, slots = settings.processes, unnamed_file()
+    redis_url = own_redis or (settings.redis_url.get_secret_value() if settings.redis_url else "")
+    dead = DeadWorkers(redis_url, settings.partitions, settings.lease_ttl_s)
+
+    def own_arguments(number: int) -> list[str]:
+        own = ["--slot", as_argument(slots, number, count)]
+        return own if role == "web" else [*own, "--worker", dead.named(number)]
+
     return Supervisor(
         count,
         arguments,
         environ,
         [*(listener.fileno() for listener in listeners), slots],
-        own_arguments=lambda number: ["--slot", as_argument(slots, number, count)],
-        stop_s=STOP_GRACE_S + 2,
+        own_arguments=own_arguments,
+        stop_s=STOP_GRACE_S + CUT_SHORT_S + 2 * CLOSE_S,
+        died=dead.disown,
     ).run()
 
 

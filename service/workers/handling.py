@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-import traceback
 from collections.abc import Callable
-from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 
@@ -17,15 +15,18 @@ from service.core.entries import EntryUnreadable
 from service.core.masking import mask_number
 from service.core.retry import Schedule
 from service.core.twilio import opt_out
-from service.errors import HandlerError
+from service.errors import HandlerError, LeaseLost
+from service.handlers.failures import frames_of, full_text, outline
+from service.handlers.loop import HandlersLoop
 from service.handlers.router import Choice, Router
-from service.handlers.running import run_handler
+from service.handlers.running import LongReplies, run_handler
 from service.model import Conversation, EntryId, Message, Outbound, Reply
-from service.store.partition import Entry, Later, PartitionStore
-from service.workers.clock import entered_ms, now_ms, sleep_until
+from service.store.partition import Begun, Entry, Later, PartitionStore
+from service.workers.clock import due_by, entered_ms, sleep_until
 from service.workers.counts import Counts
 from service.workers.lanes import Lanes, held
 from service.workers.sending import Sender
+from service.workers.telling import Tell
 
 log = structlog.get_logger()
 
@@ -37,9 +38,10 @@ READ_AHEAD = 256
 class Handling:
     """How a process handles messages; shared by all of its partitions.
 
-    slots: bounds handlers running at once. executor: runs plain `def` handlers.
+    slots: bounds handlers running at once. place: where they run.
     timeout_s: longest a handler may take. schedule: its retries.
-    counts: what is counted of texts. tell: log a line for each text.
+    long_replies: what becomes of a text that is too long for one message.
+    counts: what is counted of texts. tell: logs a line for each text; None for no lines.
     opt_out_words: words that Twilio answers itself, in upper case.
     last_attempt: held by a message with one attempt left whose earlier ones never ended. Whichever
         of them killed its process, the others were under way as well: now each runs without them,
@@ -48,12 +50,13 @@ class Handling:
 
     router: Router
     slots: asyncio.Semaphore
-    executor: Executor
+    place: HandlersLoop
     timeout_s: float
     schedule: Schedule
     counts: Counts = field(default_factory=Counts)
-    tell: bool = True
+    tell: Tell | None = None
     opt_out_words: frozenset[str] = opt_out.WORDS
+    long_replies: LongReplies = "split"
     last_attempt: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -61,7 +64,7 @@ class Handling:
 class _Waiting:
     entry: EntryId
     value: Message | Outbound | None
-    next_ms: int
+    due: float  # time.monotonic
     unended: int
 
 
@@ -69,6 +72,8 @@ class Handler:
     """Handles one partition's messages, each conversation in order.
 
     failed: told when the partition can't go on (lease lost, Redis away).
+    expired: whether the lease may have run out by our own clock. Called in any thread.
+    left_running: a handler that can't be ended was left behind, as the process is about to end.
     """
 
     def __init__(
@@ -77,13 +82,14 @@ class Handler:
         sender: Sender,
         handling: Handling,
         failed: Callable[[BaseException], None],
+        expired: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._expired = expired
+        self.left_running = False
         self._store = store
         self._sender = sender
         self._handling = handling
         self._counts = handling.counts
-        # Bound once: structlog takes a third more for a line where nothing is.
-        self._log = log.bind()
         self.lanes: Lanes[_Waiting] = Lanes(self._work, failed)
 
     async def offer(self, entry: Entry, later: Later | None, *, tries: int = 0) -> None:
@@ -98,18 +104,19 @@ class Handler:
                 entry=entry.id,
                 error=str(value),
             )
-            await self._store.bury_message(entry.id, str(value), now_ms())
+            await self._store.bury_message(entry.id, str(value))
             self._counts.texts["dead_letter"] += 1
             return
         keep = value if self.lanes.pending < READ_AHEAD else None
-        next_ms, unended = (later.next_ms, 0) if later else (0, tries)
-        self.lanes.put(value.conversation, _Waiting(entry.id, keep, next_ms, unended))
+        due = due_by(later.due, self._handling.schedule.longest_ms) if later else 0
+        unended = 0 if later else tries
+        self.lanes.put(value.conversation, _Waiting(entry.id, keep, due, unended))
 
     async def _work(self, conversation: Conversation, item: _Waiting) -> None:
         while True:
-            if item.next_ms > now_ms():
+            if item.due > time.monotonic():
                 with self.lanes.pausing():
-                    await sleep_until(item.next_ms)
+                    await sleep_until(item.due)
             if self._sender.full:
                 with self.lanes.pausing():
                     await self._sender.room()
@@ -139,19 +146,39 @@ class Handler:
     async def _attempt(
         self, conversation: Conversation, item: _Waiting, message: Message
     ) -> tuple[int, HandlerError] | None:
-        """Run the handler once and settle; returns the attempt's number and error if it failed."""
-        schedule = self._handling.schedule
+        """Run the handler once and settle; returns the attempt's number and error if it failed.
+
+        What a stop or a hand-over cuts short is no attempt of the message's own, and is taken back.
+        What is cut short because the lease was lost can't be: only the owner may count, and a
+        handler that keeps the interpreter to itself for longer than a lease is found by its count.
+        The others that were under way then have their last attempt apart, see `Handling`.
+        """
         kind = opt_out.kind_of(message, self._handling.opt_out_words)
         asked = conversation if kind == opt_out.START_IF_OUT else None
         begun = await self._store.begin(item.entry, asked)
         if begun is None:
             raise SettledUnseen(item.entry)
+        try:
+            return await self._answer(conversation, item, message, kind, begun)
+        except asyncio.CancelledError:
+            await self._store.abandon(item.entry)
+            raise
+
+    async def _answer(
+        self,
+        conversation: Conversation,
+        item: _Waiting,
+        message: Message,
+        kind: str,
+        begun: Begun,
+    ) -> tuple[int, HandlerError] | None:
+        schedule = self._handling.schedule
         attempt = begun.number
         kind = opt_out.judge(kind, opted_out=begun.opted_out)
         choice = self._handling.router.choose(message, answered=bool(kind))
         if kind == "STOP":
             # Before anything is committed: done again after a crash, it changes nothing more.
-            await self._store.note_opt_out(conversation, now_ms())
+            await self._store.note_opt_out(conversation, out=True)
         if attempt > schedule.attempts:
             error = f"attempt {schedule.attempts} of {schedule.attempts} was begun and never ended"
             route = choice.route if choice else ""
@@ -162,28 +189,26 @@ class Handler:
         if choice is not None:
             try:
                 replies = await self._run(choice, message, began)
-            except asyncio.CancelledError:
-                # A stop or a hand-over: no fault of the message, and no attempt of its own.
-                await self._store.abandon(item.entry)
-                raise
             except HandlerError as error:
+                said = outline(error, choice, message)
                 log.warning(
                     "handler failed",
                     sid=message.sid,
                     route=choice.route,
                     attempt=attempt,
                     of=schedule.attempts,
-                    error=outline(error),
+                    error=said,
                 )
+                log.debug("where the handler failed", sid=message.sid, frames=frames_of(error))
                 if attempt < schedule.attempts:
                     return attempt, error
                 await self._bury(
                     item,
                     message,
-                    str(error),
+                    full_text(error),
                     choice.route,
                     opted_in=kind == "START",
-                    logged=outline(error),
+                    logged=said,
                 )
                 return None
         outbounds = [
@@ -201,9 +226,9 @@ class Handler:
             self._counts.texts["left_to_twilio" if kind else "unrouted"] += 1
         else:
             self._counts.texts["answered" if replies else "silent"] += 1
-        if self._handling.tell:
-            self._tell(
-                message, choice, kind, attempt=attempt, replies=len(replies), took_ms=took_ms
+        if (tell := self._handling.tell) is not None:
+            _tell_settled(
+                tell, message, choice, kind, attempt=attempt, replies=len(replies), took_ms=took_ms
             )
         return None
 
@@ -211,41 +236,26 @@ class Handler:
         """Run the handler; count how long it took, unless we cut it short ourselves."""
         handling = self._handling
         try:
-            replies = await run_handler(choice, message, handling.executor, handling.timeout_s)
-        except HandlerError:
+            replies = await run_handler(
+                choice,
+                message,
+                handling.place,
+                handling.timeout_s,
+                long_replies=handling.long_replies,
+                expired=self._expired,
+            )
+        except asyncio.CancelledError:
+            self.left_running = self.left_running or handling.place.let_go.done()
+            raise
+        except HandlerError as error:
+            if self._expired():
+                # Cut short by us, perhaps; whatever it is, it is the next owner's to find.
+                raise LeaseLost("the lease ran out while a handler was under way") from error
             self._counts.handler_failures += 1
             self._counts.handler.observe(time.monotonic() - began)
             raise
         self._counts.handler.observe(time.monotonic() - began)
         return replies
-
-    def _tell(
-        self,
-        message: Message,
-        choice: Choice | None,
-        kind: str,
-        *,
-        attempt: int,
-        replies: int,
-        took_ms: float,
-    ) -> None:
-        """Log what became of a text that is settled. took_ms: its handler."""
-        sender = mask_number(message.from_)
-        if choice is not None:
-            self._log.info(
-                "text handled",
-                sid=message.sid,
-                sender=sender,
-                route=choice.route,
-                attempt=attempt,
-                replies=replies,
-                ms=took_ms,
-            )
-        elif kind:
-            what = "left to Twilio, which has answered it"
-            self._log.info(what, sid=message.sid, sender=sender, kind=kind)
-        else:
-            self._log.info("no route matched", sid=message.sid, sender=sender)
 
     async def _settle(
         self,
@@ -256,24 +266,24 @@ class Handler:
         *,
         opted_in: bool = False,
     ) -> None:
-        mark_ms = now_ms() if outbounds and self._sender.ready(conversation) else None
+        mark = bool(outbounds) and self._sender.ready(conversation)
         ids = await self._store.settle(
-            entry, outbounds, mark_ms=mark_ms, opted_in=conversation if opted_in else None
+            entry, outbounds, mark=mark, opted_in=conversation if opted_in else None
         )
         if ids is None:
             # Settled by an attempt whose answer was lost: its replies are in Redis, unknown here.
             raise SettledUnseen(entry)
         for place, (id_, outbound) in enumerate(zip(ids, outbounds, strict=True)):
-            fresh = mark_ms is not None and place == 0
+            fresh = mark and place == 0
             self._sender.offer(id_, outbound, accepted_ms=accepted_ms, fresh_mark=fresh)
 
     async def _put_off(
         self, item: _Waiting, message: Message, attempt: int, error: HandlerError
     ) -> None:
         wait_ms = self._handling.schedule.wait_ms(attempt, random.random())  # noqa: S311
-        item.next_ms = now_ms() + wait_ms
+        item.due = time.monotonic() + wait_ms / 1000
         item.value = message
-        await self._store.put_off_message(item.entry, Later(item.next_ms, str(error)))
+        await self._store.put_off_message(item.entry, wait_ms, str(error))
 
     async def _bury(
         self,
@@ -289,9 +299,9 @@ class Handler:
         said = logged or error
         if opted_in:
             # Before the letter: done again after a crash, the message has no attempts left either.
-            await self._store.note_opt_out(message.conversation, None)
+            await self._store.note_opt_out(message.conversation, out=False)
         log.error("message becomes a dead letter", sid=message.sid, route=route, error=said)
-        await self._store.bury_message(item.entry, error, now_ms(), route)
+        await self._store.bury_message(item.entry, error, route)
         self._counts.texts["dead_letter"] += 1
 
 
@@ -299,18 +309,33 @@ def _accepted_ms(message: Message) -> int:
     return int(message.received_at.timestamp() * 1000)
 
 
-def outline(error: HandlerError) -> str:
-    """Say what a handler raised and where, without its text: that may quote a message.
-
-    The whole text is in the dead letter and the retry note, in Redis.
-    """
-    cause = error.__cause__
-    if cause is None:
-        return str(error)
-    frames = traceback.extract_tb(cause.__traceback__)
-    place = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
-    return f"{type(cause).__name__}{place}"
-
-
 class SettledUnseen(Exception):
     """A message was found settled although this worker never heard so."""
+
+
+def _tell_settled(
+    tell: Tell,
+    message: Message,
+    choice: Choice | None,
+    kind: str,
+    *,
+    attempt: int,
+    replies: int,
+    took_ms: float,
+) -> None:
+    """Log what became of a text that is settled. took_ms: its handler."""
+    sender = mask_number(message.from_)
+    if choice is not None:
+        tell(
+            "text handled",
+            sid=message.sid,
+            sender=sender,
+            route=choice.route,
+            attempt=attempt,
+            replies=replies,
+            ms=took_ms,
+        )
+    elif kind:
+        tell("left to Twilio, which has answered it", sid=message.sid, sender=sender, kind=kind)
+    else:
+        tell("no route matched", sid=message.sid, sender=sender)

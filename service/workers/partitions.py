@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import structlog
 
+from service.core.causes import cause_of
 from service.core.sharing import share_of
 from service.errors import StoreError
 from service.model import Partition
 from service.store.arrivals import Arrivals
 from service.store.leases import Leases
-from service.workers.clock import now_ms
 from service.workers.counts import Counts
 from service.workers.owner import Owner
+from service.workers.supervised import Tasks
 
 log = structlog.get_logger()
 
@@ -23,7 +25,7 @@ TICK_S = 0.5
 """How often a worker looks at who else is there: bounds a hand-over to two ticks and the grace."""
 
 RENEWALS = 3.3
-"""Renewals in a lease's time: 3 s apart for 10 s, so that two can fail before it runs out."""
+"""Renewals in a lease's time: 1.2 s apart for 4 s, so that two can fail before it runs out."""
 
 HAND_OVER_GRACE_S = 1.0
 """What a handler or POST under way gets when its partition goes to another living worker."""
@@ -41,7 +43,7 @@ class Partitions:
     """Owns a fair share of the deployment's partitions and runs them.
 
     count: partitions of the deployment. lease_s: how long a lease lasts unrenewed.
-    counts: where leases taken and lost are counted.
+    counts: where leases taken and lost are counted. tasks: keeps what runs here running.
     """
 
     def __init__(
@@ -53,8 +55,10 @@ class Partitions:
         count: int,
         lease_s: float,
         counts: Counts | None = None,
+        tasks: Tasks | None = None,
     ) -> None:
         self._leases = leases
+        self._tasks = tasks or Tasks()
         self._counts = counts or Counts()
         self._arrivals = arrivals
         self._make_owner = make_owner
@@ -74,18 +78,10 @@ class Partitions:
 
         grace_s: what handlers and POSTs under way get to finish at the end.
         """
-        reader = asyncio.create_task(self._read())
-        renewed = -self._renew_s
+        reader = self._tasks.start("the reader of inboxes", self._read, answers=True)
         try:
-            while not stop.is_set():
-                try:
-                    due = time.monotonic() - renewed >= self._renew_s
-                    await self._tick(renew=due)
-                    if due:
-                        renewed = time.monotonic()
-                except StoreError as error:
-                    log.warning("leases can't be kept at the moment", error=str(error))
-                await _wait(stop, min(TICK_S, self._renew_s))
+            share = partial(self._share, stop)
+            await self._tasks.keep("the leases", share, stop=stop, answers=True)
         finally:
             await self._give_up_all(grace_s)
             reader.cancel()
@@ -95,11 +91,23 @@ class Partitions:
             except StoreError as error:
                 log.warning("left without signing off", error=str(error))
 
+    async def _share(self, stop: asyncio.Event) -> None:
+        """Hold the share of the partitions that is ours, until `stop` is set."""
+        renewed = -self._renew_s
+        while not stop.is_set():
+            try:
+                due = time.monotonic() - renewed >= self._renew_s
+                await self._tick(renew=due)
+                if due:
+                    renewed = time.monotonic()
+            except StoreError as error:
+                log.warning("leases can't be kept at the moment", error=str(error))
+            await _wait(stop, min(TICK_S, self._renew_s))
+
     async def _tick(self, *, renew: bool) -> None:
-        # First, as a full Redis takes no announcement and yet keeps what there is.
         if renew:
             await self._renew_all()
-        living = await self._leases.announce(now_ms())
+        living = await self._leases.announce()
         share = share_of(self._leases.owner, living, self._count)
         staying = [p for p in self.owned if p not in self._leaving]
         for partition in staying[share:]:
@@ -123,7 +131,10 @@ class Partitions:
 
     def _start(self, partition: Partition, token: str, asked: float) -> None:
         owner = self._make_owner(partition, token, asked, self._changed.set)
-        task = asyncio.create_task(owner.run())
+        # Alone: one entry that breaks its partition must not end the others.
+        task = self._tasks.start(
+            f"partition {partition}", owner.run, stop=owner.stopping, alone=True
+        )
         self._owners[partition] = owner, task
         self._counts.leases_taken += 1
         task.add_done_callback(lambda _: self._ended(partition, owner))
@@ -135,9 +146,6 @@ class Partitions:
             del self._owners[partition]
             # What is handed over ends by itself; whatever else ends has lost its lease.
             self._counts.leases_lost += partition not in self._leaving
-        task = found[1] if found else None
-        if task is not None and not task.cancelled() and task.exception() is not None:
-            log.error("partition failed", partition=partition, exc_info=task.exception())
 
     async def _renew(self, partition: Partition, owner: Owner) -> None:
         asked = time.monotonic()
@@ -158,9 +166,11 @@ class Partitions:
         async def release() -> None:
             await asyncio.wait((task,))
             try:
-                await self._leases.release(partition, owner.token)
-            except StoreError as error:
-                log.warning("lease left to run out", partition=partition, error=str(error))
+                # What a handler left behind still does ends with this process, before the lease.
+                if not owner.left_running:
+                    await self._leases.release(partition, owner.token)
+            except Exception as error:  # noqa: BLE001  nobody awaits this
+                log.warning("lease left to run out", partition=partition, **cause_of(error))
             finally:
                 del self._leaving[partition]
 
@@ -174,8 +184,8 @@ class Partitions:
             await asyncio.wait(list(self._leaving.values()), timeout=self._renew_s)
             try:
                 await self._renew_all()
-            except StoreError as error:
-                log.warning("leases can't be kept while stopping", error=str(error))
+            except Exception as error:  # noqa: BLE001  the stop goes on
+                log.warning("leases can't be kept while stopping", **cause_of(error))
 
     async def _renew_all(self) -> None:
         owned = [(p, owner) for p, (owner, _) in self._owners.items()]

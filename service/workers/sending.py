@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Literal, Protocol
 
 import structlog
@@ -26,6 +26,7 @@ from service.core.delivery import (
 )
 from service.core.entries import EntryUnreadable
 from service.core.masking import mask_number
+from service.core.open_connectors.error_answers import LONGEST_PAUSE_S
 from service.core.retry import Schedule
 from service.core.twilio.error_codes import OPTED_OUT
 from service.core.twilio.segments import count_segments
@@ -41,10 +42,18 @@ from service.errors import (
 )
 from service.model import Conversation, EntryId, Outbound
 from service.store.pace import Pace
-from service.store.partition import Backlog, Later, PartitionStore
-from service.workers.clock import entered_ms, now_ms, sleep_until
+from service.store.partition import Backlog, PartitionStore
+from service.workers.clock import (
+    due_by,
+    entered_ms,
+    happened_by,
+    now_ms,
+    sleep_until,
+    ticks_ms,
+)
 from service.workers.counts import Counts
 from service.workers.lanes import Lanes, held
+from service.workers.telling import Tell
 
 log = structlog.get_logger()
 
@@ -67,6 +76,9 @@ class SendingConnector(Protocol):
     async def sent_to(self, conversation: Conversation, since: datetime) -> Sequence[Logged]:
         """Read the message log of one conversation back to `since`. Raises ConnectorError."""
 
+    def moment(self, at: float) -> datetime:
+        """Tell what the connector's clock showed at a time of ours (time.monotonic)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sending:
@@ -80,7 +92,8 @@ class Sending:
         log can't be asked: "hold" makes it a dead letter, "resend" sends it again.
     arrival_s: how long a POST whose end nobody saw may take to show up in the connector's log. As
         long it can't be taken for unsent: the connector carries it out although its sender is gone.
-    counts: what is counted of replies. tell: log a line for each reply.
+    counts: what is counted of replies. tell: logs a line for each reply; None for no lines.
+    redis_now_ms: what Redis's clock shows, ms since the epoch; for what is counted alone.
     """
 
     connector: SendingConnector
@@ -93,18 +106,26 @@ class Sending:
     in_doubt: Literal["hold", "resend"]
     arrival_s: float
     counts: Counts = field(default_factory=Counts)
-    tell: bool = True
+    tell: Tell | None = None
+    redis_now_ms: Callable[[], int] = now_ms
 
 
 @dataclass(slots=True)
 class _Waiting:
+    """A reply that waits.
+
+    due, marked, arrives_by: time.monotonic. marked_at: `marked` by the connector's clock, as that
+        was known then: time.monotonic stands still while a machine sleeps.
+    """
+
     entry: EntryId
     outbound: Outbound
     accepted_ms: int
-    next_ms: int = 0
-    marked_ms: int | None = None
+    due: float = 0
+    marked: float | None = None
+    marked_at: datetime | None = None
     fresh_mark: bool = False
-    arrival_ms: int = 0
+    arrives_by: float = 0
     asked: int = 0
     tries: int = 0
     repeats: int = 0
@@ -131,8 +152,6 @@ class Sender:
         self._store = store
         self._sending = sending
         self._counts = sending.counts
-        # Bound once: structlog takes a third more for a line where nothing is.
-        self._log = log.bind()
         self._check_lease = check_lease
         self._below_limit = asyncio.Event()
         self._below_limit.set()
@@ -144,22 +163,19 @@ class Sender:
             if not isinstance(entry.value, Outbound):
                 error = entry.value if isinstance(entry.value, EntryUnreadable) else "no reply"
                 log.error("outbox entry goes to the dead letters", entry=entry.id, error=str(error))
-                await self._store.bury_reply(entry.id, str(error), now_ms())
+                await self._store.bury_reply(entry.id, str(error))
                 self._counts.replies["dead_letter"] += 1
                 continue
             later = backlog.outbox_later.get(entry.id)
-            marked_ms = backlog.marked_ms.get(entry.id)
-            self._put(
-                _Waiting(
-                    entry.id,
-                    entry.value,
-                    # When its text was accepted is not kept with it.
-                    entered_ms(entry.id),
-                    next_ms=later.next_ms if later else 0,
-                    marked_ms=marked_ms,
-                    arrival_ms=self._arrives_by(marked_ms or 0),
-                )
-            )
+            # When its text was accepted is not kept with it.
+            item = _Waiting(entry.id, entry.value, entered_ms(entry.id))
+            if later is not None:
+                item.due = due_by(later.due, self._longest_wait_ms)
+            if (marked := backlog.marked.get(entry.id)) is not None:
+                item.marked, latest = happened_by(marked)
+                item.marked_at = self._sending.connector.moment(item.marked)
+                item.arrives_by = latest + self._sending.arrival_s
+            self._put(item)
 
     def offer(
         self, entry: EntryId, outbound: Outbound, *, accepted_ms: int, fresh_mark: bool
@@ -196,17 +212,17 @@ class Sender:
 
     async def _work(self, conversation: Conversation, item: _Waiting) -> None:
         while True:
-            if item.next_ms > now_ms():
+            if item.due > time.monotonic():
                 with self.lanes.pausing():
-                    await sleep_until(item.next_ms)
+                    await sleep_until(item.due)
             if not self._sending.provisioned.is_set():
                 with self.lanes.pausing():
                     await self._sending.provisioned.wait()
-            while wait_ms := self._sending.breaker.wait_ms(now_ms()):
+            while wait_ms := self._sending.breaker.wait_ms(ticks_ms()):
                 with self.lanes.pausing():
                     await asyncio.sleep(wait_ms / 1000)
             try:
-                if item.marked_ms is None:
+                if item.marked is None:
                     await self._turn(item.outbound)
                 async with held(self._sending.slots, self.lanes):
                     done = await self._attempt(conversation, item)
@@ -239,17 +255,17 @@ class Sender:
         if isinstance(error, ConnectorUnreadable):
             breaker.gave_up()  # A log that can't be read says nothing of POSTs, either.
         elif isinstance(error, ConnectorThrottled):
-            breaker.paused(now_ms(), error.retry_after_s or THROTTLED_S)
+            breaker.paused(ticks_ms(), error.retry_after_s or THROTTLED_S)
         elif isinstance(error, ConnectorUnreachable | ConnectorUnanswered | ConnectorFailed):
-            if breaker.failed(now_ms(), random.random()):  # noqa: S311  (jitter)
+            if breaker.failed(ticks_ms(), random.random()):  # noqa: S311  (jitter)
                 log.error("the connector is ailing; replies wait", error=str(error))
         else:
             breaker.succeeded()  # It refuses, so it works.
 
     async def _attempt(self, conversation: Conversation, item: _Waiting) -> bool:
         """Bring one reply a step further; True when it is done with."""
-        if item.marked_ms is not None:
-            answer = await self._look_up(conversation, item, item.marked_ms)
+        if item.marked is not None:
+            answer = await self._look_up(conversation, item, item.marked)
             if answer is not None:
                 return answer
             if item.epitaph:
@@ -257,66 +273,89 @@ class Sender:
                 await self._bury(item, item.epitaph)
                 return True
         if not item.fresh_mark:
-            item.tries = await self._store.mark(item.entry, now_ms())
+            item.tries = await self._store.mark(item.entry)
         else:
             item.tries = 1
         item.fresh_mark = False
-        begun_ms, began = now_ms(), time.monotonic()
+        began = time.monotonic()
+        began_at = self._sending.connector.moment(began)
         try:
             sid = await self._sending.connector.send(item.outbound, self._check_lease)
         except ConnectorError as error:
             self._counts.send.observe(time.monotonic() - began)
             self._report(error)
-            return await self._failed_post(item, error, begun_ms)
+            return await self._failed_post(item, error, began, began_at)
         took_s = time.monotonic() - began
         self._counts.send.observe(took_s)
         self._sending.breaker.succeeded()
         await self._store.sent(item.entry, item.outbound, sid)
         self._done(item, "sent")
-        if self._sending.tell:
+        if (tell := self._sending.tell) is not None:
             ms = round(took_s * 1000, 1)
-            self._log.info("reply sent", sid=sid, reply_to=item.outbound.reply_to, ms=ms)
+            tell("reply sent", sid=sid, reply_to=item.outbound.reply_to, ms=ms)
         return True
 
     def _done(self, item: _Waiting, outcome: str) -> None:
         self._counts.replies[outcome] += 1
-        self._counts.callback_to_reply.observe(max(0, now_ms() - item.accepted_ms) / 1000)
+        took_ms = max(0, self._sending.redis_now_ms() - item.accepted_ms)
+        self._counts.callback_to_reply.observe(took_ms / 1000)
 
     async def _look_up(
-        self, conversation: Conversation, item: _Waiting, marked_ms: int
+        self, conversation: Conversation, item: _Waiting, marked: float
     ) -> bool | None:
         """Settle a doubt by the connector's log.
 
         Returns True when the reply is done with, False when the log must be asked again later,
         None when the reply was not sent and may be POSTed.
         """
-        marked_at = datetime.fromtimestamp(marked_ms / 1000, UTC)
-        asked_ms = now_ms()
+        asked = time.monotonic()
         # Where the log does not show what earlier replies of the same words are recorded by, it is
         # read back to the first of them: as many of its rows are theirs.
         posted = await self._store.unlisted(item.outbound)
-        since = datetime.fromtimestamp(min([marked_ms, *posted.values()]) / 1000, UTC)
+        first = min([marked, *(happened_by(each)[0] for each in posted.values())])
         try:
             with self.lanes.pausing():
-                logged = await self._sending.connector.sent_to(conversation, since - CLOCK_SLACK)
+                logged, since = await self._log_since(conversation, item, first)
         except ConnectorError as error:
             self._report(error)
             return await self._log_unavailable(item, error)
-        rows = candidates(item.outbound, marked_at, logged, since)
+        rows = candidates(item.outbound, item.marked_at or since, logged, since)
         known = await self._store.known_sids([id_ for row in rows for id_ in ids_of(row)])
         mine = unrecorded(rows, known, posted)
-        if mine is None and asked_ms < item.arrival_ms:
-            item.next_ms = item.arrival_ms
+        if mine is None and asked < item.arrives_by:
+            item.due = item.arrives_by
             self._sending.breaker.gave_up()
             return False
         if mine is None:
-            item.marked_ms = None
+            item.marked = None
             return None
         log.info("a reply in doubt had been sent", **_facts(item), connector_sid=mine.sid)
         await self._store.sent(item.entry, item.outbound, mine.sid)
         self._done(item, "found_sent")
         self._sending.breaker.gave_up()  # A log that can be read says nothing of POSTs.
         return True
+
+    async def _log_since(
+        self, conversation: Conversation, item: _Waiting, first: float
+    ) -> tuple[Sequence[Logged], datetime]:
+        """Read the log back to `first` (time.monotonic) or the mark, with a margin.
+
+        Returns its rows, and when that was by the connector's clock.
+        """
+        connector = self._sending.connector
+
+        def told() -> datetime:
+            moment = connector.moment(first)
+            return min(moment, item.marked_at or moment)
+
+        since = told()
+        while True:
+            read_to = since - CLOCK_SLACK
+            logged = await connector.sent_to(conversation, read_to)
+            # An answer tells what the connector's clock shows, and may be the first that does.
+            since = told()
+            if since - CLOCK_SLACK / 2 >= read_to:
+                return logged, since
 
     async def _log_unavailable(self, item: _Waiting, error: ConnectorError) -> bool | None:
         schedule = self._sending.schedule
@@ -330,22 +369,25 @@ class Sender:
             return False
         if self._sending.in_doubt == "resend":
             log.warning("a reply in doubt is sent again", **_facts(item), error=str(error))
-            item.marked_ms = None
+            item.marked = None
             return None
         reason = f"in doubt: it may have been sent, and the connector's log can't tell ({error})"
         await self._bury(item, reason, error)
         return True
 
-    async def _failed_post(self, item: _Waiting, error: ConnectorError, begun_ms: int) -> bool:
+    async def _failed_post(
+        self, item: _Waiting, error: ConnectorError, began: float, began_at: datetime
+    ) -> bool:
         verdict = self._doubt_the_cause(item, error, judge(error))
         if verdict is Verdict.BURY:
             if error.code == OPTED_OUT:
-                await self._store.note_opt_out(item.outbound.conversation, now_ms())
+                await self._store.note_opt_out(item.outbound.conversation, out=True)
             await self._bury(item, str(error), error)
             return True
         if verdict is Verdict.ASK:
-            item.marked_ms = begun_ms
-            item.arrival_ms = self._arrives_by(begun_ms) if may_still_arrive(error) else 0
+            item.marked, item.marked_at = began, began_at
+            arrival_s = self._sending.arrival_s
+            item.arrives_by = began + arrival_s if may_still_arrive(error) else 0
             if item.tries - item.repeats >= self._sending.schedule.attempts:
                 item.epitaph = f"{item.tries} attempts, the last: {error}"
             if item.epitaph:
@@ -393,8 +435,9 @@ class Sender:
         )
         return Verdict.ASK
 
-    def _arrives_by(self, posted_ms: int) -> int:
-        return posted_ms + int(self._sending.arrival_s * 1000)
+    @property
+    def _longest_wait_ms(self) -> int:
+        return max(self._sending.schedule.longest_ms, int(LONGEST_PAUSE_S * 1000))
 
     async def _put_off(
         self, item: _Waiting, error: ConnectorError, attempt: int, *, in_doubt: bool
@@ -402,19 +445,17 @@ class Sender:
         wait_ms = self._sending.schedule.wait_ms(max(attempt, 1), random.random())  # noqa: S311
         if error.retry_after_s is not None:
             wait_ms = max(wait_ms, int(error.retry_after_s * 1000))
-        item.next_ms = now_ms() + wait_ms
+        item.due = time.monotonic() + wait_ms / 1000
         self._counts.postponed += 1
         log.warning(
             "a reply waits", **_facts(item), wait_ms=wait_ms, error=str(error), **_advice(error)
         )
-        await self._store.put_off_reply(
-            item.entry, Later(item.next_ms, str(error)), in_doubt=in_doubt
-        )
+        await self._store.put_off_reply(item.entry, wait_ms, str(error), in_doubt=in_doubt)
 
     async def _bury(self, item: _Waiting, error: str, cause: ConnectorError | None = None) -> None:
         advice = _advice(cause) if cause else {}
         log.error("a reply becomes a dead letter", **_facts(item), error=error, **advice)
-        await self._store.bury_reply(item.entry, error, now_ms())
+        await self._store.bury_reply(item.entry, error)
         self._counts.replies["dead_letter"] += 1
 
 

@@ -14,7 +14,13 @@ import structlog
 
 from service.connector.backfill import Backfill
 from service.core.open_connectors.wire import LoggedMessage
-from service.errors import ConnectorRefused, ConnectorUnreadable, StoreFull, StoreUnavailable
+from service.errors import (
+    ConnectorFailed,
+    ConnectorRefused,
+    ConnectorUnreadable,
+    StoreFull,
+    StoreUnavailable,
+)
 from service.model import Message
 from service.store.connection import connect
 from service.store.watermark import Watermark
@@ -152,6 +158,93 @@ async def test_an_outage_longer_than_is_remembered_is_said_and_not_answered_twic
     assert "the outage was longer" in logs[0]["event"]
 
 
+async def test_every_page_is_read_and_a_row_that_comes_twice_counts_once(platform, watermark):
+    """All but the newest texts of a long outage would be lost, or an operator be told of more."""
+    inbox = Inbox()
+    platform.page_limit = 20
+    platform.messages = [text(str(n), 130 - n) for n in range(130, 0, -1)]
+    summary = await run(platform, inbox, watermark, since=NOW - timedelta(minutes=131))
+    assert (summary.read, summary.recovered) == (130, 130)
+    assert inbox.bodies == [str(n) for n in range(1, 131)]
+
+    class Moving:
+        """A log that a new text moved on by one row between two pages."""
+
+        async def log_between(self, since: datetime) -> Any:
+            rows = [
+                LoggedMessage(sid, THEIRS, OURS, sid, "inbound", "received", NOW, 0)
+                for sid in ("c", "b", "a")
+            ]
+            yield rows[:2]
+            yield rows[1:]
+
+    moved = await filler(Moving(), inbox, watermark).run(since=NOW - timedelta(minutes=1))
+    assert (moved.read, moved.recovered, moved.known) == (3, 3, 0)
+    assert inbox.bodies[130:] == ["a", "b", "c"]
+
+
+async def test_nothing_from_before_the_first_start_is_read_unasked(platform, watermark):
+    """The overlap would answer what was sent before anybody asked us to."""
+    inbox = Inbox()
+    await watermark.first(NOW - timedelta(minutes=6))
+    await watermark.save(NOW - timedelta(minutes=5))
+    platform.messages = [text("after", 5.5), text("before", 6.5)]
+    await run(platform, inbox, watermark)
+    assert inbox.bodies == ["after"]
+
+
+async def test_the_watermark_stays_behind_texts_left_to_their_callbacks(platform, watermark):
+    """One whose callback never comes after all would be passed over for ever."""
+    inbox = Inbox()
+    await watermark.first(NOW - timedelta(days=9))
+    await watermark.save(NOW - timedelta(minutes=60))
+    young = datetime.now(UTC) - timedelta(seconds=2)
+    platform.messages = [text("young", 0, date_sent=format_datetime(young))]
+    assert (await run(platform, inbox, watermark)).young == 1
+    covered = await watermark.load()
+    assert covered is not None
+    assert covered < young
+    platform.instances["1"] = {"token": "token", "disabled": False}
+    async with connected(platform.url, token="token") as connector:
+        at_once = {"overlap": timedelta(0), "settling": timedelta(0)}
+        await filler(connector, inbox, watermark, **at_once).run()
+    assert inbox.bodies == ["young"]
+
+
+async def test_a_run_by_hand_leaves_the_watermark(platform, watermark):
+    """What an operator did not ask for would be taken for covered, and never be read."""
+    inbox = Inbox()
+    await watermark.first(NOW - timedelta(days=9))
+    await watermark.save(NOW - timedelta(minutes=60))
+    platform.messages = [text("new", 5), text("old", 40)]
+    await run(platform, inbox, watermark, since=NOW - timedelta(minutes=10))
+    assert (inbox.bodies, await watermark.load()) == (["new"], NOW - timedelta(minutes=60))
+    await run(platform, inbox, watermark)
+    assert inbox.bodies == ["new", "old"]
+
+
+async def test_pictures_that_cannot_be_had_now_end_the_run(platform, watermark):
+    """A text would be handled without its pictures, for good, as the connector was ailing."""
+    inbox = Inbox()
+    await watermark.first(NOW - timedelta(days=9))
+    await watermark.save(NOW - timedelta(minutes=60))
+    before = await watermark.load()
+    platform.messages = [text("1", 5, num_media="1")]
+
+    class Ailing:
+        def __init__(self, connector: Any) -> None:
+            self.log_between = connector.log_between
+
+        async def media_of(self, sid: str) -> Any:
+            raise ConnectorFailed("try again later", status=503)
+
+    platform.instances["1"] = {"token": "token", "disabled": False}
+    async with connected(platform.url, token="token") as connector:
+        with pytest.raises(ConnectorFailed):
+            await filler(Ailing(connector), inbox, watermark).run()
+    assert (inbox.taken, await watermark.load()) == ([], before)
+
+
 async def test_a_run_that_fails_is_no_run(platform, watermark):
     """The gap would be taken for filled."""
     inbox = Inbox(down=True)
@@ -204,6 +297,9 @@ async def test_a_connector_that_cannot_list_is_said_once(watermark):
         async def log_between(self, since: datetime) -> Any:
             raise ConnectorRefused("Method GET is not supported here", status=405)
             yield [LoggedMessage]
+
+        def moment(self, at: float) -> datetime:
+            return NOW
 
     backfill = Backfill(
         NoLog(),
@@ -275,3 +371,20 @@ async def test_what_was_too_young_is_looked_at_again_soon(platform, watermark):
         filling.cancel()
     assert inbox.bodies == ["1"]
     assert len(platform.said("GET", "/hubs")) >= 2, "it was not too young at first"
+
+
+async def test_what_is_covered_is_kept_by_the_logs_own_clock(watermark):
+    """With a clock of ours that is ahead, the texts of the next outage would be passed over."""
+
+    class Behind:
+        async def log_between(self, since: datetime) -> Any:
+            assert since == NOW - timedelta(hours=2, minutes=10)
+            yield []
+
+        def moment(self, at: float) -> datetime:
+            return NOW - timedelta(hours=1)
+
+    await watermark.first(NOW - timedelta(days=9))
+    await watermark.save(NOW - timedelta(hours=2))
+    await filler(Behind(), Inbox(), watermark).run()
+    assert await watermark.load() == NOW - timedelta(hours=1, seconds=20)

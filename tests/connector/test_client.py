@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import socket
+import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -641,3 +642,29 @@ async def test_many_replies_at_once_all_arrive(platform):
     bodies = [each.body["Body"] for each in platform.said("POST", "/hubs")]
     assert len(set(sids)) == 100
     assert sorted(bodies, key=int) == [str(n) for n in range(100)]
+
+
+@pytest.mark.parametrize(
+    ("headers", "ahead_s"),
+    [
+        pytest.param({"Date": "Fri, 01 Feb 2030 12:00:00 GMT"}, None, id="a Date"),
+        pytest.param({"Date": "yesterday"}, 0.0, id="no date"),
+        pytest.param({"Date": "Fri, 31 Dec 9999 23:59:59 GMT"}, 0.0, id="the end of time"),
+        pytest.param({"Date": "Fri, 01 Feb 2030 12:00:00 GMT", "Age": "9"}, 0.0, id="a cache's"),
+    ],
+)
+async def test_the_platforms_clock_is_known_by_its_date(headers, ahead_s):
+    """A reply in doubt is looked for in a log that is dated by that clock."""
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.1 503 No\r\n{head}Content-Length: 0\r\n\r\n".encode())
+        await writer.drain()
+
+    async with misbehaving(answer) as url, connected(url, token="t", timeout_s=5) as connector:
+        with contextlib.suppress(ConnectorFailed):
+            await connector.ping()
+        moment = connector.moment(time.monotonic())
+    shown = datetime(2030, 2, 1, 12, tzinfo=UTC) if ahead_s is None else datetime.now(UTC)
+    assert abs(moment - shown) < timedelta(seconds=6)

@@ -8,7 +8,7 @@ import structlog
 from service.connector.provisioning import INSTANCE_NAMES, Wanted
 from service.core.open_connectors.templates import Template
 from service.core.sealing import Sealer
-from service.errors import ConnectorForbidden, SettingsError
+from service.errors import ConnectorError, ConnectorForbidden, SettingsError
 from service.store.connection import connect
 from service.store.instances import Instances
 from service.store.keys import INSTANCE
@@ -19,6 +19,7 @@ from tests.connector.pieces import (
     USER,
     connected,
     ensured,
+    failure,
     provisioner,
     wanted,
 )
@@ -349,3 +350,20 @@ async def test_an_instance_that_another_process_replaced_is_not_replaced_again(p
 
     assert third == second != first
     assert list(platform.instances) == [second.id]
+
+
+async def test_no_error_of_a_look_repeats_the_login_our_own_secrets_or_the_kept_token(
+    platform, store
+):
+    """A request without a body carries none of them; whoever answers it may know them all."""
+    what = wanted(CALLBACK_URL="https://operator:login-9132@sms.example.com/callbacks/twilio")
+    own = {**what.body["configuration"], "messaging.sms.own.secret": "own-secret-5561"}
+    what = Wanted({**what.body, "configuration": own})
+    kept = await ensured(platform, store, what)
+    said = f"operator:login-9132 own-secret-5561 {kept.token}"
+    platform.overrides.append(failure(400, said, said))
+    async with connected(platform.url) as connector:
+        with pytest.raises(ConnectorError) as caught:
+            await provisioner(connector, store, what).plan()
+    told = str(caught.value)
+    assert not [each for each in ("login-9132", "own-secret-5561", kept.token) if each in told]

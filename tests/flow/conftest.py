@@ -106,10 +106,11 @@ class Deployment:
         self.processes.append(process)
         return process
 
-    def start_sandbox(self) -> subprocess.Popen[bytes]:
+    def start_sandbox(self, **settings: str) -> subprocess.Popen[bytes]:
         """Run the sandbox."""
         fd = str(self.sandbox_listener.fileno())
-        process = self.spawn("sandbox", "--fd", fd, pass_sockets=(self.sandbox_listener,))
+        sockets = (self.sandbox_listener,)
+        process = self.spawn("sandbox", "--fd", fd, pass_sockets=sockets, **settings)
         until(self._sandbox_up)
         return process
 

@@ -12,9 +12,10 @@ from typing import Any
 
 import redis
 
+from tests.flow.cable import Cable
 from tests.flow.conftest import Deployment, listener, until
 from tests.flow.load import HANDLERS, Publisher, settled_verdict
-from tests.flow.redises import Foreign, Many, One, redis_of_the_run
+from tests.flow.redises import Foreign, Many, One, is_cluster, redis_of_the_run
 
 LEASE_S = 2
 
@@ -24,9 +25,13 @@ class Fleet(Deployment):
 
     foreign: a Redis that somebody else runs. Without it the fleet runs one of its own, of the kind
         that the run asks for.
+    wired: the door and each worker reach Redis by a cable of their own, see `cables`. Not a
+        Cluster, whose nodes send clients past it.
     """
 
-    def __init__(self, folder: Path, foreign: Foreign | None = None) -> None:
+    def __init__(
+        self, folder: Path, foreign: Foreign | None = None, *, wired: bool = False
+    ) -> None:
         super().__init__(folder)
         handlers = folder / "echo_handlers.py"
         handlers.write_text(HANDLERS)
@@ -42,7 +47,9 @@ class Fleet(Deployment):
             "SEND_ATTEMPTS": "50",
             **used.settings,
         }
-        self._look = used.look
+        self.look = used.look
+        self._wired = wired and not is_cluster()
+        self._cables: list[tuple[Cable, subprocess.Popen[bytes] | None]] = []
         self.connector: subprocess.Popen[bytes] | None = None
         self.door: subprocess.Popen[bytes] | None = None
         self.workers: list[subprocess.Popen[bytes]] = []
@@ -58,7 +65,7 @@ class Fleet(Deployment):
     def start(self, workers: int = 2) -> None:
         """Start everything and wait until the workers share the partitions evenly."""
         self.connector = self.start_sandbox()
-        self.door = self.serve("--role", "web")
+        self.door = self._serve_door()
         for _ in range(workers):
             self.add_worker()
         until(lambda: len(self.owners()) == workers and sum(self.owners().values()) == 16)
@@ -68,6 +75,7 @@ class Fleet(Deployment):
         internal = listener()
         self._internal.append(internal)
         fd = str(internal.fileno())
+        cable = self._cable()
         worker = self.spawn(
             "serve",
             "--role",
@@ -75,8 +83,9 @@ class Fleet(Deployment):
             "--internal-fd",
             fd,
             pass_sockets=(internal,),
-            **settings,
+            **(cable | settings),
         )
+        self._plug(worker)
         self.workers.append(worker)
         return worker
 
@@ -87,10 +96,38 @@ class Fleet(Deployment):
         worker.wait()
         self.add_worker()
 
+    @property
+    def cables(self) -> list[Cable]:
+        """The cable of each process that lives; none unless the fleet is wired."""
+        return [cable for cable, process in self._cables if process and process.poll() is None]
+
+    def _serve_door(self, *, ready: bool = True) -> subprocess.Popen[bytes]:
+        door = self.serve("--role", "web", ready=ready, **self._cable())
+        self._plug(door)
+        return door
+
+    def _cable(self) -> dict[str, str]:
+        """Find a cable for a process that is to be started, for its settings; mended."""
+        if not self._wired:
+            return {}
+        for place, (cable, process) in enumerate(self._cables):
+            if process is None or process.poll() is not None:
+                self._cables.append(self._cables.pop(place))
+                cable.mend()
+                return {"REDIS_URL": cable.url}
+        cable = self._stack.enter_context(Cable(self.redis.port))
+        self._cables.append((cable, None))
+        return {"REDIS_URL": cable.url}
+
+    def _plug(self, process: subprocess.Popen[bytes]) -> None:
+        """Note whose cable it is that `_cable` found last."""
+        if self._wired:
+            self._cables[-1] = (self._cables[-1][0], process)
+
     def owners(self) -> dict[str, int]:
         """How many partitions each worker has the lease of."""
         found: dict[str, int] = {}
-        with self._look() as client, contextlib.suppress(redis.RedisError):
+        with self.look() as client, contextlib.suppress(redis.RedisError):
             for key in client.scan_iter("parley:{p*}:lease", count=1000):
                 value = client.get(key)
                 if value is not None:
@@ -101,7 +138,7 @@ class Fleet(Deployment):
     def dead_letters(self) -> list[dict[bytes, bytes]]:
         """Every dead letter as Redis holds it."""
         found = []
-        with self._look() as client:
+        with self.look() as client:
             for key in client.scan_iter("parley:{p*}:dead", count=1000):
                 found += [fields for _, fields in client.xrange(key)]
         return found
@@ -111,7 +148,7 @@ class Fleet(Deployment):
         assert self.door is not None
         self.door.kill()
         self.door.wait()
-        self.door = self.serve("--role", "web", ready=False)
+        self.door = self._serve_door(ready=False)
 
     def replace_the_dead(self) -> None:
         """Start a worker in the place of each that has ended."""

@@ -6,23 +6,36 @@ import asyncio
 import random
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.flow.cable import Cable
+from tests.flow.cable import BACK, BOTH_WAYS, THERE, Cable
 from tests.flow.conftest import until
 from tests.flow.fleet import LEASE_S, Fleet
 from tests.flow.redises import is_cluster
 
 PHONES = 50
 
+Mishap = Callable[[Fleet, random.Random], Awaitable[None]]
+
 
 @pytest.fixture
 def fleet(tmp_path: Path) -> Iterator[Fleet]:
     """A fleet of a door and two workers, running."""
     made = Fleet(tmp_path)
+    try:
+        made.start()
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def wired_fleet(tmp_path: Path) -> Iterator[Fleet]:
+    """The same, each process at the end of a cable of its own."""
+    made = Fleet(tmp_path, wired=True)
     try:
         made.start()
         yield made
@@ -276,19 +289,46 @@ def chaos_seeds(config: pytest.Config) -> list[int]:
     ]
 
 
+@pytest.mark.skipif(is_cluster(), reason="a Cluster's nodes send clients past the cables")
+def test_connections_reset_under_load_lose_and_double_nothing(wired_fleet):
+    """A proxy that resets connections would stop the workers, with a word or without one."""
+    fleet = wired_fleet
+
+    async def faults(fleet: Fleet) -> None:
+        for _ in range(60):
+            await asyncio.sleep(0.05)
+            for cable in fleet.cables:
+                await asyncio.to_thread(cable.reset)
+
+    fleet.run(faults, phones=PHONES, texts=40, seed=15, throughout=True)
+    assert len(fleet.cables) == 3, "a process has ended"
+    assert "RuntimeError" not in fleet.log()
+
+
 @pytest.mark.timeout(600)
-def test_a_random_mix_of_everything_loses_and_doubles_nothing(fleet, request):
-    """What nobody thought of testing."""
+def test_a_random_mix_of_everything_loses_and_doubles_nothing(wired_fleet, request):
+    """What nobody thought of testing. Prints what befell each round, and how long it took."""
+    fleet = wired_fleet
     for seed in chaos_seeds(request.config):
         dice = random.Random(seed)
+        mishaps = MISHAPS + (ON_CABLES if fleet.cables else ())
+        # Each kind once before any comes again, so that a round has as many as it can.
+        chosen = dice.sample(mishaps, dice.randrange(3, 5))
 
-        async def faults(fleet: Fleet, dice: random.Random = dice) -> None:
-            for _ in range(dice.randrange(2, 4)):
+        async def faults(
+            fleet: Fleet, dice: random.Random = dice, chosen: Sequence[Mishap] = chosen
+        ) -> None:
+            for mishap in chosen:
                 await asyncio.sleep(dice.uniform(0.1, 0.6))
-                await dice.choice(MISHAPS)(fleet, dice)
+                await mishap(fleet, dice)
             fleet.trouble(count=0)
 
-        fleet.run(faults, phones=30, texts=25, seed=seed)
+        kinds = ", ".join(each.__name__ for each in chosen)
+        print(f"--chaos-seed {seed}: {kinds}")  # noqa: T201  (shown by -s, and with a failure)
+        began, known = time.monotonic(), len(fleet.bodies())
+        fleet.run(faults, phones=30, texts=25, seed=seed, throughout=True)
+        answered, took_s = len(fleet.bodies()) - known, time.monotonic() - began
+        print(f"{answered} texts answered, {took_s:.1f} s")  # noqa: T201  (the same)
 
 
 async def kill_a_worker(fleet: Fleet, dice: random.Random) -> None:
@@ -371,6 +411,52 @@ async def trouble_the_connector(fleet: Fleet, dice: random.Random) -> None:
     )
 
 
+async def reset_connections(fleet: Fleet, dice: random.Random) -> None:
+    """RST at both ends, of all connections of a process or of all processes, again and again."""
+    cables = some_cables(fleet, dice)
+    for _ in range(dice.randrange(1, 12)):
+        for cable in cables:
+            await asyncio.to_thread(cable.reset)
+        await asyncio.sleep(dice.uniform(0, 0.2))
+
+
+async def forget_connections(fleet: Fleet, dice: random.Random) -> None:
+    """A firewall drops what is sent, one way or both, for less or more than a lease.
+
+    Connections that it had forgotten stay silent.
+    """
+    ways = dice.choice(((THERE,), (BACK,), BOTH_WAYS))
+    await trouble_cables(fleet, dice, lambda cable: cable.silence(*ways))
+
+
+async def slow_connections_down(fleet: Fleet, dice: random.Random) -> None:
+    """All that is sent arrives late."""
+    delay_s = dice.choice((0.02, 0.1, 0.4))
+    await trouble_cables(fleet, dice, lambda cable: cable.slow_down(delay_s))
+
+
+async def cut_off_from_redis(fleet: Fleet, dice: random.Random) -> None:
+    """All that is sent waits, and arrives when others may have taken over."""
+    await trouble_cables(fleet, dice, Cable.cut)
+
+
+async def trouble_cables(
+    fleet: Fleet, dice: random.Random, trouble: Callable[[Cable], None]
+) -> None:
+    """Trouble some cables for less or more than a lease."""
+    cables = some_cables(fleet, dice)
+    for cable in cables:
+        trouble(cable)
+    await asyncio.sleep(dice.choice((0.3, LEASE_S + 0.5)))
+    for cable in cables:
+        cable.mend()
+
+
+def some_cables(fleet: Fleet, dice: random.Random) -> list[Cable]:
+    """One process's cable, or all of them."""
+    return fleet.cables if dice.random() < 0.5 else [dice.choice(fleet.cables)]
+
+
 MISHAPS = (
     kill_a_worker,
     kill_the_door,
@@ -383,3 +469,6 @@ MISHAPS = (
     freeze_the_connector,
     trouble_the_connector,
 )
+
+ON_CABLES = (reset_connections, forget_connections, slow_connections_down, cut_off_from_redis)
+"""What befalls the connections, where there are cables."""

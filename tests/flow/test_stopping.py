@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import psutil
 import pytest
 
 from tests.flow.conftest import until
@@ -109,3 +110,72 @@ def test_the_door_answers_what_it_has_begun_and_then_refuses(deployment, begun):
     assert process.wait(15) == 0
     assert '"Parley has stopped"' in deployment.log()
     assert "Traceback" not in deployment.log()
+
+
+LONGEST_S = 14
+"""The grace of 7 s, and what follows when something hangs in spite of it, on a busy machine."""
+
+
+def stopped_within(process, longest_s: float) -> float:
+    """Tell a process to stop and return how long it took."""
+    asked = time.monotonic()
+    process.terminate()
+    process.wait(longest_s + 10)
+    took = time.monotonic() - asked
+    assert took < longest_s
+    return took
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_stop_ends_although_redis_does_not_answer(deployment, begun, processes):
+    """A platform would kill it, and the Redis of its own with it, or leave both running."""
+    service = deployment.serve("--processes", processes)
+    deployment.text("wait 60")
+    until(begun.exists)
+    server = next(
+        each for each in psutil.Process(service.pid).children() if "redis" in each.name().lower()
+    )
+    server.suspend()
+    try:
+        stopped_within(service, LONGEST_S)
+        assert not server.is_running()
+    finally:
+        if server.is_running():
+            server.resume()
+
+    handlers = begun.parent / "handlers_that_wait.py"
+    handlers.write_text(HANDLERS.replace("float(seconds)", "0"))
+    deployment.serve()
+    until(lambda: deployment.bodies() == ["done waiting"])
+
+
+@pytest.mark.parametrize("where", ["instances", "log", "all"])
+def test_a_stop_ends_although_the_connector_does_not_answer(deployment, begun, where):
+    """The wait for an answer is longer than any platform waits for a stop."""
+    deployment.settings |= {"SEND_TIMEOUT_S": "60", "CONNECTOR_WATCH_S": "10"}
+    process = deployment.serve()
+    if where == "instances":
+        stopped_within(process, LONGEST_S)
+        deployment.trouble(hang=True, where=where)
+        process = deployment.serve(ready=False)
+    else:
+        deployment.trouble(hang=True, where=where)
+    until(lambda: deployment.text("wait 0")["status"] == 200)
+    until(begun.exists)
+    time.sleep(1)
+    stopped_within(process, LONGEST_S)
+    deployment.trouble(count=0, where=where)
+
+
+def test_a_stop_ends_although_a_handlers_thread_does_not(deployment, begun):
+    """A thread can't be ended, and the interpreter waits for all of them before it exits."""
+    process = deployment.serve()
+    deployment.text("block 60")
+    deployment.text("wait 0", theirs="+15005550124")
+    until(lambda: deployment.bodies() == ["done waiting"])
+    stopped_within(process, LONGEST_S)
+    assert process.returncode == 1
+    assert '"not everything stopped in time"' in deployment.log()
+    # Nor does the Redis of its own stay behind.
+    deployment.serve()
+    assert "was still running and is taken over" not in deployment.log()

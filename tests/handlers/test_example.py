@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from service import Message, Reply, Router
 from service.handlers.loading import load_router
+from service.handlers.loop import HandlersLoop
 from service.handlers.running import run_handler
 from service.lab.demo import SCRIPT
 from service.model import MessageSid
@@ -32,10 +33,11 @@ def router() -> Router:
 
 
 @pytest.fixture(scope="module")
-def threads() -> Iterator[ThreadPoolExecutor]:
-    """The threads plain `def` handlers run in."""
+async def threads() -> AsyncIterator[HandlersLoop]:
+    """Where handlers run."""
     with ThreadPoolExecutor(1) as executor:
-        yield executor
+        async with HandlersLoop(executor) as place:
+            yield place
 
 
 def text(body: str, **raw: str) -> Message:
@@ -52,9 +54,7 @@ def text(body: str, **raw: str) -> Message:
     )
 
 
-async def answers(
-    router: Router, message: Message, threads: ThreadPoolExecutor
-) -> tuple[Reply, ...]:
+async def answers(router: Router, message: Message, threads: HandlersLoop) -> tuple[Reply, ...]:
     """Route a text, run its handler and return the replies."""
     choice = router.choose(message)
     return () if choice is None else await run_handler(choice, message, threads, 5)
@@ -91,7 +91,7 @@ async def answers(
     ],
 )
 async def test_every_route_answers_as_its_docstring_says(
-    body: str, answer: str, router: Router, threads: ThreadPoolExecutor
+    body: str, answer: str, router: Router, threads: HandlersLoop
 ) -> None:
     """The first thing a newcomer tries does something else than the file they read."""
     assert await answers(router, text(body), threads) == (Reply(answer),)
@@ -99,7 +99,7 @@ async def test_every_route_answers_as_its_docstring_says(
 
 @pytest.mark.parametrize(("body", "expected"), SCRIPT, ids=[body for body, _ in SCRIPT])
 async def test_the_demo_gets_the_replies_it_expects(
-    body: str, expected: str, router: Router, threads: ThreadPoolExecutor
+    body: str, expected: str, router: Router, threads: HandlersLoop
 ) -> None:
     """`parley demo` ends in red."""
     (reply,) = await answers(router, text(body), threads)
@@ -119,7 +119,7 @@ async def test_who_opted_out_gets_no_second_answer(router: Router) -> None:
 
 @given(body=st.text(max_size=1_600))
 async def test_every_text_gets_one_answer_that_can_be_sent(
-    body: str, router: Router, threads: ThreadPoolExecutor
+    body: str, router: Router, threads: HandlersLoop
 ) -> None:
     """Some text that a person sends ends as a dead letter."""
     (reply,) = await answers(router, text(body), threads)

@@ -11,6 +11,8 @@ import subprocess
 import sys
 import time
 import unicodedata
+from datetime import datetime
+from functools import partial
 
 import pytest
 
@@ -299,3 +301,186 @@ def test_a_warning_leaves_at_once_behind_what_waits():
         assert stream.getvalue() == "first\nsecond\n"
 
     asyncio.run(turn())
+
+
+TOLD = """
+import asyncio, sys, structlog
+from service.host.logs import set_up_logs
+tell = set_up_logs(sys.argv[1], "info")
+log = structlog.get_logger()
+facts = {"sid": "SM\\x1b1\\u202e", "sender": "+1•••0123", "route": "a b", "ms": 1.5, "attempt": 1}
+
+async def say():
+    for event in ("text handled", "sent\\nforged"):
+        log.info(event, **facts)
+        tell(event, **facts)
+
+asyncio.run(say())
+tell("without a loop")
+log.info("without a loop")
+"""
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_a_line_that_was_told_looks_as_any_other(form, encoding):
+    """Whoever reads or cuts the log would need two ways for one kind of line."""
+    ran = subprocess.run(
+        [sys.executable, "-c", TOLD, form],
+        capture_output=True,
+        encoding=encoding,
+        env={"PYTHONIOENCODING": f"{encoding}:backslashreplace", "PYTHONPATH": "."},
+        check=True,
+    )
+    clock = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z" if form == "json" else r"\d\d:\d\d:\d\d"
+    lines = [re.sub(clock, "TIME", line) for line in ran.stderr.splitlines()]
+    assert len(lines) == 6
+    assert lines[::2] == lines[1::2]
+    assert all(line.count("TIME") == 1 for line in lines)
+
+
+BUSY = """
+import asyncio, time
+from service.host.logs import set_up_logs
+tell = set_up_logs("json", "info")
+
+async def say():
+    for number in range(1000):
+        tell("text handled", number=number, at=time.time())
+        if number % 7 == 0:
+            await asyncio.sleep(0.001)
+
+asyncio.run(say())
+asyncio.new_event_loop().run_until_complete(say())
+"""
+
+
+def test_told_lines_bear_the_time_of_their_event_and_none_is_lost_at_an_end():
+    """Times would be those of a batch, and the last texts before a stop would be missing."""
+    ran = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", BUSY], capture_output=True, text=True, check=True
+    )
+    events = [json.loads(line) for line in ran.stderr.splitlines()]
+    assert [event["number"] for event in events] == [*range(1000), *range(1000)]
+    times = [datetime.fromisoformat(event["timestamp"]).timestamp() for event in events]
+    happened = [event["at"] for event in events]
+    microsecond = 1e-6
+    assert all(time + microsecond >= at for time, at in zip(times, happened, strict=True))
+    assert all(time <= later for time, later in zip(times, happened[1:], strict=False))
+
+
+def test_a_level_above_info_silences_told_lines():
+    """LOG_LEVEL=warning would leave a line for each text."""
+    code = "from service.host.logs import set_up_logs; print(set_up_logs('json', 'warning'))"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "None\n"
+
+
+def test_told_lines_leave_together_soon_and_in_order_with_all_others():
+    """A line a write costs a busy service a tenth of its texts; one that waits long is no use."""
+    stream = Pieces()
+    lines = Lines(stream)
+    made: list[int] = []
+
+    def line(number: int) -> str:
+        made.append(number)
+        return f"told {number}"
+
+    def told(*numbers: int) -> None:
+        for number in numbers:
+            lines.soon(partial(line, number))
+
+    async def turns() -> None:
+        told(1, 2)
+        await asyncio.sleep(0)
+        told(3)
+        await asyncio.sleep(0.005)
+        assert made == []
+        began = time.monotonic()
+        while not stream.pieces:
+            await asyncio.sleep(0.001)
+            assert time.monotonic() - began < 5
+        assert stream.pieces == ["told 1\ntold 2\ntold 3\n"]
+        # A warning is not overtaken, and overtakes nothing that is there.
+        told(4)
+        lines.warning("warned")
+        assert stream.pieces.pop() == "told 4\nwarned\n"
+        told(5)
+        lines.info("said")
+        told(6)
+        await asyncio.sleep(0)
+        assert stream.pieces.pop() == "told 5\nsaid\ntold 6\n"
+        # Many need not wait: they leave with their turn.
+        told(*range(100, 163))
+        await asyncio.sleep(0)
+        assert len(made) == 6
+        told(163)
+        assert len(made) == 6
+        await asyncio.sleep(0)
+        assert made[6:] == list(range(100, 164))
+
+    asyncio.run(turns())
+
+
+UNCAUGHT_CODE = """
+import asyncio, gc, logging, sys, threading, warnings
+from service.host.logs import set_up_logs
+set_up_logs(sys.argv[1], "info")
+
+def fail():
+    raise ValueError("what went\\nwrong")
+
+class Odd:
+    def __del__(self):
+        fail()
+
+async def failing():
+    fail()
+
+async def forget():
+    task = asyncio.get_running_loop().create_task(failing(), name="forgotten")
+    await asyncio.sleep(0)
+    del task
+    gc.collect()
+    asyncio.get_running_loop().call_soon(fail)
+    await asyncio.sleep(0.01)
+
+warnings.warn("a warning of\\na library")
+del Odd().__dict__
+gc.collect()
+thread = threading.Thread(target=fail, name="thready")
+thread.start()
+thread.join()
+asyncio.run(forget())
+logging.getLogger("uvicorn.error").error("Exception in ASGI application\\n", exc_info=OSError("x"))
+fail()
+"""
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_what_nobody_caught_is_a_line_like_any_other(form):
+    """A traceback among lines of JSON is dozens of events to a log collector, none of them ours."""
+    ran = subprocess.run(
+        [sys.executable, "-c", UNCAUGHT_CODE, form], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 1
+    lines = [line for line in ran.stderr.splitlines() if not line.startswith("    ")]
+    expected = [
+        "a warning of",
+        "an error could not be raised",
+        "a thread ended with an error",
+        "Task exception was never retrieved",
+        "Exception in callback fail",
+        "Exception in ASGI application",
+        "an error that nobody caught ends the process",
+    ]
+    assert len(lines) == len(expected), ran.stderr
+    for line, said in zip(lines, expected, strict=True):
+        event = json.loads(line)["event"] if form == "json" else line
+        assert said in event
+    ours = [lines[place] for place in (1, 2, 6)]
+    assert all("ValueError: what went wrong" in line for line in ours)
+    if form == "json":
+        assert all(json.loads(line)["at"] == "<string>:7 in fail" for line in ours)
+        assert all(json.loads(line)["level"] in {"error", "critical"} for line in ours)
+        assert len(ran.stderr.splitlines()) == len(lines)

@@ -9,23 +9,26 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from service.core.partitions import partition_of
-from service.errors import StoreUnavailable
+from service.errors import LockLost, StoreUnavailable
 from service.model import DeliveryStatus, MessageSid, Partition
 from service.store.arrivals import START, Arrivals
 from service.store.batch import Batch
 from service.store.cluster import slot_of
-from service.store.connection import connect
+from service.store.connection import clock_of, connect
 from service.store.durability import look
 from service.store.inbox import Inbox
 from service.store.instances import Instances
 from service.store.keys import PartitionKeys
 from service.store.layout import claim_partition_count
+from service.store.locks import locked
 from service.store.opt_outs import list_opt_outs
 from service.store.partition import Begun, read_entries
 from tests.redis_servers import Cluster, cluster
 from tests.store.pieces import PARTITIONS, Store, message, outbound
 
 pytestmark = pytest.mark.anyio
+
+KEY = "parley:{test}:lock"
 
 
 @pytest.fixture(scope="module")
@@ -91,16 +94,18 @@ async def test_a_text_goes_its_whole_way(store, arrivals):
     assert await owned.begin(entry.id, text.conversation) == Begun(1)
     assert (await owned.fetch(entry.id)).value == text
     first, second = await owned.settle(
-        entry.id, [outbound(text), outbound(text, 1)], mark_ms=5, opted_in=text.conversation
+        entry.id, [outbound(text), outbound(text, 1)], mark=True, opted_in=text.conversation
     )
-    assert await owned.mark(second, 6) == 1
-    assert (await owned.backlog()).marked_ms == {first: 5, second: 6}
+    assert await owned.mark(second) == 1
+    marked = (await owned.backlog()).marked
+    assert marked == dict.fromkeys((first, second), pytest.approx(time.monotonic(), abs=30))
+    assert abs(await clock_of(store.client) - time.time()) < 5
     assert await owned.sent(first, outbound(text), "OC1")
     assert await owned.known_sids(["OC1", "OC2"]) == {"OC1"}
     backlog = await owned.backlog()
     assert [each.id for each in backlog.outbox] == [second]
     leases = store.leases("other")
-    assert await leases.announce(1) == ["other"]
+    assert await leases.announce() == ["other"]
     assert await leases.acquire(owned.partition) is None
     await leases.leave()
 
@@ -131,6 +136,26 @@ async def test_the_provisioning_lock_is_held_by_one_at_a_time(store):
     await asyncio.gather(provision("a"), provision("b"))
     assert [line.split()[1] for line in order] == ["begins", "ends"] * 2
     assert await instances.load() is None
+
+
+async def test_a_lock_is_kept_beyond_its_time_and_its_loss_ends_what_is_done(store, servers):
+    """A Cluster's nodes would forget the lock's scripts, or its holder never hear of its loss."""
+    steps = []
+
+    async def hold():
+        async with locked(store.client, KEY, ttl_s=1):
+            for server in servers.masters():
+                server.client.script_flush()
+            await asyncio.sleep(1.5)
+            steps.append(await store.client.exists(KEY))
+            await store.client.set(KEY, "another's", px=60_000)
+            await asyncio.sleep(1)
+            steps.append("too late")
+
+    with pytest.raises(LockLost):
+        await hold()
+    assert steps == [1]
+    assert await store.client.get(KEY) == b"another's"
 
 
 async def test_a_busy_door_pays_few_round_trips_over_all_nodes(store):

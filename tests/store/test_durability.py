@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -13,9 +14,10 @@ from service.errors import StoreMismatch, StoreUnavailable
 from service.host.embedded import carried_redis
 from service.store.batch import Batch
 from service.store.connection import connect
-from service.store.durability import Facts, judge, look
+from service.store.durability import Confirmation, Facts, judge, look
 from service.store.inbox import Inbox
-from tests.redis_servers import cluster, redis_binary, single, valkey_binary
+from tests.flow.cable import Cable
+from tests.redis_servers import cluster, redis_binary, single, valkey_binary, wait_until
 from tests.store.pieces import message
 
 pytestmark = pytest.mark.anyio
@@ -175,15 +177,26 @@ async def test_a_text_is_answered_only_when_the_file_was_synced():
         server.client.config_set("appendfsync", "no")
         with pytest.raises(StoreUnavailable, match="0 of 1 syncs to disk in time"):
             await inbox.accept(message("SM2"))
+        # Twilio's retry comes in at another process: nothing of it is new, nor is it safe yet.
+        other = connect(server.url)
+        elsewhere = Batch(other)
+        elsewhere.confirm(verdict.confirmations)
+        with pytest.raises(StoreUnavailable, match="0 of 1 syncs to disk in time"):
+            await Inbox(elsewhere, partitions=4, window_s=60, limit=50).accept(message("SM2"))
+        await elsewhere.aclose()
+        await other.aclose()
         server.client.config_set("appendfsync", "everysec")
         assert not await inbox.accept(message("SM2"))
         await batch.aclose()
         await client.aclose()
 
 
-async def test_a_text_is_answered_only_when_the_replica_has_it():
+@pytest.mark.parametrize("binary", [redis_binary(), valkey_binary()], ids=["redis", "valkey"])
+async def test_a_text_is_answered_only_when_the_replica_has_it(binary):
     """A text would be lost with the master's machine although Twilio was told 200."""
-    with single() as master, single(None, "--replicaof", "127.0.0.1", str(master.port)) as replica:
+    # The newer ones look at what a connection wrote, the older at all that came before.
+    following = ("--replicaof", "127.0.0.1")
+    with single(binary) as master, single(binary, *following, str(master.port)) as replica:
         master.wait_for_replicas(1)
         client, other = connect(master.url), connect(master.url)
         inboxes, batches = [], []
@@ -209,6 +222,80 @@ async def test_a_text_is_answered_only_when_the_replica_has_it():
         assert replica.client.exists("parley:{p00}:inbox", *_inboxes()) == 1
         for each in (*batches, client, other):
             await each.aclose()
+
+
+async def test_a_fail_over_behind_an_address_needs_no_restart_when_replicas_confirm():
+    """After FAILOVER every callback would be answered 503 until somebody restarts Parley."""
+    with (
+        single() as master,
+        single(None, "--replicaof", "127.0.0.1", str(master.port)) as replica,
+        Cable(master.port) as address,
+    ):
+        master.wait_for_replicas(1)
+        client = connect(address.url)
+        batch = Batch(client)
+        verdict = await look(client, "replicated", replicas=1, replica_timeout_s=0.5)
+        batch.confirm(verdict.confirmations)
+        inbox = Inbox(batch, partitions=4, window_s=60, limit=50)
+        assert await inbox.accept(message("SM1"))
+        master.client.execute_command("FAILOVER")
+        wait_until(lambda: replica.role() == "master", "the replica is promoted")
+        wait_until(
+            lambda: master.client.info("replication")["master_link_status"] == "up", "it follows"
+        )
+        # As a load balancer does: new connections lead to the new master, old ones stay.
+        address.target_port = replica.port
+        async with asyncio.timeout(5):
+            while True:
+                with suppress(StoreUnavailable):
+                    assert await inbox.accept(message("SM2"))
+                    break
+                await asyncio.sleep(0.05)
+        assert not await inbox.accept(message("SM1"))
+        await batch.aclose()
+        await client.aclose()
+
+
+NO_REPLICA = Confirmation(("WAIT", 1, 100), 1, "replicas")
+NOTHING = Confirmation(("WAIT", 0, 100), 0, "replicas")
+
+
+async def test_every_confirmation_counts(store):
+    """A text that is on disk alone, or at a replica alone, would be answered as safe."""
+    for confirmations in ((NO_REPLICA, NOTHING), (NOTHING, NO_REPLICA)):
+        store.batch.confirm(confirmations)
+        with pytest.raises(StoreUnavailable, match="0 of 1 replicas"):
+            await store.inbox.accept(message())
+    store.batch.confirm((NOTHING,))
+    assert not await store.inbox.accept(message())
+
+
+async def test_a_confirmation_that_redis_refuses_is_none(store):
+    """A server that does not know WAITAOF would be taken for one that synced."""
+    store.batch.confirm((Confirmation(("NOSUCHWAIT", 1), 1, "syncs to disk"),))
+    with pytest.raises(StoreUnavailable, match="NOSUCHWAIT"):
+        await store.inbox.accept(message())
+
+
+async def test_a_script_that_is_taught_again_is_confirmed_as_well(store):
+    """The first texts after a fail-over would be answered 200 with no replica having them."""
+    assert await store.inbox.accept(message("SM1"))
+    await store.client.script_flush()
+    store.batch.confirm((NO_REPLICA,))
+    with pytest.raises(StoreUnavailable, match="0 of 1 replicas"):
+        await store.inbox.accept(message("SM2"))
+
+
+async def test_what_has_left_is_confirmed_as_it_was_when_it_left(store):
+    """A look at Redis in between would turn an answer that falls short into a 200."""
+    store.batch.confirm((NO_REPLICA,))
+    accepting = asyncio.create_task(store.inbox.accept(message()))
+    async with asyncio.timeout(5):
+        while not store.batch.round_trips:
+            await asyncio.sleep(0)
+    store.batch.confirm(())
+    with pytest.raises(StoreUnavailable, match="0 of 1 replicas"):
+        await accepting
 
 
 def _inboxes():

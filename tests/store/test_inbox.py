@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from service.core.partitions import partition_of
-from service.errors import StoreFull, StoreUnavailable
+from service.errors import StoreError, StoreFull, StoreUnavailable
 from service.model import DeliveryStatus, MessageSid, Partition
 from service.store.batch import Batch
 from service.store.connection import connect
@@ -53,6 +53,43 @@ async def test_a_busy_door_pays_few_round_trips(store):
     await asyncio.gather(*(store.inbox.accept(message(f"SM{i}", f"+1{i}")) for i in range(120)))
     assert store.batch.calls == 120
     assert store.batch.round_trips <= 10
+
+
+async def test_nothing_is_accepted_before_the_partition_count_is_known_to_fit(store):
+    """A text could land in a partition that nobody looks into."""
+    opened = asyncio.Event()
+    early = Inbox(store.batch, partitions=PARTITIONS, window_s=60, limit=50, opened=opened)
+    for arrival in (message("SM1"), report()):
+        with pytest.raises(StoreUnavailable, match="not been reached"):
+            await early.accept(arrival)
+    assert [key async for key in store.client.scan_iter("*")] == []
+    opened.set()
+    assert await early.accept(message("SM1"))
+
+
+async def test_a_repetition_is_written_anew_and_remembered_no_longer(store):
+    """WAIT and WAITAOF speak of what was written: the repetition's 200 would promise nothing."""
+    for arrival, key in ((message("SM1"), "*:seen:SM1"), (report(), "*:status:SMout:*")):
+        assert await store.inbox.accept(arrival)
+        (kept,) = [key async for key in store.client.scan_iter(key)]
+        await store.client.expire(kept, 30)
+        before = (await store.client.info("persistence"))["rdb_changes_since_last_save"]
+        assert not await store.inbox.accept(arrival)
+        after = (await store.client.info("persistence"))["rdb_changes_since_last_save"]
+        assert after == before + 1
+        assert 20 < await store.client.ttl(kept) <= 30
+
+
+async def test_an_error_is_told_to_whom_it_concerns_alone(store):
+    """The others of its round trip would be told 200 for a text that is not there, or 503."""
+    broken, whole = message("SM1"), message("SM2", "+15005550124")
+    assert inbox_of(broken) != inbox_of(whole)
+    await store.client.set(inbox_of(broken), "no stream")
+    accepting = (store.inbox.accept(each) for each in (broken, whole))
+    refused, new = await asyncio.gather(*accepting, return_exceptions=True)
+    assert isinstance(refused, StoreError)
+    assert new is True
+    assert await store.client.xlen(inbox_of(whole)) == 1
 
 
 async def test_a_full_inbox_refuses_and_remembers_nothing(store):
@@ -155,7 +192,7 @@ async def test_reports_of_one_opt_out_count_once_in_whatever_order_they_come(sto
     assert await opted_out(store) == first, "since the first time"
 
     home = partition_of(message().conversation, PARTITIONS)
-    await (await store.own(home)).note_opt_out(message().conversation, None)
+    await (await store.own(home)).note_opt_out(message().conversation, out=False)
     again = [*reports, report(status="canceled")]
     assert [await store.inbox.accept(each) for each in again] == [False, False, False, True]
     assert await opted_out(store) == {}

@@ -6,7 +6,9 @@ import asyncio
 
 import pytest
 
+from service.errors import LeaseLost
 from service.model import Partition
+from service.store.partition import PartitionStore
 
 pytestmark = pytest.mark.anyio
 P = Partition(1)
@@ -46,11 +48,44 @@ async def test_renewing_holds_a_lease_beyond_its_time(store):
     assert await store.leases("other").acquire(P) is None
 
 
+async def test_a_token_is_not_taken_for_a_later_one_that_begins_like_it(store):
+    """A worker would renew, restart or give up what it lost long ago and another stint holds."""
+    leases = store.leases("w")
+    first = await leases.acquire(P)
+    token = first
+    while token.rpartition(":")[2] != "10":
+        await leases.release(P, token)
+        token = await leases.acquire(P)
+    assert token.startswith(first)
+    former = PartitionStore(store.client, store.batch, P, first, sent_window_s=60)
+    with pytest.raises(LeaseLost):
+        await former.restart(1)
+    assert not await leases.renew(P, first)
+    assert not await leases.release(P, first)
+    assert await leases.renew(P, token)
+
+
 async def test_the_register_lists_the_living_and_forgets_the_silent(store):
     """Shares counted with dead workers would leave partitions without an owner."""
-    first, second = store.leases("a"), store.leases("b")
-    assert await first.announce(1_000) == ["a"]
-    assert await second.announce(2_000) == ["a", "b"]
-    assert await second.announce(6_500) == ["b"]
+    first, second = store.leases("a", ttl_ms=300), store.leases("b")
+    assert await first.announce() == ["a"]
+    assert await second.announce() == ["a", "b"]
+    await asyncio.sleep(0.35)
+    assert await second.announce() == ["b"]
     await second.leave()
-    assert await first.announce(7_000) == ["a"]
+    assert await first.announce() == ["a"]
+
+
+async def test_a_dead_workers_leases_are_given_up_and_nobody_elses(store):
+    """Its conversations would wait for a lease's time, or a living worker would lose its own."""
+    dead, alike = store.leases("w1"), store.leases("w11")
+    held = [await dead.acquire(Partition(p)) for p in (0, 1)]
+    kept = await alike.acquire(Partition(2))
+    await dead.announce()
+    await alike.announce()
+    assert await store.leases("w1").disown(4) == 2
+    assert not await dead.renew(Partition(0), held[0])
+    assert await alike.renew(Partition(2), kept)
+    assert await alike.announce() == ["w11"]
+    assert await store.leases("heir").acquire(Partition(1))
+    assert await store.leases("w1").disown(4) == 0

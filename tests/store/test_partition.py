@@ -7,10 +7,10 @@ import time
 import pytest
 
 from service.core.partitions import partition_of
-from service.errors import LeaseLost
+from service.errors import LeaseLost, StoreError
 from service.model import EntryId, Partition
 from service.store.keys import PartitionKeys
-from service.store.partition import Begun, Later, read_entries
+from service.store.partition import Begun, Later, PartitionStore, read_entries
 from tests.store.pieces import PARTITIONS, message, outbound
 
 pytestmark = pytest.mark.anyio
@@ -30,11 +30,11 @@ async def test_settling_moves_the_replies_in_and_the_message_out(store):
     """Half of it would be a text answered twice, or never."""
     entry, owner = await accepted(store), await store.own(HOME)
     assert await owner.begin(entry) == Begun(1)
-    ids = await owner.settle(entry, [outbound(TEXT, 0), outbound(TEXT, 1)], mark_ms=None)
+    ids = await owner.settle(entry, [outbound(TEXT, 0), outbound(TEXT, 1)], mark=False)
     backlog = await owner.backlog()
     assert [each.id for each in backlog.outbox] == ids
     assert [each.value for each in backlog.outbox] == [outbound(TEXT, 0), outbound(TEXT, 1)]
-    assert backlog.marked_ms == {}
+    assert backlog.marked == {}
     assert await store.client.xlen(KEYS.inbox) == 0
     assert await store.client.exists(KEYS.inbox_tries) == 0
 
@@ -42,8 +42,8 @@ async def test_settling_moves_the_replies_in_and_the_message_out(store):
 async def test_settling_a_second_time_changes_nothing(store):
     """An answer lost on the way must not send the replies again."""
     entry, owner = await accepted(store), await store.own(HOME)
-    await owner.settle(entry, [outbound(TEXT)], mark_ms=None)
-    assert await owner.settle(entry, [outbound(TEXT)], mark_ms=None) is None
+    await owner.settle(entry, [outbound(TEXT)], mark=False)
+    assert await owner.settle(entry, [outbound(TEXT)], mark=False) is None
     assert await store.client.xlen(KEYS.outbox) == 1
     assert await owner.begin(entry) is None
 
@@ -52,13 +52,13 @@ async def test_a_reply_marked_while_settling_is_in_doubt_until_it_is_recorded(st
     """A crash between POST and record must be noticed by the next owner."""
     entry, owner = await accepted(store), await store.own(HOME)
     (first, second) = (
-        await owner.settle(entry, [outbound(TEXT, 0), outbound(TEXT, 1)], mark_ms=1_000) or ()
+        await owner.settle(entry, [outbound(TEXT, 0), outbound(TEXT, 1)], mark=True) or ()
     )
-    assert (await owner.backlog()).marked_ms == {first: 1_000}
-    assert await owner.mark(second, 2_000) == 1
+    assert (await owner.backlog()).marked.keys() == {first}
+    assert await owner.mark(second) == 1
     assert await owner.sent(first, outbound(TEXT, 0), "SMout")
     backlog = await owner.backlog()
-    assert backlog.marked_ms == {second: 2_000}
+    assert backlog.marked.keys() == {second}
     assert [each.id for each in backlog.outbox] == [second]
     assert await owner.known_sids(["SMout", "SMother"]) == {"SMout"}
     assert not await owner.sent(first, outbound(TEXT, 0), "SMout")
@@ -70,14 +70,14 @@ async def test_open_connectors_fact_19_a_reply_is_kept_by_its_words_where_its_id
     """Equal replies could not be told apart in a log that knows other ids."""
     entry, owner = await accepted(store), await store.own(HOME)
     replies = [outbound(TEXT, n) for n in range(3)]
-    ids = await owner.settle(entry, replies, mark_ms=1_000) or ()
-    began = time.time() * 1_000
+    ids = await owner.settle(entry, replies, mark=True) or ()
+    began = time.monotonic()
     await owner.sent(ids[0], replies[0], "SM" + "0f" * 16)
     assert await owner.unlisted(replies[1]) == {}
     await owner.sent(ids[1], replies[1], "714")
     kept = await owner.unlisted(replies[2])
     assert list(kept) == ["714"]
-    assert abs(kept["714"] - began) < 60_000
+    assert abs(kept["714"] - began) < 60
     assert await owner.unlisted(outbound(TEXT, body="other words")) == {}
     (key,) = [key async for key in store.client.scan_iter("*:unlisted:*")]
     assert 0 < await store.client.ttl(key) <= 3_600
@@ -87,11 +87,12 @@ async def test_attempts_and_retry_times_outlive_the_owner(store):
     """A crash that forgot them would loop for ever on a message that kills the process."""
     entry, owner = await accepted(store), await store.own(HOME)
     await owner.begin(entry)
-    await owner.put_off_message(entry, Later(12_345, "it raised: no such order"))
+    due = time.monotonic() + 12.345
+    await owner.put_off_message(entry, 12_345, "it raised: no such order")
     await store.leases("worker").release(HOME, owner.token)
     successor = await store.own(HOME, "successor")
     assert (await successor.backlog()).inbox_later == {
-        entry: Later(12_345, "it raised: no such order")
+        entry: Later(pytest.approx(due, abs=1), "it raised: no such order")
     }
     assert await successor.begin(entry) == Begun(2)
 
@@ -99,12 +100,13 @@ async def test_attempts_and_retry_times_outlive_the_owner(store):
 async def test_putting_a_reply_off_keeps_its_doubt_only_when_told(store):
     """A mark dropped too early sends twice; one kept too long asks the log for nothing."""
     entry, owner = await accepted(store), await store.own(HOME)
-    (reply,) = await owner.settle(entry, [outbound(TEXT)], mark_ms=7) or ()
-    await owner.put_off_reply(reply, Later(99, "503"), in_doubt=True)
-    assert (await owner.backlog()).marked_ms == {reply: 7}
-    await owner.put_off_reply(reply, Later(100, "429"), in_doubt=False)
+    (reply,) = await owner.settle(entry, [outbound(TEXT)], mark=True) or ()
+    await owner.put_off_reply(reply, 99, "503", in_doubt=True)
+    assert (await owner.backlog()).marked.keys() == {reply}
+    await owner.put_off_reply(reply, 100, "429", in_doubt=False)
     backlog = await owner.backlog()
-    assert (backlog.marked_ms, backlog.outbox_later) == ({}, {reply: Later(100, "429")})
+    assert backlog.marked == {}
+    assert [later.error for later in backlog.outbox_later.values()] == ["429"]
 
 
 @pytest.mark.parametrize("queue", ["message", "reply"])
@@ -114,11 +116,11 @@ async def test_a_dead_letter_keeps_the_entry_its_error_and_its_attempts(store, q
     if queue == "message":
         stored = (await store.client.xrange(KEYS.inbox))[0][1]
         await owner.begin(entry)
-        buried = await owner.bury_message(entry, "it raised", 5_000, "keyword HELP")
+        buried = await owner.bury_message(entry, "it raised", "keyword HELP")
     else:
-        (entry,) = await owner.settle(entry, [outbound(TEXT)], mark_ms=7) or ()
+        (entry,) = await owner.settle(entry, [outbound(TEXT)], mark=True) or ()
         stored = (await store.client.xrange(KEYS.outbox))[0][1]
-        buried = await owner.bury_reply(entry, "400: refused", 5_000)
+        buried = await owner.bury_reply(entry, "400: refused")
     assert buried
     ((_, letter),) = await store.client.xrange(KEYS.dead)
     assert stored.items() <= letter.items()
@@ -132,23 +134,59 @@ async def test_a_dead_letter_keeps_the_entry_its_error_and_its_attempts(store, q
 async def test_a_former_owner_commits_nothing(store):
     """A worker that stalled longer than its lease would answer what its successor answered."""
     entry, stalled = await accepted(store), await store.own(HOME)
-    (reply,) = await stalled.settle(entry, [outbound(TEXT)], mark_ms=1) or ()
+    (reply,) = await stalled.settle(entry, [outbound(TEXT)], mark=True) or ()
     await store.client.delete(KEYS.lease)  # what its running out does
     await store.own(HOME, "successor")
     before = {key: await store.client.dump(key) for key in await store.client.keys("*")}
     for commit in (
         stalled.begin(entry),
-        stalled.settle(entry, [outbound(TEXT)], mark_ms=None),
-        stalled.mark(reply, 5),
+        stalled.settle(entry, [outbound(TEXT)], mark=False),
+        stalled.mark(reply),
         stalled.sent(reply, outbound(TEXT), "SMout"),
-        stalled.put_off_message(entry, Later(1, "")),
-        stalled.put_off_reply(reply, Later(1, ""), in_doubt=False),
-        stalled.bury_message(entry, "", 1),
-        stalled.bury_reply(reply, "", 1),
+        stalled.put_off_message(entry, 1, ""),
+        stalled.put_off_reply(reply, 1, "", in_doubt=False),
+        stalled.bury_message(entry, ""),
+        stalled.bury_reply(reply, ""),
+        stalled.abandon(entry),
+        stalled.note_opt_out(TEXT.conversation, out=True),
+        stalled.restart(1),
     ):
         with pytest.raises(LeaseLost):
             await commit
     assert before == {key: await store.client.dump(key) for key in await store.client.keys("*")}
+
+
+async def test_an_attempt_that_was_cut_short_is_taken_back(store):
+    """A few hand-overs would make a dead letter of a message that nothing is wrong with."""
+    entry, owner = await accepted(store), await store.own(HOME)
+    for _ in range(3):
+        assert await owner.begin(entry) == Begun(1)
+        await owner.abandon(entry)
+
+
+async def test_a_reply_that_is_not_there_any_more_is_not_marked(store):
+    """It would be POSTed a second time, or left in doubt for ever."""
+    entry, owner = await accepted(store), await store.own(HOME)
+    (reply,) = await owner.settle(entry, [outbound(TEXT)], mark=True) or ()
+    await owner.sent(reply, outbound(TEXT), "SMout")
+    with pytest.raises(StoreError, match="not in parley"):
+        await owner.mark(reply)
+    await owner.put_off_reply(reply, 99, "503", in_doubt=True)
+    notes = (KEYS.outbox_tries, KEYS.outbox_marked, KEYS.outbox_later)
+    assert await store.client.exists(*notes) == 0
+
+
+async def test_a_restart_refuses_what_was_sent_before_it_and_prolongs_nothing(store):
+    """A commit or restart that Redis was slow to carry out would undo what came after it."""
+    entry, owner = await accepted(store), await store.own(HOME)
+    earlier = PartitionStore(store.client, store.batch, HOME, owner.token, sent_window_s=60)
+    await store.client.pexpire(KEYS.lease, 3_000)
+    await owner.restart(2)
+    assert await store.client.pttl(KEYS.lease) <= 3_000
+    for late in (earlier.settle(entry, [], mark=False), earlier.restart(1), earlier.restart(2)):
+        with pytest.raises(LeaseLost):
+            await late
+    assert await owner.begin(entry) == Begun(1)
 
 
 async def test_every_key_of_a_partition_shares_a_cluster_slot():
@@ -165,7 +203,8 @@ async def test_an_entry_can_be_read_again_until_it_is_settled(store):
     found = await owner.fetch(entry)
     assert found is not None
     assert (found.id, found.value) == (entry, TEXT)
-    await owner.settle(entry, [], mark_ms=None)
+    await store.inbox.accept(message("SM2"))
+    await owner.settle(entry, [], mark=False)
     assert await owner.fetch(entry) is None
 
 
@@ -173,14 +212,48 @@ async def test_whether_they_are_opted_out_is_told_with_the_attempt_and_ends_with
     """A crash in between would take a START for one that Twilio has left to us, or the reverse."""
     (entry, owner), who = (await accepted(store), await store.own(HOME)), TEXT.conversation
     assert await owner.begin(entry, who) == Begun(1)
-    await owner.note_opt_out(who, 5)
+    await owner.note_opt_out(who, out=True)
     before = store.batch.round_trips
     assert await owner.begin(entry, who) == Begun(2, opted_out=True)
     assert store.batch.round_trips == before + 1
     assert await owner.begin(entry) == Begun(3), "nobody asked"
-    await owner.settle(entry, [outbound(TEXT)], mark_ms=7, opted_in=who)
+    await owner.settle(entry, [outbound(TEXT)], mark=True, opted_in=who)
     assert await store.client.hgetall(KEYS.optouts) == {}
     assert len((await owner.backlog()).outbox) == 1
-    await owner.note_opt_out(who, 6)
-    assert await owner.settle(entry, [], mark_ms=None, opted_in=who) is None
+    await owner.note_opt_out(who, out=True)
+    assert await owner.settle(entry, [], mark=False, opted_in=who) is None
     assert await store.client.hgetall(KEYS.optouts) != {}, "settled before, so nothing changes"
+
+
+async def test_every_time_that_is_kept_is_redis_own(store, monkeypatch):
+    """Of workers whose clocks are hours apart, one would wait for hours for what another left."""
+    monkeypatch.setattr(time, "time", lambda: 5.0)
+    monkeypatch.setattr(time, "time_ns", lambda: 5_000_000_000)
+    seconds, _ = await store.client.time()
+    entry, owner = await accepted(store), await store.own(HOME)
+    await owner.note_opt_out(TEXT.conversation, out=True)
+    await owner.put_off_message(entry, 2_000, "it raised")
+    kept = [(await store.client.hvals(KEYS.inbox_later))[0].partition(b" ")[0]]
+    first, second = await owner.settle(entry, [outbound(TEXT, n) for n in (0, 1)], mark=True)
+    await owner.mark(second)
+    kept += await store.client.hvals(KEYS.outbox_marked)
+    await owner.put_off_reply(first, 3_000, "503", in_doubt=True)
+    kept.append((await store.client.hvals(KEYS.outbox_later))[0].partition(b" ")[0])
+    await owner.bury_reply(second, "refused")
+    ((_, letter),) = await store.client.xrange(KEYS.dead)
+    kept += [letter[b"at"], *await store.client.hvals(KEYS.optouts)]
+    assert len(kept) == 6
+    assert all(0 <= int(ms) / 1000 - seconds < 30 for ms in kept)
+
+
+async def test_times_left_by_another_are_read_by_a_clock_that_nobody_sets(store):
+    """A mark, or a retry, of a moment ago would be one of an hour ago, or of the next hour."""
+    entry, owner = await accepted(store), await store.own(HOME)
+    (reply,) = await owner.settle(entry, [outbound(TEXT)], mark=True)
+    seconds, _ = await store.client.time()
+    await store.client.hset(KEYS.outbox_marked, reply, (seconds - 60) * 1_000)
+    await store.client.hset(KEYS.outbox_later, reply, f"{(seconds + 40) * 1_000} 503")
+    backlog = await owner.backlog()
+    now = time.monotonic()
+    assert backlog.marked[reply] - now == pytest.approx(-60, abs=3)
+    assert backlog.outbox_later[reply].due - now == pytest.approx(40, abs=3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -33,7 +34,7 @@ from service.store.inbox import Inbox
 from service.store.keys import PartitionKeys
 from service.store.leases import Leases
 from service.store.opt_outs import field_of
-from service.store.partition import Begun, Later, PartitionStore
+from service.store.partition import Begun, PartitionStore
 from tests.store.pieces import PARTITIONS, message, outbound
 
 COUNT = 2
@@ -58,6 +59,9 @@ numbers = st.sampled_from(NUMBERS)
 owners = st.sampled_from(["first", "second", "third"])
 picks = st.integers(0, 5)
 times = st.integers(1, 9_999)
+
+NOW = "now"
+"""What the model knows of a time."""
 
 
 @dataclass
@@ -88,7 +92,7 @@ class Shard:
 
     inbox: Queue = field(default_factory=Queue)
     outbox: Queue = field(default_factory=Queue)
-    marked: dict[EntryId, int] = field(default_factory=dict)
+    marked: dict[EntryId, str] = field(default_factory=dict)
     dead: dict[EntryId, tuple[Message | Outbound, str, int]] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
     sent: set[str] = field(default_factory=set)
@@ -108,7 +112,7 @@ class Found:
     inbox_later: dict[EntryId, str]
     outbox_tries: dict[EntryId, int]
     outbox_later: dict[EntryId, str]
-    marked: dict[EntryId, int]
+    marked: dict[EntryId, str]
     opted_out: dict[str, int]
     token: str | None
     epoch: int
@@ -266,7 +270,7 @@ class StoreMachine(RuleBasedStateMachine):
         hand=hands,
         pick=picks,
         count=st.integers(0, 3),
-        mark_ms=st.none() | times,
+        mark=st.booleans(),
         theirs=st.none() | numbers,
     )
     def settle(
@@ -274,7 +278,7 @@ class StoreMachine(RuleBasedStateMachine):
         hand: PartitionStore,
         pick: int,
         count: int,
-        mark_ms: int | None,
+        mark: bool,  # noqa: FBT001  (hypothesis draws it)
         theirs: str | None,
     ) -> None:
         shard = self.shards[hand.partition]
@@ -285,17 +289,21 @@ class StoreMachine(RuleBasedStateMachine):
         def check(ids: list[EntryId] | None) -> None:
             if opted_in and entry in shard.inbox.held:
                 shard.opted_out.pop(field_of(opted_in), None)
-            self.note_settled(hand, entry, replies, mark_ms, ids)
+            self.note_settled(hand, entry, replies, mark, ids)
 
         self.commit(
             hand,
-            lambda: hand.settle(entry, replies, mark_ms=mark_ms, opted_in=opted_in),
+            lambda: hand.settle(entry, replies, mark=mark, opted_in=opted_in),
             check,
         )
 
-    @rule(hand=hands, pick=picks, mark_ms=st.none() | times, sid=sids)
+    @rule(hand=hands, pick=picks, mark=st.booleans(), sid=sids)
     def settle_as_another_arrives(
-        self, hand: PartitionStore, pick: int, mark_ms: int | None, sid: str
+        self,
+        hand: PartitionStore,
+        pick: int,
+        mark: bool,  # noqa: FBT001  (hypothesis draws it)
+        sid: str,
     ) -> None:
         """One round trip, so one millisecond: the two new entries may get the same id."""
         home = self.shards[hand.partition]
@@ -306,13 +314,13 @@ class StoreMachine(RuleBasedStateMachine):
         replies = self.replies(hand, entry, 1)
 
         async def both() -> tuple[bool, list[EntryId] | None]:
-            settling = asyncio.ensure_future(hand.settle(entry, replies, mark_ms=mark_ms))
+            settling = asyncio.ensure_future(hand.settle(entry, replies, mark=mark))
             accepting = asyncio.ensure_future(self.inbox.accept(text))
             return await accepting, await settling
 
         new, ids = self.runner.run(both())
         assert new == (sid not in home.seen)
-        self.note_settled(hand, entry, replies, mark_ms, ids)
+        self.note_settled(hand, entry, replies, mark, ids)
         self.note_accepted(text)
 
     def replies(self, hand: PartitionStore, entry: EntryId, count: int) -> list[Outbound]:
@@ -327,7 +335,7 @@ class StoreMachine(RuleBasedStateMachine):
         hand: PartitionStore,
         entry: EntryId,
         replies: list[Outbound],
-        mark_ms: int | None,
+        mark: bool,  # noqa: FBT001
         ids: list[EntryId] | None,
     ) -> None:
         shard = self.shards[hand.partition]
@@ -341,51 +349,49 @@ class StoreMachine(RuleBasedStateMachine):
         assert ids is not None
         assert len(ids) == len(replies)
         shard.outbox.held |= dict(zip(ids, replies, strict=True))
-        if ids and mark_ms is not None:
+        if ids and mark:
             shard.outbox.tries[ids[0]] = 1
-            shard.marked[ids[0]] = mark_ms
+            shard.marked[ids[0]] = NOW
 
-    @rule(hand=hands, pick=picks, next_ms=times)
-    def put_off_message(self, hand: PartitionStore, pick: int, next_ms: int) -> None:
+    @rule(hand=hands, pick=picks, wait_ms=times)
+    def put_off_message(self, hand: PartitionStore, pick: int, wait_ms: int) -> None:
         queue = self.shards[hand.partition].inbox
         entry = queue.pick(pick)
 
         def check(_: None) -> None:
             if entry in queue.held:
-                queue.later[entry] = f"{next_ms} it raised: no"
+                queue.later[entry] = f"{NOW} it raised: no"
 
-        self.commit(
-            hand, lambda: hand.put_off_message(entry, Later(next_ms, "it raised: no")), check
-        )
+        self.commit(hand, lambda: hand.put_off_message(entry, wait_ms, "it raised: no"), check)
 
-    @rule(hand=hands, pick=picks, now_ms=times)
-    def bury_message(self, hand: PartitionStore, pick: int, now_ms: int) -> None:
+    @rule(hand=hands, pick=picks)
+    def bury_message(self, hand: PartitionStore, pick: int) -> None:
         shard = self.shards[hand.partition]
         entry = shard.inbox.pick(pick)
         self.commit(
             hand,
-            lambda: hand.bury_message(entry, "it raised", now_ms, "default"),
+            lambda: hand.bury_message(entry, "it raised", "default"),
             lambda moved: self.note_buried(hand.partition, shard.inbox, entry, "it raised", moved),
         )
 
     # The same, with replies.
 
-    @rule(hand=hands, pick=picks, now_ms=times)
-    def mark(self, hand: PartitionStore, pick: int, now_ms: int) -> None:
+    @rule(hand=hands, pick=picks)
+    def mark(self, hand: PartitionStore, pick: int) -> None:
         shard = self.shards[hand.partition]
         entry = shard.outbox.pick(pick)
         if entry not in shard.outbox.held:
             # Nobody may POST what the outbox does not hold.
             with pytest.raises(LeaseLost if not self.owns(hand) else StoreError):
-                self.runner.run(hand.mark(entry, now_ms))
+                self.runner.run(hand.mark(entry))
             return
 
         def check(tries: int) -> None:
-            shard.marked[entry] = now_ms
+            shard.marked[entry] = NOW
             shard.outbox.tries[entry] = shard.outbox.tries.get(entry, 0) + 1
             assert tries == shard.outbox.tries[entry]
 
-        self.commit(hand, lambda: hand.mark(entry, now_ms), check)
+        self.commit(hand, lambda: hand.mark(entry), check)
 
     @rule(hand=hands, pick=picks, sid=sids)
     def sent(self, hand: PartitionStore, pick: int, sid: str) -> None:
@@ -404,12 +410,12 @@ class StoreMachine(RuleBasedStateMachine):
 
         self.commit(hand, lambda: hand.sent(entry, reply, f"out-{sid}"), check)
 
-    @rule(hand=hands, pick=picks, next_ms=times, in_doubt=st.booleans())
+    @rule(hand=hands, pick=picks, wait_ms=times, in_doubt=st.booleans())
     def put_off_reply(
         self,
         hand: PartitionStore,
         pick: int,
-        next_ms: int,
+        wait_ms: int,
         in_doubt: bool,  # noqa: FBT001  (hypothesis draws it)
     ) -> None:
         shard = self.shards[hand.partition]
@@ -417,15 +423,16 @@ class StoreMachine(RuleBasedStateMachine):
 
         def check(_: None) -> None:
             if entry in shard.outbox.held:
-                shard.outbox.later[entry] = f"{next_ms} 503"
+                shard.outbox.later[entry] = f"{NOW} 503"
                 if not in_doubt:
                     shard.marked.pop(entry, None)
 
-        later = Later(next_ms, "503")
-        self.commit(hand, lambda: hand.put_off_reply(entry, later, in_doubt=in_doubt), check)
+        self.commit(
+            hand, lambda: hand.put_off_reply(entry, wait_ms, "503", in_doubt=in_doubt), check
+        )
 
-    @rule(hand=hands, pick=picks, now_ms=times)
-    def bury_reply(self, hand: PartitionStore, pick: int, now_ms: int) -> None:
+    @rule(hand=hands, pick=picks)
+    def bury_reply(self, hand: PartitionStore, pick: int) -> None:
         shard = self.shards[hand.partition]
         entry = shard.outbox.pick(pick)
 
@@ -433,7 +440,7 @@ class StoreMachine(RuleBasedStateMachine):
             self.note_buried(hand.partition, shard.outbox, entry, "refused", moved)
             shard.marked.pop(entry, None)
 
-        self.commit(hand, lambda: hand.bury_reply(entry, "refused", now_ms), check)
+        self.commit(hand, lambda: hand.bury_reply(entry, "refused"), check)
 
     def note_buried(
         self,
@@ -451,19 +458,28 @@ class StoreMachine(RuleBasedStateMachine):
 
     # What is noted of people.
 
-    @rule(hand=hands, theirs=numbers, at_ms=st.none() | times)
-    def note_opt_out(self, hand: PartitionStore, theirs: str, at_ms: int | None) -> None:
+    @rule(hand=hands, theirs=numbers, out=st.booleans())
+    def note_opt_out(
+        self,
+        hand: PartitionStore,
+        theirs: str,
+        out: bool,  # noqa: FBT001  (hypothesis draws it)
+    ) -> None:
         shard = self.shards[hand.partition]
         conversation = message(theirs=theirs).conversation
         pair = f"{conversation.ours} {theirs}"
 
         def check(_: None) -> None:
-            if at_ms is None:
+            if not out:
                 shard.opted_out.pop(pair, None)
-            else:
-                shard.opted_out.setdefault(pair, at_ms)
+            elif pair not in shard.opted_out:
+                # Told again, it must stay what it is from now on.
+                client: Any = self.client
+                kept = self.runner.run(client.hget(self.keys[hand.partition].optouts, pair))
+                assert around_now(kept) == NOW
+                shard.opted_out[pair] = int(kept)
 
-        self.commit(hand, lambda: hand.note_opt_out(conversation, at_ms), check)
+        self.commit(hand, lambda: hand.note_opt_out(conversation, out=out), check)
 
     # What an operator does.
 
@@ -568,11 +584,11 @@ class StoreMachine(RuleBasedStateMachine):
         for key in remembered:
             pipeline.exists(key)
         inbox, outbox, dead, *rest = await pipeline.execute()
-        counts, opted_out = rest[:3], rest[3]
+        counts, marked, opted_out = rest[:2], rest[2], rest[3]
         texts, (token, epoch, *known) = rest[4:6], rest[6:]
         assert all(known), "an accepted sid, or a sent one, is forgotten"
-        tries, posts, marked = ({_id(k): int(v) for k, v in each.items()} for each in counts)
-        later, posts_later = ({_id(k): v.decode() for k, v in each.items()} for each in texts)
+        tries, posts = ({_id(k): int(v) for k, v in each.items()} for each in counts)
+        later, posts_later = ({_id(k): _note(v) for k, v in each.items()} for each in texts)
         return Found(
             inbox={_id(id_): entries.decode(fields) for id_, fields in inbox},
             outbox={_id(id_): entries.decode(fields) for id_, fields in outbox},
@@ -588,7 +604,7 @@ class StoreMachine(RuleBasedStateMachine):
             inbox_later=later,
             outbox_tries=posts,
             outbox_later=posts_later,
-            marked=marked,
+            marked={_id(k): around_now(v) for k, v in marked.items()},
             opted_out={pair.decode(): int(at_ms) for pair, at_ms in opted_out.items()},
             token=token.decode() if token else None,
             epoch=int(epoch or 0),
@@ -619,6 +635,16 @@ def name_of(partition: int, value: Message | Outbound) -> Name:
     return partition, value.reply_to, value.index
 
 
+def around_now(ms: bytes) -> str:
+    """Return NOW for a time near the present, which Redis's clock tells; any other as it is."""
+    return NOW if abs(int(ms) / 1000 - time.time()) < 600 else ms.decode()
+
+
+def _note(raw: bytes) -> str:
+    next_ms, _, error = raw.partition(b" ")
+    return f"{around_now(next_ms)} {error.decode()}"
+
+
 def _id(raw: bytes) -> EntryId:
     return EntryId(raw.decode())
 
@@ -635,12 +661,12 @@ async def test_a_message_with_the_id_of_a_reply_leaves_the_doubt_about_the_reply
     entry = EntryId("9000000000000-0")
     await store.client.xadd(keys.inbox, fields, id=entry)
     await store.client.xadd(keys.outbox, fields, id=entry)
-    await owner.mark(entry, 7)
+    await owner.mark(entry)
     if end == "put off":
-        await owner.put_off_message(entry, Later(1, "it raised"))
+        await owner.put_off_message(entry, 1, "it raised")
     else:
-        await owner.bury_message(entry, "it raised", 1)
-    assert (await owner.backlog()).marked_ms == {entry: 7}
+        await owner.bury_message(entry, "it raised")
+    assert (await owner.backlog()).marked.keys() == {entry}
 
 
 @pytest.mark.timeout(400)  # A failure takes minutes to be made short enough to read.

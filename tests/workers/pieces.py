@@ -8,7 +8,8 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Literal
 
 from aiohttp import web
@@ -16,6 +17,7 @@ from redis.asyncio import Redis
 
 from service.core.breaker import Breaker
 from service.core.retry import Schedule
+from service.handlers.loop import HandlersLoop
 from service.handlers.router import Router
 from service.model import EntryId, Message, MessageSid, Partition
 from service.store.arrivals import Arrivals
@@ -52,6 +54,7 @@ class Phone:
     numbered: it answers with numbers of its own instead of the sids its log has.
     limits: what is answered with 429 to POSTs of a text, by the text.
     log_status: answer to reading the log. mapped: its rows are mapped to their ids alone.
+    ahead_s: its clock, in the dates of its log and of its answers; dated: these tell it.
     accepted: (to, text) in the order sent on. over: texts answered by `limits`.
     posts: when each POST came, time.monotonic.
     """
@@ -64,11 +67,17 @@ class Phone:
     limits: dict[str, str] = field(default_factory=dict)
     log_status: int = 200
     mapped: bool = False
+    ahead_s: float = 0
+    dated: bool = True
     accepted: list[tuple[str, str]] = field(default_factory=list)
     posts: list[float] = field(default_factory=list)
     over: list[str] = field(default_factory=list)
     looks: int = 0
     rows: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def now(self) -> datetime:
+        return datetime.now(UTC) + timedelta(seconds=self.ahead_s)
 
     @property
     def texts(self) -> list[str]:
@@ -78,7 +87,7 @@ class Phone:
         """Send a text on, as if a POST had asked for it."""
         self.accepted.append((to, body))
         row = {"sid": f"SMout{len(self.rows)}", "from": OURS, "to": to, "body": body}
-        row |= {"direction": "outbound-api", "date_sent": datetime.now(UTC).isoformat()}
+        row |= {"direction": "outbound-api", "date_sent": self.now.isoformat()}
         self.rows.insert(0, row)
         return row["sid"]
 
@@ -115,6 +124,11 @@ async def ringing() -> AsyncIterator[Phone]:
     """Run a phone on a free port."""
     phone = Phone()
     app = web.Application()
+
+    async def tell_time(_: web.Request, answer: web.StreamResponse) -> None:
+        answer.headers["Date"] = format_datetime(phone.now, usegmt=True) if phone.dated else ""
+
+    app.on_response_prepare.append(tell_time)
     app.router.add_route("*", "/{path:.*}", phone.answer)
     runner = web.AppRunner(app)
     await runner.setup()
@@ -198,11 +212,14 @@ async def ways(
 ) -> AsyncIterator[Ways]:
     """Put together how a worker handles and sends; timeout_s: of a handler."""
     with ThreadPoolExecutor(2) as executor:
-        async with connected(base_url, token="token", timeout_s=2) as connector:
+        async with (
+            HandlersLoop(executor) as place,
+            connected(base_url, token="token", timeout_s=2) as connector,
+        ):
             provisioned = asyncio.Event()
             provisioned.set()
             yield Ways(
-                Handling(router, asyncio.Semaphore(8), executor, timeout_s, handlers),
+                Handling(router, asyncio.Semaphore(8), place, timeout_s, handlers),
                 Sending(
                     connector,
                     provisioned,

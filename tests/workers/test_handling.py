@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from dataclasses import replace
 
 import pytest
+from structlog.testing import capture_logs
 
 from service.core.retry import Schedule
 from service.handlers.router import Router
 from service.store.opt_outs import list_opt_outs
-from service.store.partition import Begun
+from service.store.partition import Begun, PartitionStore
+from service.store.scripts import BEGIN
 from service.workers.sending import OUTBOX_LIMIT
 from tests.store.pieces import outbound
 from tests.workers.pieces import KEYS, at_work, echo, text, until, ways
@@ -164,6 +167,124 @@ async def test_a_stop_takes_no_attempt_from_the_message_it_cuts_short(desk, phon
         assert await later.begin(entry) == Begun(1)
 
 
+async def test_a_stop_while_an_attempt_is_being_counted_takes_it_back(desk):
+    """Five deployments in a row, each at that moment, make a dead letter of an innocent text."""
+    (entry,) = await desk.take_in(text("SM1"))
+    async with desk.owned() as mine:
+        for turns in range(12):
+            beginning = asyncio.create_task(mine.begin(entry))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            beginning.cancel()
+            await asyncio.gather(beginning, return_exceptions=True)
+            if not beginning.cancelled():
+                await mine.abandon(entry)
+        assert await mine.begin(entry) == Begun(1)
+
+
+async def test_a_stop_in_the_very_turn_in_which_an_attempt_is_counted_takes_it_back(desk):
+    """The same, when its answer is there and nobody has looked at it yet."""
+    entry, other = await desk.take_in(text("SM1"), text("SM2"))
+    async with desk.owned() as mine:
+        beginning = asyncio.create_task(mine.begin(entry))
+        await asyncio.sleep(0)
+        # Answered right behind it, in the same turn of the loop: so its own answer is there.
+        keys = (KEYS.lease, KEYS.inbox, KEYS.inbox_tries)
+        args = (mine._commit_token, other)
+        desk.batch.submit(BEGIN, keys, args, lambda *_: beginning.cancel())
+        with pytest.raises(asyncio.CancelledError):
+            await beginning
+        assert await mine.begin(entry) == Begun(1)
+
+
+async def test_a_stop_between_the_count_and_the_handler_takes_the_attempt_back(
+    desk, phone, monkeypatch
+):
+    """The same, a moment later: somebody's STOP is being noted."""
+    (entry,) = await desk.take_in(text("SM1", "STOP"))
+    noting = asyncio.Event()
+
+    async def note(*_: object, **__: object) -> None:
+        noting.set()
+        await asyncio.sleep(60)
+
+    async with ways(echo(), phone.url) as how:
+        with monkeypatch.context() as patched:  # no real Redis stops just there
+            patched.setattr(PartitionStore, "note_opt_out", note)
+            async with at_work(desk, how):
+                await asyncio.wait_for(noting.wait(), 8)
+    async with desk.owned() as later:
+        assert await later.begin(entry) == Begun(1)
+
+
+async def test_a_lease_outlives_a_handler_that_a_stop_leaves_running(desk, phone):
+    """Another worker would begin the conversation while it still runs here."""
+    router, began, go = Router(), threading.Event(), threading.Event()
+
+    @router.default
+    def hang(message):
+        began.set()
+        go.wait(20)
+
+    await desk.take_in(text("SM1"))
+    async with ways(router, phone.url, timeout_s=30) as how:
+        async with at_work(desk, how):
+            await until(began.is_set)
+            loop = asyncio.get_running_loop()
+            loop.call_later(1.5, how.handling.place.let_go_of_all)
+        assert await desk.client.exists(KEYS.lease)
+        go.set()
+    assert phone.texts == []
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_stop_is_noted_whatever_its_handler_does(desk, phone, fails):
+    """Somebody who wrote STOP is not on the list, and is found out by a refused reply."""
+    router = Router()
+
+    @router.keyword("STOP")
+    async def goodbye(message):
+        if fails:
+            raise KeyError
+        return "goodbye"
+
+    await desk.take_in(text("SM1", "STOP"))
+    async with ways(router, phone.url) as how, at_work(desk, how):
+        await until(desk.empty)
+    (found,) = await list_opt_outs(desk.client, 1)
+    assert found.conversation == WHO
+
+
+async def test_a_failed_handlers_line_is_in_the_log_and_its_traceback_in_the_dead_letter(
+    desk, phone
+):
+    """An author reads "KeyError", and not where; or the log holds somebody's text."""
+    router = Router()
+
+    @router.default
+    async def fail(message):
+        raise KeyError(f"nothing for {message.body}" if message.sid == "SM2" else "no price")
+
+    await desk.take_in(text("SM1", "what they wrote"), text("SM2", "what they wrote"))
+    with capture_logs() as lines:
+        async with ways(router, phone.url) as how, at_work(desk, how):
+            await until(desk.empty)
+    said = {line["sid"]: line["error"] for line in lines if line["event"] == "handler failed"}
+    assert said["SM1"].startswith("KeyError: 'no price' at ")
+    assert said["SM2"].startswith("KeyError at ")
+    assert all(__file__ in each for each in said.values())
+    frames = [line["frames"] for line in lines if line["event"] == "where the handler failed"]
+    assert len(frames) == 6
+    assert all("in fail" in each and "service/" not in each for each in frames)
+    assert "what they wrote" not in str(lines)
+    letters = await desk.dead()
+    assert [letter.error for letter in letters] == [
+        "default: KeyError: 'no price'",
+        "default: KeyError: 'nothing for what they wrote'",
+    ]
+    assert all("in fail" in letter.traceback for letter in letters)
+
+
 async def test_an_unreadable_entry_becomes_a_dead_letter_and_the_rest_goes_on(desk, phone):
     """One damaged entry would stop a partition, or disappear."""
     await desk.client.xadd(KEYS.inbox, {"v": "99", "k": "m", "d": "from the future"})
@@ -185,7 +306,7 @@ async def test_handlers_pause_while_the_outbox_is_at_its_limit(desk, phone):
     async with desk.owned() as earlier:
         for entry, each in zip(entries, many, strict=True):
             replies = [outbound(each, n, str(n)) for n in range(OUTBOX_LIMIT // len(many))]
-            await earlier.settle(entry, replies, mark_ms=None)
+            await earlier.settle(entry, replies, mark=False)
     await desk.take_in(text("SMlast"))
     async with ways(router, phone.url) as how:
         how.sending.provisioned.clear()
@@ -239,7 +360,7 @@ async def test_twilio_fact_14_twilios_own_word_counts_more_than_the_list(desk, p
     silent = replace(text("SM2", "YES"), raw={"MessagingServiceSid": "MG1"})
     await desk.take_in(told, silent)
     async with desk.owned() as earlier:
-        await earlier.note_opt_out(WHO, 5)
+        await earlier.note_opt_out(WHO, out=True)
     async with ways(echo(), phone.url) as how, at_work(desk, how):
         await until(desk.empty)
     assert phone.texts == ["YES"]
@@ -250,7 +371,7 @@ async def test_a_start_cut_off_by_a_crash_is_left_to_twilio_when_it_is_handled_a
     """Who opts in again would get a second answer, after a crash at the wrong moment only."""
     (entry,) = await desk.take_in(text("SM1", "START"))
     async with desk.owned() as earlier:
-        await earlier.note_opt_out(WHO, 5)
+        await earlier.note_opt_out(WHO, out=True)
         assert await earlier.begin(entry, WHO) == Begun(1, opted_out=True)
     async with ways(echo(), phone.url) as how, at_work(desk, how):
         await until(desk.empty)
@@ -277,7 +398,7 @@ async def test_a_start_whose_handler_fails_stays_twilios_and_opts_in_all_the_sam
 
     await desk.take_in(text("SM1", "START"))
     async with desk.owned() as earlier:
-        await earlier.note_opt_out(WHO, 5)
+        await earlier.note_opt_out(WHO, out=True)
     async with ways(router, phone.url) as how, at_work(desk, how):
         await until(desk.empty)
     assert phone.texts == (["welcome back"] if recovers else [])

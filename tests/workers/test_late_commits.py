@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncIterator
 
 import pytest
@@ -39,7 +40,7 @@ async def surprised(desk, phone) -> AsyncIterator[PartitionStore]:
         await asyncio.sleep(0.1)
         token = (await desk.client.get(KEYS.lease)).decode()
         before = PartitionStore(desk.client, desk.batch, ONLY, token, sent_window_s=60)
-        await before.settle(entry, [outbound(second, body="to SM2")], mark_ms=None)
+        await before.settle(entry, [outbound(second, body="to SM2")], mark=False)
         go.set()
         await until(desk.empty)
         yield before
@@ -56,6 +57,29 @@ async def test_a_commit_from_before_a_partition_started_over_is_refused(desk, ph
     async with surprised(desk, phone) as before:
         (entry,) = await desk.take_in(text("SM3"))
         with pytest.raises(LeaseLost):
-            await before.settle(entry, [outbound(text("SM3"))], mark_ms=None)
+            await before.settle(entry, [outbound(text("SM3"))], mark=False)
         await until(desk.empty)
         assert phone.texts[2:] == ["to SM3"]
+
+
+async def test_a_message_settled_while_its_handler_runs_has_that_reply_sent(desk, phone):
+    """A settle whose answer was lost is taken for done: its reply lies in the outbox for ever."""
+    router, began, go = Router(), threading.Event(), threading.Event()
+
+    @router.default
+    def answer(message):
+        began.set()
+        go.wait(5)
+        return "not this one"
+
+    async with ways(router, phone.url) as how, at_work(desk, how):
+        await until(lambda: desk.client.exists(KEYS.lease))
+        first = text("SM1")
+        (entry,) = await desk.take_in(first)
+        await until(began.is_set)
+        token = (await desk.client.get(KEYS.lease)).decode()
+        same = PartitionStore(desk.client, desk.batch, ONLY, token, sent_window_s=60)
+        await same.settle(entry, [outbound(first, body="the one")], mark=False)
+        go.set()
+        await until(desk.empty)
+    assert phone.texts == ["the one"]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from dataclasses import dataclass, field
 
 import pytest
 
+from service.handlers.router import Router
 from service.model import Partition
 from service.store.arrivals import Arrivals
 from service.store.batch import Batch
@@ -16,10 +18,9 @@ from service.store.inbox import Inbox
 from service.store.keys import PartitionKeys
 from service.store.leases import Leases
 from service.store.partition import PartitionStore
-from service.workers.clock import now_ms
 from service.workers.owner import Owner
 from service.workers.partitions import Partitions
-from tests.workers.pieces import Desk, Ways, echo, text, until, ways
+from tests.workers.pieces import KEYS, ONLY, Desk, Ways, echo, text, until, ways
 
 pytestmark = pytest.mark.anyio
 
@@ -113,7 +114,7 @@ async def test_a_clean_stop_hands_everything_over_within_two_seconds(hire):
 async def test_after_a_kill_the_others_take_over_once_its_leases_have_run_out(hire, desk: Desk):
     """A machine that dies would take its conversations with it, or two workers would own them."""
     killed = Leases(desk.client, desk.batch, owner="killed", ttl_ms=1_500)
-    await killed.announce(now_ms())
+    await killed.announce()
     for partition in range(COUNT):
         assert await killed.acquire(Partition(partition))
     begun = time.monotonic()
@@ -157,3 +158,79 @@ async def test_nothing_is_lost_doubled_or_overtaken_while_partitions_move(hire, 
     await asyncio.sleep(0.2)
     for number in people:
         assert [body for to, body in phone.accepted if to == number] == [str(n) for n in range(20)]
+
+
+@contextlib.asynccontextmanager
+async def running(desk: Desk, leases: Leases, make_owner, lease_s: float, grace_s: float):
+    """Run a worker of the only partition until the end of the block."""
+    arrivals, stop = Arrivals(desk.blocking), asyncio.Event()
+    partitions = Partitions(leases, arrivals, make_owner, count=1, lease_s=lease_s)
+    run = asyncio.create_task(partitions.run(stop, grace_s))
+    try:
+        yield
+    finally:
+        stop.set()
+        await run
+        await arrivals.aclose()
+
+
+async def test_a_stop_keeps_the_lease_until_what_is_under_way_has_ended(desk: Desk, phone):
+    """Another worker would begin with the same text, while this one's handler still runs."""
+    router, began, held = Router(), asyncio.Event(), []
+    ours = asyncio.get_running_loop()
+
+    @router.default
+    async def linger(message):
+        # On a loop of its own: the event and the client are this one's.
+        ours.call_soon_threadsafe(began.set)
+        await asyncio.sleep(3)
+        lease = asyncio.run_coroutine_threadsafe(desk.client.get(KEYS.lease), ours)
+        held.append(await asyncio.wrap_future(lease))
+        return "done"
+
+    await desk.take_in(text("SM1"))
+    leases = Leases(desk.client, desk.batch, owner="leaving", ttl_ms=2_000)
+    async with ways(router, phone.url, timeout_s=30) as how:
+        make_owner = _owners(desk.client, desk.batch, how, 2)
+        async with running(desk, leases, make_owner, lease_s=2, grace_s=10):
+            await began.wait()
+    assert held == [b"leaving:1"]
+    assert phone.texts == ["done"]
+    assert not await desk.client.exists(KEYS.lease)
+
+
+async def test_a_lease_counts_from_when_it_was_asked_for_however_late_the_answer(desk: Desk, phone):
+    """Over a slow line a worker would go on handling what another has taken over."""
+    asked: list[float] = []
+    told: list[float] = []
+
+    class Far(Leases):
+        async def acquire(self, partition: Partition) -> str | None:
+            asked.append(time.monotonic())
+            token = await super().acquire(partition)
+            await asyncio.sleep(0.2)
+            return token
+
+        async def renew(self, partition: Partition, token: str) -> bool:
+            asked.append(time.monotonic())
+            held = await super().renew(partition, token)
+            await asyncio.sleep(0.2)
+            return held
+
+    class Noting(Owner):
+        def renewed(self, asked: float) -> None:
+            told.append(asked)
+            super().renewed(asked)
+
+    leases = Far(desk.client, desk.batch, owner="far", ttl_ms=3_000)
+    async with ways(echo(), phone.url) as how:
+
+        def make_owner(partition, token, asked_for, changed) -> Owner:
+            told.append(asked_for)
+            store = PartitionStore(desk.client, desk.batch, ONLY, token, sent_window_s=60)
+            parts = (store, how.handling, how.sending, changed)
+            return Noting(*parts, lease_s=3, renewed=asked_for)
+
+        async with running(desk, leases, make_owner, lease_s=3, grace_s=1):
+            await until(lambda: len(told) >= 2)
+    assert all(counted <= sent for counted, sent in zip(told, asked, strict=False))

@@ -38,8 +38,7 @@ async def leave_in_doubt(desk) -> None:
     """Leave what a worker leaves that dies between its POST and the record of it."""
     (entry,) = await desk.take_in(ASKED)
     async with desk.owned() as earlier:
-        now_ms = time.time_ns() // 1_000_000
-        await earlier.settle(entry, [outbound(ASKED, body=TOLD)], mark_ms=now_ms)
+        await earlier.settle(entry, [outbound(ASKED, body=TOLD)], mark=True)
 
 
 async def test_a_reply_in_doubt_that_the_log_shows_is_not_sent_again(desk, phone):
@@ -50,6 +49,44 @@ async def test_a_reply_in_doubt_that_the_log_shows_is_not_sent_again(desk, phone
         await until(desk.empty)
     assert (phone.posts, phone.texts) == ([], [TOLD])
     assert await desk.client.exists(PartitionKeys(ONLY).sent(sid))
+
+
+@pytest.mark.parametrize("ahead_s", [-7_200, -600, 600, 7_200])
+async def test_a_reply_in_doubt_is_found_by_the_connectors_own_clock(desk, phone, ahead_s):
+    """A log dated by another clock would not show it where it is looked for, and it goes twice."""
+    phone.ahead_s = ahead_s
+    await leave_in_doubt(desk)
+    phone.take(ASKED.from_, TOLD)
+    # So much came since that the log is not all on its first page.
+    for _ in range(150):
+        phone.take("+15005550199", "another")
+    async with ways(echo(), phone.url) as how, at_work(desk, how):
+        await until(desk.empty)
+    assert phone.posts == []
+
+
+@pytest.mark.parametrize("redis_s", [-7_200, 600])
+async def test_a_mark_that_redis_has_set_its_clock_since_leaves_a_doubt_all_the_same(
+    desk, phone, redis_s
+):
+    """After a fail-over to a server with another clock the text would go out twice."""
+    await leave_in_doubt(desk)
+    ((reply, ms),) = (await desk.client.hgetall(PartitionKeys(ONLY).outbox_marked)).items()
+    phone.take(ASKED.from_, TOLD)
+    await desk.client.hset(PartitionKeys(ONLY).outbox_marked, reply, int(ms) + redis_s * 1_000)
+    async with ways(echo(), phone.url) as how, at_work(desk, how):
+        await until(desk.empty)
+    assert phone.posts == []
+
+
+async def test_a_connector_that_tells_no_time_is_taken_to_have_ours(desk, phone):
+    """Without a Date no doubt could be settled."""
+    phone.dated = False
+    await leave_in_doubt(desk)
+    phone.take(ASKED.from_, TOLD)
+    async with ways(echo(), phone.url) as how, at_work(desk, how):
+        await until(desk.empty)
+    assert phone.posts == []
 
 
 async def test_a_reply_in_doubt_that_the_log_does_not_show_is_sent(desk, phone):
@@ -237,7 +274,7 @@ async def test_a_worker_whose_lease_may_have_run_out_posts_nothing(desk, phone):
     """A worker frozen before its POST would send what its successor has sent."""
     (entry,) = await desk.take_in(ASKED)
     async with desk.owned() as earlier, ways(echo(), phone.url) as how:
-        await earlier.settle(entry, [outbound(ASKED)], mark_ms=None)
+        await earlier.settle(entry, [outbound(ASKED)], mark=False)
 
         def check_lease() -> None:
             raise LeaseLost("it may have run out")
@@ -249,7 +286,7 @@ async def test_a_worker_whose_lease_may_have_run_out_posts_nothing(desk, phone):
         assert isinstance(failures[0], LeaseLost)
         assert (phone.posts, phone.looks) == ([], 0)
         backlog = await earlier.backlog()
-        assert [each.id for each in backlog.outbox] == list(backlog.marked_ms)
+        assert [each.id for each in backlog.outbox] == list(backlog.marked)
 
 
 async def test_a_reply_in_doubt_is_not_sent_again_while_it_may_still_arrive(desk, phone):

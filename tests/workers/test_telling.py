@@ -8,11 +8,23 @@ import pytest
 from structlog.testing import capture_logs
 
 from service.handlers.router import Router
-from tests.workers.pieces import at_work, echo, text, until, ways
+from tests.workers.pieces import Ways, at_work, echo, text, until, ways
 
 pytestmark = pytest.mark.anyio
 
 THEIRS = "+15005550123"
+
+
+def telling(how: Ways) -> list[dict[str, str | float]]:
+    """Have both kinds of lines told; returns what comes of it: events with their facts."""
+    told: list[dict[str, str | float]] = []
+
+    def tell(event: str, /, **facts: str | float) -> None:
+        told.append({"event": event, **facts})
+
+    how.handling = dataclasses.replace(how.handling, tell=tell)
+    how.sending = dataclasses.replace(how.sending, tell=tell)
+    return told
 
 
 async def test_a_text_that_is_answered_leaves_two_lines_and_neither_says_what_was_written(
@@ -21,23 +33,25 @@ async def test_a_text_that_is_answered_leaves_two_lines_and_neither_says_what_wa
     """Nobody could tell from the log whether a text came, or was answered."""
     await desk.take_in(text("SM1", "a secret of theirs"))
     with capture_logs() as lines:
-        async with ways(echo(), phone.url) as how, at_work(desk, how):
-            await until(desk.empty)
-            await until(lambda: how.sending.counts.replies["sent"] == 1)
-    (handled,) = [line for line in lines if line["event"] == "text handled"]
-    (sent,) = [line for line in lines if line["event"] == "reply sent"]
+        async with ways(echo(), phone.url) as how:
+            told = telling(how)
+            async with at_work(desk, how):
+                await until(desk.empty)
+                await until(lambda: how.sending.counts.replies["sent"] == 1)
+    (handled,) = [line for line in told if line["event"] == "text handled"]
+    (sent,) = [line for line in told if line["event"] == "reply sent"]
+    lines += told
     assert handled.pop("ms") >= 0
     assert sent.pop("ms") > 0
     assert handled == {
         "event": "text handled",
-        "log_level": "info",
         "sid": "SM1",
         "sender": "+1•••0123",
         "route": "default",
         "attempt": 1,
         "replies": 1,
     }
-    assert sent == {"event": "reply sent", "log_level": "info", "sid": "SMout0", "reply_to": "SM1"}
+    assert sent == {"event": "reply sent", "sid": "SMout0", "reply_to": "SM1"}
     assert "secret of theirs" not in str(lines)
     assert THEIRS not in str(lines)
 
@@ -49,12 +63,30 @@ async def test_texts_leave_no_line_when_they_are_not_to(desk, phone):
     await desk.take_in(text("SM1", "answer"), text("SM2", "no route"), text("SM3", "stop"))
     with capture_logs() as lines:
         async with ways(router, phone.url) as how:
-            how.handling = dataclasses.replace(how.handling, tell=False)
-            how.sending = dataclasses.replace(how.sending, tell=False)
+            how.handling = dataclasses.replace(how.handling, tell=None)
+            how.sending = dataclasses.replace(how.sending, tell=None)
             async with at_work(desk, how):
                 await until(desk.empty)
     assert [line["event"] for line in lines if line["log_level"] != "debug"] == []
     assert phone.texts == ["yes"]
+
+
+async def test_a_text_that_no_handler_answers_leaves_a_line_that_says_why(desk, phone):
+    """Whoever looks for an answer that never came would find no trace of its text."""
+    router = Router()
+    router.keyword("ANSWER")(lambda _: "yes")
+    await desk.take_in(text("SM1", "no route"), text("SM2", "stop"))
+    async with ways(router, phone.url) as how:
+        told = telling(how)
+        async with at_work(desk, how):
+            await until(desk.empty)
+            await until(lambda: len(told) == 2)
+    sender = "+1•••0123"
+    what = "left to Twilio, which has answered it"
+    assert told == [
+        {"event": "no route matched", "sid": "SM1", "sender": sender},
+        {"event": what, "sid": "SM2", "sender": sender, "kind": "STOP"},
+    ]
 
 
 async def test_every_text_and_reply_is_counted_once_by_what_became_of_it(desk, phone):

@@ -56,7 +56,10 @@ def serve_sandbox(
         )
 
     async def run() -> None:
-        server = AppServer(sandbox_app(config), listener, stop_s=1, http=bounded(Crowd()))
+        # Dated, as the platform's answers are: they tell what its clock shows.
+        server = AppServer(
+            sandbox_app(config), listener, stop_s=1, http=bounded(Crowd()), dated=True
+        )
         await server.run_until(stop_event(stop_with_stdin=stop_with_stdin))
 
     uvloop.run(run())

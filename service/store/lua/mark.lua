@@ -1,11 +1,12 @@
 -- Mark one reply as being POSTed: from here until `sent` or `reschedule` it is in doubt.
 --
 -- KEYS[1] lease   KEYS[2] outbox   KEYS[3] outbox:tries   KEYS[4] outbox:marked
--- ARGV[1] lease token   ARGV[2] outbox entry id   ARGV[3] ms since the epoch
+-- ARGV[1] lease token   ARGV[2] outbox entry id
 -- Returns the POST's number, from 1; "fenced" when the caller's lease is over; "gone" when the
 -- reply is not in the outbox any more, and must not be POSTed.
 --
 -- Atomic because a stalled former owner must not mark, and so POST, what its successor has taken.
+-- The time is Redis's own, as the processes' clocks may differ.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return 'fenced'
 end
@@ -15,5 +16,7 @@ end
 -- A full Redis lets a script grow once it has begun to write without growing: this must go on
 -- there, as it is what empties it.
 redis.call('HDEL', KEYS[4], '')
-redis.call('HSET', KEYS[4], ARGV[2], ARGV[3])
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('HSET', KEYS[4], ARGV[2], string.format('%.0f', now_ms))
 return redis.call('HINCRBY', KEYS[3], ARGV[2], 1)

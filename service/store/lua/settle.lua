@@ -4,7 +4,7 @@
 -- KEYS[5] outbox   KEYS[6] outbox:tries   KEYS[7] outbox:marked
 -- KEYS[8] optouts, when the message opted its sender in again
 -- ARGV[1] lease token   ARGV[2] inbox entry id   ARGV[3] entry version
--- ARGV[4] ms since the epoch to mark the first reply with, as its POST follows at once, or ""
+-- ARGV[4] "mark" to mark the first reply by Redis's clock, as its POST follows at once; else ""
 -- ARGV[5] with KEYS[8], "<our number> <theirs>", else ""
 -- ARGV[6..] the replies' data, in order
 -- Returns the replies' outbox ids; "fenced" when the caller's lease is over; "gone" when the
@@ -28,8 +28,10 @@ local ids = {}
 for i = 6, #ARGV do
   ids[#ids + 1] = redis.call('XADD', KEYS[5], '*', 'v', ARGV[3], 'k', 'r', 'd', ARGV[i])
 end
-if ids[1] and ARGV[4] ~= '' then
+if ids[1] and ARGV[4] == 'mark' then
+  local time = redis.call('TIME')
+  local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
   redis.call('HSET', KEYS[6], ids[1], 1)
-  redis.call('HSET', KEYS[7], ids[1], ARGV[4])
+  redis.call('HSET', KEYS[7], ids[1], string.format('%.0f', now_ms))
 end
 return ids

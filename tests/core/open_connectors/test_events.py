@@ -147,11 +147,12 @@ def test_open_connectors_fact_18_rows_of_others_are_told_from_ours() -> None:
         row(7, **(OUTBOUND | {"from": "+1999"}), status="failed"),
         row(8, **(OUTBOUND | {"direction": None}), status=None),
         row(9, **{"from": OURS, "to": second}),
+        row(10, **{"from": OURS, "to": second, "direction": None, "status": None}),
     ]
     found = sort_rows(read_event(page(*rows)).rows, ACCOUNT, {OURS, second})
     assert [each.fields["Body"] for each in found.texts] == ["1", "2", "5", "9"]
     assert [each.fields["Body"] for each in found.reports] == ["6"]
-    assert found.foreign == 4
+    assert found.foreign == 5
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,15 @@ def test_a_report_on_a_reply_is_told_from_a_text_in_both_spellings():
         assert (status.sid, status.status, status.error_code) == (SID, "undelivered", "30003")
 
 
+def test_each_report_on_a_reply_counts_and_so_does_a_text_beside_them():
+    """Reports of one reply share its sid: that it failed would be swallowed by that it was sent."""
+    states = ("sent", "delivered", "undelivered")
+    sent = RESOURCE | {"direction": "outbound-api"}
+    found = read(event(*(sent | {"status": each} for each in states), sent | {"status": "sent"}))
+    assert [parse_status(fields).status for fields in found] == list(states)
+    assert all(map(is_status, found))
+
+
 def test_pictures_are_read():
     """A picture alone would arrive as an empty text."""
     [fields] = read(event(CAMEL | {"mediaUrl0": "https://m.example/1", "mediaContentType0": "a/b"}))

@@ -305,7 +305,27 @@ def test_a_shared_key_signs_as_twilios_library_says(algorithm: str, pairs: Pairs
 def test_a_named_key_is_the_only_one_tried() -> None:
     """Whoever has an auth token that was taken out of use could name a key and still get in."""
     verifier = Verifier(URL, [TOKEN], SHARED)
-    assert not verifier.verify(b"", FORM, official(URL, FORM), signed_with("SK1", "HMAC_SHA1"))
+    for named in ("SK1", "SK9"):
+        header = signed_with(named, "HMAC_SHA1")
+        assert not verifier.verify(b"", FORM, official(URL, FORM), header), named
+
+
+@pytest.mark.parametrize("algorithm", ["", "HMAC_SHA1", "HMAC_SHA256"])
+def test_every_character_of_a_signature_counts(algorithm: str) -> None:
+    """What is compared in part can be guessed by a machine that never rests."""
+    if algorithm:
+        signer, header = RequestValidator(SHARED["SK1"]), signed_with("SK1", algorithm)
+        genuine = signer.compute_signature(URL, Multi.of(FORM), algorithm).encode()
+    else:
+        genuine, header = official(URL, FORM), None
+    verifier = Verifier(URL, [TOKEN], SHARED)
+    assert verifier.verify(b"", FORM, genuine, header)
+    for place, character in enumerate(genuine):
+        other = b"A" if character != ord("A") else b"B"
+        off_by_one = genuine[:place] + other + genuine[place + 1 :]
+        assert not verifier.verify(b"", FORM, off_by_one, header), place
+    for short in (genuine[:-1], genuine[:8], genuine[:1], b""):
+        assert not verifier.verify(b"", FORM, short, header)
 
 
 @pytest.mark.parametrize("header", [b"", b"algorithm=HMAC_SHA1", b"algorithm=hmac_sha1"])

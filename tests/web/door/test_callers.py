@@ -121,6 +121,29 @@ async def test_twilio_fact_03_json_is_taken_with_its_digest_and_refused_without(
     assert [message.raw for message in await front.stored()] == [fields]
 
 
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        pytest.param({}, 200, id="genuine"),
+        pytest.param({"AccountSid": "AC" + "2e" * 16}, 403, id="another account"),
+        pytest.param({"SmsSid": "SM" + "2e" * 16}, 403, id="another sid is hidden"),
+        pytest.param({"AccountSid": None}, 403, id="no account"),
+    ],
+)
+async def test_every_message_of_a_json_body_is_looked_at_before_one_is_taken(
+    front: Any, changes: dict[str, str | None], status: int
+) -> None:
+    """Behind a genuine text anything would come in, or half a body be answered as refused."""
+    texts = [front.fields(), front.fields(**changes)]
+    body = json.dumps(texts).encode()
+    query = f"?bodySHA256={hashlib.sha256(body).hexdigest()}"
+    signature = front.sign({}, URL + query)
+    headers = {"content-type": "application/json", "x-twilio-signature": signature}
+    response = await front.client.post(front.path + query, content=body, headers=headers)
+    assert response.status_code == status
+    assert len(await front.stored()) == (2 if status == 200 else 0)
+
+
 async def test_twilio_fact_05_a_callback_signed_with_a_shared_key_is_let_in(front: Any) -> None:
     """An account that has moved to shared keys would have every callback refused."""
     fields = front.fields()

@@ -1,0 +1,25 @@
+"""Says in a few words what an error is and where it came from, for a line of the log."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1]
+"""Ours: frames of a library rarely tell what to look at."""
+
+
+def cause_of(error: BaseException) -> dict[str, str]:
+    """Return `error`, its class and text, and `at`, file and line of our innermost frame in it.
+
+    Without a frame of ours, `at` is the innermost one; without any, it is left out.
+    """
+    said = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if PACKAGE in Path(frame.filename).parents]
+    if not frames:
+        return {"error": said}
+    frame = (ours or frames)[-1]
+    path = Path(frame.filename)
+    place = path.relative_to(PACKAGE.parent) if ours else path
+    return {"error": said, "at": f"{place}:{frame.lineno} in {frame.name}"}
