@@ -8,13 +8,13 @@ from datetime import UTC, datetime, timedelta
 from service.connector.backfill import Backfill
 from service.connector.client import Connector
 from service.core.open_connectors.templates import Template
+from service.operate.clocks import Clocks
 from service.settings.table import Settings
 from service.store.batch import Batch
 from service.store.connection import Redis
 from service.store.durability import Verdict, look
 from service.store.inbox import Inbox
 from service.store.watermark import Watermark
-from service.wiring.clocks import Clocks
 
 SPARE_CONNECTIONS = 4
 """Connections to the connector beside the replies': provisioning and looks into its log."""

@@ -36,6 +36,7 @@ from service.host.listeners import AppServer, stop_event
 from service.host.slots import Slots
 from service.model import Partition
 from service.operate.clients import backfill_of, connector_of, look_at
+from service.operate.clocks import Clocks
 from service.operate.files import message_template, wanted_instance
 from service.settings.forms import CALLBACK_PATH
 from service.settings.table import Settings
@@ -57,7 +58,6 @@ from service.web.door.connections import connections
 from service.web.door.events import Events
 from service.web.door.public import public_app, written_paths
 from service.web.internal.app import Check, internal_app
-from service.wiring.clocks import Clocks
 from service.wiring.reporting import (
     LOOK_TIMEOUT_S,
     Reporting,
