@@ -63,6 +63,7 @@ from service.wiring.reporting import (
 )
 from service.workers.counts import Counts
 from service.workers.handling import Handling
+from service.workers.lanes import WIDTH
 from service.workers.owner import Owner
 from service.workers.partitions import Partitions
 from service.workers.sending import Sending
@@ -299,6 +300,7 @@ class Process:
             counts=self._counts,
             tell=settings.log_texts,
             opt_out_words=settings.words_left_to_twilio,
+            width=max(WIDTH, settings.handler_concurrency),
         )
         sending = Sending(
             connector=connector,
@@ -312,6 +314,7 @@ class Process:
             arrival_s=settings.send_timeout_s,
             counts=self._counts,
             tell=settings.log_texts,
+            width=max(WIDTH, settings.send_concurrency),
         )
 
         def make_owner(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 
 from service.model import EntryId
@@ -18,6 +17,6 @@ def entered_ms(entry: EntryId) -> int:
     return int(entry.partition("-")[0])
 
 
-async def sleep_until(ms: int) -> None:
-    """Sleep until a time, ms since the epoch; returns at once when it is past."""
-    await asyncio.sleep(max(0, ms - now_ms()) / 1000)
+def due_at(ms: int) -> float:
+    """Return what time.monotonic will be, or was, at a time, ms since the epoch."""
+    return time.monotonic() + (ms - now_ms()) / 1000

@@ -8,7 +8,7 @@ import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Executor
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import structlog
@@ -22,15 +22,19 @@ from service.handlers.router import Choice, Router
 from service.handlers.running import run_handler
 from service.model import Conversation, EntryId, Message, Outbound, Reply
 from service.store.partition import Entry, Later, PartitionStore
-from service.workers.clock import entered_ms, now_ms, sleep_until
+from service.workers.clock import due_at, entered_ms, now_ms
 from service.workers.counts import Counts
-from service.workers.lanes import Lanes, held
+from service.workers.lanes import WIDTH, Lanes, held
 from service.workers.sending import Sender
 
 log = structlog.get_logger()
 
-READ_AHEAD = 256
-"""Messages of one partition kept in memory; of those behind them only the ids are."""
+READ_AHEAD = 64
+"""Messages of one partition that wait for a lane with their texts in memory: as long as there are
+more, no more are read. What waits for its time or behind another is not among them."""
+
+APART_S = 0.1
+"""Pause before a message that has to run apart from others like it asks again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,7 @@ class Handling:
     timeout_s: longest a handler may take. schedule: its retries.
     counts: what is counted of texts. tell: log a line for each text.
     opt_out_words: words that Twilio answers itself, in upper case.
+    width: messages of one partition under way at once, no fewer than there are slots.
     last_attempt: held by a message with one attempt left whose earlier ones never ended. Whichever
         of them killed its process, the others were under way as well: now each runs without them,
         or all would become dead letters together.
@@ -54,15 +59,15 @@ class Handling:
     counts: Counts = field(default_factory=Counts)
     tell: bool = True
     opt_out_words: frozenset[str] = opt_out.WORDS
+    width: int = WIDTH
     last_attempt: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 @dataclass(slots=True)
 class _Waiting:
     entry: EntryId
-    value: Message | Outbound | None
-    next_ms: int
     unended: int
+    next_ms: int = 0
 
 
 class Handler:
@@ -84,7 +89,14 @@ class Handler:
         self._counts = handling.counts
         # Bound once: structlog takes a third more for a line where nothing is.
         self._log = log.bind()
-        self.lanes: Lanes[_Waiting] = Lanes(self._work, failed)
+        self._ahead: dict[EntryId, Message | Outbound] = {}
+        self._unended: dict[EntryId, int] = {}
+        self.lanes = Lanes(self._work, failed, handling.width)
+
+    @property
+    def room(self) -> bool:
+        """Whether more of the inbox should be read."""
+        return len(self._ahead) < READ_AHEAD
 
     async def offer(self, entry: Entry, later: Later | None, *, tries: int = 0) -> None:
         """Take in the next entry of the inbox.
@@ -101,33 +113,47 @@ class Handler:
             await self._store.bury_message(entry.id, str(value), now_ms())
             self._counts.texts["dead_letter"] += 1
             return
-        keep = value if self.lanes.pending < READ_AHEAD else None
-        next_ms, unended = (later.next_ms, 0) if later else (0, tries)
-        self.lanes.put(value.conversation, _Waiting(entry.id, keep, next_ms, unended))
+        if tries and later is None:
+            self._unended[entry.id] = tries
+        # Since when it could have begun; Redis's clock may be ahead of ours.
+        due = due_at(later.next_ms if later else entered_ms(entry.id))
+        self._ahead[entry.id] = value
+        soon = self.lanes.put(
+            value.conversation, entry.id, due if later else min(due, time.monotonic())
+        )
+        if not soon:
+            # It is read again when it begins: there is no telling how many are like it.
+            del self._ahead[entry.id]
 
-    async def _work(self, conversation: Conversation, item: _Waiting) -> None:
+    async def _work(self, entry: EntryId) -> float | None:
+        item = _Waiting(entry, self._unended.get(entry, 0))
+        read = self._ahead.pop(entry, None)
         while True:
-            if item.next_ms > now_ms():
-                with self.lanes.pausing():
-                    await sleep_until(item.next_ms)
             if self._sender.full:
                 with self.lanes.pausing():
                     await self._sender.room()
-            async with self._apart(item), held(self._handling.slots, self.lanes):
-                # Read here and not before: only what has a slot is in memory.
-                value = item.value or await self._read_again(item.entry)
+            apart = self._apart(item)
+            if apart is not None and apart.locked():
+                return time.monotonic() + APART_S
+            async with apart or nullcontext(), held(self._handling.slots, self.lanes):
+                if self._sender.full:
+                    continue  # Others had the slots meanwhile.
+                value = read or await self._read_again(entry)
+                conversation = value.conversation
                 if isinstance(value, Outbound):
                     # Replayed: its text was answered, and counted, long ago.
-                    await self._settle(item.entry, conversation, [value], entered_ms(item.entry))
-                    return
+                    await self._settle(entry, conversation, [value], entered_ms(entry))
+                    return None
                 error = await self._attempt(conversation, item, value)
             if error is None:
-                return
+                return None
             await self._put_off(item, value, *error)
+            return due_at(item.next_ms)
 
-    def _apart(self, item: _Waiting) -> AbstractAsyncContextManager[None]:
+    def _apart(self, item: _Waiting) -> asyncio.Lock | None:
+        """Return what the message holds while it runs, if it has to run apart."""
         left = self._handling.schedule.attempts - item.unended
-        return self._handling.last_attempt if item.unended and left == 1 else nullcontext()
+        return self._handling.last_attempt if item.unended and left == 1 else None
 
     async def _read_again(self, entry: EntryId) -> Message | Outbound:
         found = await self._store.fetch(entry)
@@ -272,7 +298,6 @@ class Handler:
     ) -> None:
         wait_ms = self._handling.schedule.wait_ms(attempt, random.random())  # noqa: S311
         item.next_ms = now_ms() + wait_ms
-        item.value = message
         await self._store.put_off_message(item.entry, Later(item.next_ms, str(error)))
 
     async def _bury(
