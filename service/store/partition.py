@@ -83,17 +83,20 @@ class Begun:
 class Backlog:
     """What a new owner has to know before it reads the inbox from its start.
 
-    inbox_later: by inbox entry, when the next attempt is due. inbox_tries: attempts begun.
+    noted_to: the last inbox entry that may have notes, None when none has any.
     outbox: replies not sent, oldest first. outbox_later: when the next POST is due.
     marked: when POSTs were begun whose outcome was never recorded (in doubt), time.monotonic.
     Both kinds of times are as Redis has them: in the far future where its clock was put back.
     """
 
-    inbox_later: Mapping[EntryId, Later]
-    inbox_tries: Mapping[EntryId, int]
+    noted_to: EntryId | None
     outbox: Sequence[Entry]
     outbox_later: Mapping[EntryId, Later]
     marked: Mapping[EntryId, float]
+
+    def noted(self, entry: EntryId) -> bool:
+        """Whether this inbox entry, or one behind it, may have notes."""
+        return self.noted_to is not None and _order(entry) <= _order(self.noted_to)
 
 
 class PartitionStore:
@@ -124,30 +127,47 @@ class PartitionStore:
         self._commit_token = answer.decode()
 
     async def backlog(self) -> Backlog:
-        """Read what earlier owners left: the outbox, and notes on both queues.
+        """Read what earlier owners left: the outbox with its notes, which are bounded.
 
+        An inbox may have as many notes as messages: `notes` reads them page by page.
         Raises StoreUnavailable.
         """
         keys = self._keys
         with translated():
-            pipeline = self._client.pipeline(transaction=False)
-            for key in (
-                keys.inbox_later,
-                keys.inbox_tries,
-                keys.outbox_later,
-                keys.outbox_marked,
-            ):
-                pipeline.hgetall(key)
-            inbox_later, inbox_tries, outbox_later, marked = await pipeline.execute()
+            pipeline: Any = self._client.pipeline(transaction=False)
+            pipeline.hgetall(keys.outbox_later)
+            pipeline.hgetall(keys.outbox_marked)
+            pipeline.hlen(keys.inbox_later)
+            pipeline.hlen(keys.inbox_tries)
+            pipeline.xrevrange(keys.inbox, count=1)
+            outbox_later, marked, put_off, begun, newest = await pipeline.execute()
             outbox = await self._read_all(keys.outbox)
+        noted = newest if put_off or begun else []
         began_s = await self._clock_began()
         return Backlog(
-            inbox_later=_laters(inbox_later, began_s),
-            inbox_tries=_numbers(inbox_tries),
+            noted_to=next((EntryId(id_.decode()) for id_, _ in noted), None),
             outbox=outbox,
             outbox_later=_laters(outbox_later, began_s),
             marked={entry: began_s + ms / 1000 for entry, ms in _numbers(marked).items()},
         )
+
+    async def notes(
+        self, inbox_entries: Sequence[EntryId]
+    ) -> tuple[Mapping[EntryId, Later], Mapping[EntryId, int]]:
+        """Read what is noted of these messages, at least one.
+
+        Returns when the next attempt is due of those put off; and how many attempts were begun.
+        Raises StoreUnavailable.
+        """
+        with translated():
+            pipeline: Any = self._client.pipeline(transaction=False)
+            pipeline.hmget(self._keys.inbox_later, inbox_entries)
+            pipeline.hmget(self._keys.inbox_tries, inbox_entries)
+            later, tries = await pipeline.execute()
+        ids = [entry.encode() for entry in inbox_entries]
+        noted = _found(ids, later)
+        began_s = await self._clock_began() if noted else 0.0
+        return _laters(noted, began_s), _numbers(_found(ids, tries))
 
     async def fetch(self, entry: EntryId) -> Entry | None:
         """Read one inbox entry again; None when it is not there any more."""
@@ -382,6 +402,15 @@ def _decode(
         return entries.decode(fields)
     except entries.EntryUnreadable as error:
         return error
+
+
+def _order(entry: EntryId) -> tuple[int, int]:
+    ms, _, seq = entry.partition("-")
+    return int(ms), int(seq)
+
+
+def _found(keys: Sequence[bytes], values: Sequence[bytes | None]) -> dict[bytes, bytes]:
+    return {key: value for key, value in zip(keys, values, strict=True) if value is not None}
 
 
 def _numbers(raw: Mapping[bytes, bytes]) -> dict[EntryId, int]:

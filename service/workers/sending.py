@@ -43,16 +43,9 @@ from service.errors import (
 from service.model import Conversation, EntryId, Outbound
 from service.store.pace import Pace
 from service.store.partition import Backlog, PartitionStore
-from service.workers.clock import (
-    due_by,
-    entered_ms,
-    happened_by,
-    now_ms,
-    sleep_until,
-    ticks_ms,
-)
+from service.workers.clock import due_by, entered_ms, happened_by, now_ms, ticks_ms
 from service.workers.counts import Counts
-from service.workers.lanes import Lanes, held
+from service.workers.lanes import WIDTH, Lanes, held
 from service.workers.telling import Tell
 
 log = structlog.get_logger()
@@ -94,6 +87,7 @@ class Sending:
         long it can't be taken for unsent: the connector carries it out although its sender is gone.
     counts: what is counted of replies. tell: logs a line for each reply; None for no lines.
     redis_now_ms: what Redis's clock shows, ms since the epoch; for what is counted alone.
+    width: replies of one partition under way at once, no fewer than there are slots.
     """
 
     connector: SendingConnector
@@ -108,6 +102,7 @@ class Sending:
     counts: Counts = field(default_factory=Counts)
     tell: Tell | None = None
     redis_now_ms: Callable[[], int] = now_ms
+    width: int = WIDTH
 
 
 @dataclass(slots=True)
@@ -155,7 +150,8 @@ class Sender:
         self._check_lease = check_lease
         self._below_limit = asyncio.Event()
         self._below_limit.set()
-        self.lanes: Lanes[_Waiting] = Lanes(self._work, failed)
+        self._items: dict[EntryId, _Waiting] = {}
+        self.lanes = Lanes(self._work, failed, sending.width)
 
     async def restore(self, backlog: Backlog) -> None:
         """Take over what earlier owners had not sent, marks and retry times included."""
@@ -206,48 +202,51 @@ class Sender:
         await self._below_limit.wait()
 
     def _put(self, item: _Waiting) -> None:
-        self.lanes.put(item.outbound.conversation, item)
+        self._items[item.entry] = item
+        due = item.due or time.monotonic()
+        self.lanes.put(item.outbound.conversation, item.entry, due)
         if self.lanes.pending >= OUTBOX_LIMIT:
             self._below_limit.clear()
 
-    async def _work(self, conversation: Conversation, item: _Waiting) -> None:
-        while True:
-            if item.due > time.monotonic():
-                with self.lanes.pausing():
-                    await sleep_until(item.due)
-            if not self._sending.provisioned.is_set():
-                with self.lanes.pausing():
-                    await self._sending.provisioned.wait()
-            while wait_ms := self._sending.breaker.wait_ms(ticks_ms()):
-                with self.lanes.pausing():
-                    await asyncio.sleep(wait_ms / 1000)
-            try:
-                if item.marked is None:
-                    await self._turn(item.outbound)
-                async with held(self._sending.slots, self.lanes):
-                    done = await self._attempt(conversation, item)
-            except BaseException:
+    async def _work(self, entry: EntryId) -> float | None:
+        item = self._items[entry]
+        if not self._sending.provisioned.is_set():
+            with self.lanes.pausing():
+                await self._sending.provisioned.wait()
+        while wait_ms := self._sending.breaker.wait_ms(ticks_ms()):
+            with self.lanes.pausing():
+                await asyncio.sleep(wait_ms / 1000)
+        try:
+            if item.marked is None and not await self._turn(item.outbound):
                 self._sending.breaker.gave_up()
-                raise
-            if done:
-                break
+                # Spread, so that not everybody asks at once again.
+                return time.monotonic() + random.uniform(0.2, 1)  # noqa: S311
+            async with held(self._sending.slots, self.lanes):
+                done = await self._attempt(item.outbound.conversation, item)
+        except BaseException:
+            self._sending.breaker.gave_up()
+            raise
+        if not done:
+            return item.due
+        del self._items[entry]
         # `pending` counts this item until it returns.
         if self.lanes.pending <= OUTBOX_LIMIT:
             self._below_limit.set()
+        return None
 
-    async def _turn(self, outbound: Outbound) -> None:
-        """Wait for the number's turn, where its rate is limited."""
+    async def _turn(self, outbound: Outbound) -> bool:
+        """Wait for the number's turn, where its rate is limited; False when none is given out."""
         pace = self._sending.pace
         if pace is None:
-            return
+            return True
         parts = count_segments(outbound.reply.body).parts
-        while (wait_s := await pace.turn(outbound.conversation.ours, parts)) is None:
-            with self.lanes.pausing():
-                # Spread, so that not everybody asks at once again.
-                await asyncio.sleep(random.uniform(0.2, 1))  # noqa: S311
+        wait_s = await pace.turn(outbound.conversation.ours, parts)
+        if wait_s is None:
+            return False
         if wait_s > 0:
             with self.lanes.pausing():
                 await asyncio.sleep(wait_s)
+        return True
 
     def _report(self, error: ConnectorError) -> None:
         """Tell the breaker of a failure."""

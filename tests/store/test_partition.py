@@ -91,9 +91,10 @@ async def test_attempts_and_retry_times_outlive_the_owner(store):
     await owner.put_off_message(entry, 12_345, "it raised: no such order")
     await store.leases("worker").release(HOME, owner.token)
     successor = await store.own(HOME, "successor")
-    assert (await successor.backlog()).inbox_later == {
-        entry: Later(pytest.approx(due, abs=1), "it raised: no such order")
-    }
+    assert (await successor.backlog()).noted(entry)
+    later, tries = await successor.notes([EntryId("1-1"), entry])
+    assert later == {entry: Later(pytest.approx(due, abs=1), "it raised: no such order")}
+    assert tries == {entry: 1}
     assert await successor.begin(entry) == Begun(2)
 
 

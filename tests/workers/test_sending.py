@@ -283,6 +283,7 @@ async def test_a_worker_whose_lease_may_have_run_out_posts_nothing(desk, phone):
         stalled = Sender(earlier, how.sending, check_lease, failures.append)
         await stalled.restore(await earlier.backlog())
         await until(lambda: bool(failures))
+        await stalled.lanes.close(0)
         assert isinstance(failures[0], LeaseLost)
         assert (phone.posts, phone.looks) == ([], 0)
         backlog = await earlier.backlog()
