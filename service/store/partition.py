@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from service.core import entries
-from service.core.delivery import fingerprint, is_listed
+from service.core.delivery import Posted, fingerprint, is_listed
 from service.errors import LeaseLost, StoreError
 from service.model import Conversation, EntryId, Message, Outbound, Partition
 from service.store.batch import Batch
@@ -38,10 +39,6 @@ if TYPE_CHECKING:
 
 READ_PAGE = 500
 """Entries fetched per XRANGE when a partition is read from its start."""
-
-UNLISTED_S = 3_600
-"""How long a reply is kept by its words. Doubts last minutes; what Twilio had queued for longer
-could be taken for a later reply of the same words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +91,7 @@ class PartitionStore:
     """One partition under one lease.
 
     token: the lease token from `leases`, which `restart` narrows down.
-    sent_window_s: how long connector sids are remembered.
+    sent_window_s: how long connector sids are remembered, and POSTs that none names.
     """
 
     def __init__(
@@ -209,17 +206,19 @@ class PartitionStore:
         )
         return None if answer == b"gone" else [EntryId(id_.decode()) for id_ in answer]
 
-    async def mark(self, entry: EntryId, now_ms: int) -> int:
+    async def mark(self, entry: EntryId, now_ms: int, in_doubt: Outbound | None = None) -> int:
         """Mark a reply as being POSTed; returns the POST's number, from 1.
 
+        in_doubt: the reply, where its last POST stays in doubt, which is kept by its words.
         Raises StoreError when it is not in the outbox any more: it must not be POSTed.
         """
         keys = self._keys
-        answer = await self._commit(
-            MARK,
-            (keys.lease, keys.outbox, keys.outbox_tries, keys.outbox_marked),
-            (entry, now_ms),
-        )
+        touched: tuple[str, ...] = (keys.lease, keys.outbox, keys.outbox_tries, keys.outbox_marked)
+        args: tuple[str | int, ...] = (entry, now_ms)
+        if in_doubt is not None:
+            touched += (keys.unlisted(fingerprint(in_doubt)),)
+            args += (self._sent_window_s,)
+        answer = await self._commit(MARK, touched, args)
         if answer == b"gone":
             raise StoreError(f"reply {entry} is not in {keys.outbox} any more")
         return int(answer)
@@ -247,21 +246,21 @@ class PartitionStore:
                 entry,
                 f"{outbound.reply_to}/{outbound.index}",
                 self._sent_window_s,
-                *(() if listed else (connector_sid, UNLISTED_S)),
+                *(() if listed else (connector_sid,)),
             ),
         )
         return bool(answer != b"gone")
 
-    async def unlisted(self, outbound: Outbound) -> dict[str, int]:
-        """Return the connector ids of replies of the same words that the log may not show.
+    async def unlisted(self, outbound: Outbound) -> list[Posted]:
+        """Return the POSTs of the same words that may be in the log and that no sid names.
 
-        Each with when it was recorded, ms since the epoch by Redis's clock.
+        Oldest first, of the last `sent_window_s` at least.
         """
         with translated():
             found: Any = await self._client.zrange(
-                self._keys.unlisted(fingerprint(outbound)), 0, -1, withscores=True
+                self._keys.unlisted(fingerprint(outbound)), 0, -1
             )
-        return {id_.decode(): int(ms) for id_, ms in found}
+        return [_posted(member.decode()) for member in found]
 
     async def known_sids(self, connector_sids: Sequence[str]) -> frozenset[str]:
         """Tell which of these connector sids belong to replies recorded as sent."""
@@ -290,10 +289,22 @@ class PartitionStore:
         queue = (keys.inbox, keys.inbox_tries, keys.inbox_later)
         return await self._bury(queue, entry, error, now_ms, route)
 
-    async def bury_reply(self, entry: EntryId, error: str, now_ms: int) -> bool:
-        """Move a reply to the dead letters; False when it is not in the outbox any more."""
+    async def bury_reply(
+        self, entry: EntryId, error: str, now_ms: int, in_doubt: Outbound | None = None
+    ) -> bool:
+        """Move a reply to the dead letters; False when it is not in the outbox any more.
+
+        in_doubt: the reply, where its last POST stays in doubt, which is kept by its words.
+        """
         keys = self._keys
-        queue = (keys.outbox, keys.outbox_tries, keys.outbox_later, keys.outbox_marked)
+        queue: tuple[str, ...] = (
+            keys.outbox,
+            keys.outbox_tries,
+            keys.outbox_later,
+            keys.outbox_marked,
+        )
+        if in_doubt is not None:
+            queue += (keys.unlisted(fingerprint(in_doubt)),)
         return await self._bury(queue, entry, error, now_ms, "")
 
     async def note_opt_out(self, conversation: Conversation, at_ms: int | None) -> None:
@@ -322,7 +333,7 @@ class PartitionStore:
         answer = await self._commit(
             BURY,
             (keys.lease, keys.dead, *queue),
-            (entry, error, now_ms, route),
+            (entry, error, now_ms, route, self._sent_window_s),
         )
         return bool(answer != b"gone")
 
@@ -363,6 +374,11 @@ def _decode(
 
 def _numbers(raw: Mapping[bytes, bytes]) -> dict[EntryId, int]:
     return {EntryId(key.decode()): int(value) for key, value in raw.items()}
+
+
+def _posted(member: str) -> Posted:
+    entry, mark, connector_id = member.split(" ", 2)
+    return Posted(EntryId(entry), datetime.fromtimestamp(int(mark) / 1000, UTC), connector_id)
 
 
 def _laters(raw: Mapping[bytes, bytes]) -> dict[EntryId, Later]:

@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Literal, Protocol
 
 import structlog
@@ -16,13 +16,15 @@ from service.core.breaker import Breaker
 from service.core.delivery import (
     CLOCK_SLACK,
     Logged,
+    Told,
     Verdict,
+    account,
     candidates,
     ids_of,
     judge,
+    lately,
     may_still_arrive,
     names_no_cause,
-    unrecorded,
 )
 from service.core.entries import EntryUnreadable
 from service.core.masking import mask_number
@@ -50,6 +52,8 @@ log = structlog.get_logger()
 
 THROTTLED_S = 1.0
 """Pause after a 429 that does not say how long."""
+
+AMBIGUOUS = "a row of it may be that of an earlier reply of the same words that was in doubt too"
 
 OUTBOX_LIMIT = 1_000
 """Replies of one partition that may wait before its handlers pause."""
@@ -104,6 +108,7 @@ class _Waiting:
     next_ms: int = 0
     marked_ms: int | None = None
     fresh_mark: bool = False
+    resent: bool = False
     arrival_ms: int = 0
     asked: int = 0
     tries: int = 0
@@ -144,8 +149,8 @@ class Sender:
             if not isinstance(entry.value, Outbound):
                 error = entry.value if isinstance(entry.value, EntryUnreadable) else "no reply"
                 log.error("outbox entry goes to the dead letters", entry=entry.id, error=str(error))
-                await self._store.bury_reply(entry.id, str(error), now_ms())
-                self._counts.replies["dead_letter"] += 1
+                if await self._store.bury_reply(entry.id, str(error), now_ms()):
+                    self._counts.replies["dead_letter"] += 1
                 continue
             later = backlog.outbox_later.get(entry.id)
             marked_ms = backlog.marked_ms.get(entry.id)
@@ -254,13 +259,14 @@ class Sender:
                 return answer
             if item.epitaph:
                 self._sending.breaker.gave_up()
-                await self._bury(item, item.epitaph)
+                await self._bury(item, item.epitaph, in_doubt=True)
                 return True
         if not item.fresh_mark:
-            item.tries = await self._store.mark(item.entry, now_ms())
+            in_doubt = item.outbound if item.resent else None
+            item.tries = await self._store.mark(item.entry, now_ms(), in_doubt)
         else:
             item.tries = 1
-        item.fresh_mark = False
+        item.fresh_mark = item.resent = False
         begun_ms, began = now_ms(), time.monotonic()
         try:
             sid = await self._sending.connector.send(item.outbound, self._check_lease)
@@ -292,23 +298,29 @@ class Sender:
         """
         marked_at = datetime.fromtimestamp(marked_ms / 1000, UTC)
         asked_ms = now_ms()
-        # Where the log does not show what earlier replies of the same words are recorded by, it is
-        # read back to the first of them: as many of its rows are theirs.
+        # Where no sid names the rows of earlier POSTs of the same words, the log is read back to
+        # the first of them: as many of its rows are theirs.
         posted = await self._store.unlisted(item.outbound)
-        since = datetime.fromtimestamp(min([marked_ms, *posted.values()]) / 1000, UTC)
+        first_at = min([marked_at, *(each.at for each in posted if each.entry == item.entry)])
+        others = lately([each for each in posted if each.entry != item.entry], first_at)
+        since = min([first_at, *(each.at for each in others)])
         try:
             with self.lanes.pausing():
                 logged = await self._sending.connector.sent_to(conversation, since - CLOCK_SLACK)
         except ConnectorError as error:
             self._report(error)
             return await self._log_unavailable(item, error)
-        rows = candidates(item.outbound, marked_at, logged, since)
+        rows = candidates(item.outbound, first_at, logged, since)
         known = await self._store.known_sids([id_ for row in rows for id_ in ids_of(row)])
-        mine = unrecorded(rows, known, posted)
+        arrival = timedelta(seconds=self._sending.arrival_s)
+        told, mine = account(rows, known, others, first_at, arrival)
         if mine is None and asked_ms < item.arrival_ms:
             item.next_ms = item.arrival_ms
             self._sending.breaker.gave_up()
             return False
+        if told is Told.NOTHING:
+            self._sending.breaker.gave_up()
+            return await self._untold(item, AMBIGUOUS)
         if mine is None:
             item.marked_ms = None
             return None
@@ -328,12 +340,19 @@ class Sender:
         if error.retry and item.asked < schedule.attempts:
             await self._put_off(item, error, item.asked, in_doubt=True)
             return False
+        return await self._untold(item, str(error), error)
+
+    async def _untold(
+        self, item: _Waiting, why: str, cause: ConnectorError | None = None
+    ) -> bool | None:
+        """Do with a doubt that the log can't settle as the operator chose; returns as _look_up."""
         if self._sending.in_doubt == "resend":
-            log.warning("a reply in doubt is sent again", **_facts(item), error=str(error))
+            log.warning("a reply in doubt is sent again", **_facts(item), error=why)
             item.marked_ms = None
+            item.resent = True
             return None
-        reason = f"in doubt: it may have been sent, and the connector's log can't tell ({error})"
-        await self._bury(item, reason, error)
+        reason = f"in doubt: it may have been sent, and the connector's log can't tell ({why})"
+        await self._bury(item, reason, cause, in_doubt=True)
         return True
 
     async def _failed_post(self, item: _Waiting, error: ConnectorError, begun_ms: int) -> bool:
@@ -411,11 +430,20 @@ class Sender:
             item.entry, Later(item.next_ms, str(error)), in_doubt=in_doubt
         )
 
-    async def _bury(self, item: _Waiting, error: str, cause: ConnectorError | None = None) -> None:
+    async def _bury(
+        self,
+        item: _Waiting,
+        error: str,
+        cause: ConnectorError | None = None,
+        *,
+        in_doubt: bool = False,
+    ) -> None:
+        """Make a dead letter; in_doubt: its last POST may have gone out, whatever the log said."""
         advice = _advice(cause) if cause else {}
         log.error("a reply becomes a dead letter", **_facts(item), error=error, **advice)
-        await self._store.bury_reply(item.entry, error, now_ms())
-        self._counts.replies["dead_letter"] += 1
+        posted = item.outbound if in_doubt else None
+        if await self._store.bury_reply(item.entry, error, now_ms(), posted):
+            self._counts.replies["dead_letter"] += 1
 
 
 def _facts(item: _Waiting) -> dict[str, str | int]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import time
+from datetime import UTC, datetime
 
 import pytest
 
+from service.core.delivery import Posted
 from service.core.partitions import partition_of
 from service.errors import LeaseLost
 from service.model import EntryId, Partition
@@ -71,16 +72,52 @@ async def test_open_connectors_fact_19_a_reply_is_kept_by_its_words_where_its_id
     entry, owner = await accepted(store), await store.own(HOME)
     replies = [outbound(TEXT, n) for n in range(3)]
     ids = await owner.settle(entry, replies, mark_ms=1_000) or ()
-    began = time.time() * 1_000
     await owner.sent(ids[0], replies[0], "SM" + "0f" * 16)
-    assert await owner.unlisted(replies[1]) == {}
+    assert await owner.unlisted(replies[1]) == []
+    await owner.mark(ids[1], 1_700_000_000_123)
     await owner.sent(ids[1], replies[1], "714")
-    kept = await owner.unlisted(replies[2])
-    assert list(kept) == ["714"]
-    assert abs(kept["714"] - began) < 60_000
-    assert await owner.unlisted(outbound(TEXT, body="other words")) == {}
+    marked_at = datetime.fromtimestamp(1_700_000_000.123, UTC)
+    assert await owner.unlisted(replies[2]) == [Posted(ids[1], marked_at, "714")]
+    assert await owner.unlisted(outbound(TEXT, body="other words")) == []
+    # Never marked: by when it was put into the outbox.
+    await owner.sent(ids[2], replies[2], "unnamed-SM1-2")
+    at = datetime.fromtimestamp(int(ids[2].partition("-")[0]) / 1000, UTC)
+    # What was marked longer ago than the window is forgotten.
+    assert await owner.unlisted(replies[2]) == [Posted(ids[2], at, "unnamed-SM1-2")]
     (key,) = [key async for key in store.client.scan_iter("*:unlisted:*")]
-    assert 0 < await store.client.ttl(key) <= 3_600
+    assert 0 < await store.client.ttl(key) <= 60
+
+
+@pytest.mark.parametrize("end", ["buried in doubt", "sent again in doubt", "buried", "sent again"])
+async def test_a_post_that_stays_in_doubt_is_kept_by_its_words_and_no_other(store, end):
+    """Its row in the log would be taken for the next reply's of the same words."""
+    entry, owner = await accepted(store), await store.own(HOME)
+    reply = outbound(TEXT)
+    (id_,) = await owner.settle(entry, [reply], mark_ms=1_000) or ()
+    in_doubt = reply if "in doubt" in end else None
+    if "buried" in end:
+        assert await owner.bury_reply(id_, "never", 9_000, in_doubt)
+        assert not await owner.bury_reply(id_, "never", 9_000, in_doubt)
+    else:
+        assert await owner.mark(id_, 2_000, in_doubt) == 2
+        assert (await owner.backlog()).marked_ms == {id_: 2_000}
+    first = Posted(id_, datetime.fromtimestamp(1, UTC), "")
+    assert await owner.unlisted(reply) == ([first] if in_doubt else [])
+    if in_doubt:
+        (key,) = [key async for key in store.client.scan_iter("*:unlisted:*")]
+        assert 0 < await store.client.ttl(key) <= 60
+
+
+async def test_what_is_kept_by_its_words_is_bounded_by_the_window(store):
+    """A bot that says the same for ever would fill Redis."""
+    entry, owner = await accepted(store), await store.own(HOME)
+    replies = [outbound(TEXT, n) for n in range(50)]
+    ids = await owner.settle(entry, replies, mark_ms=None) or ()
+    for n, (id_, reply) in enumerate(zip(ids, replies, strict=True)):
+        await owner.mark(id_, 1_000_000 + n * 10_000)
+        await owner.sent(id_, reply, str(n))
+    kept = [each.connector_id for each in await owner.unlisted(replies[0])]
+    assert kept == [str(n) for n in range(44, 50)]  # The window is a minute.
 
 
 async def test_attempts_and_retry_times_outlive_the_owner(store):

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from aiohttp import web
@@ -40,6 +40,7 @@ ACCEPTED = "accepted"
 LOST = "accepted, and the connection reset instead of an answer"
 RESET = "the connection reset, nothing done"
 FAILED_AFTER = "accepted, and answered 500"
+UNNAMED = "accepted, and answered 200 without a body"
 
 Plan = str | tuple[int, dict[str, str]]
 
@@ -74,11 +75,11 @@ class Phone:
     def texts(self) -> list[str]:
         return [text for _, text in self.accepted]
 
-    def take(self, to: str, body: str) -> str:
-        """Send a text on, as if a POST had asked for it."""
+    def take(self, to: str, body: str, ago: timedelta = timedelta()) -> str:
+        """Send a text on, as if a POST had asked for it so long ago."""
         self.accepted.append((to, body))
         row = {"sid": f"SMout{len(self.rows)}", "from": OURS, "to": to, "body": body}
-        row |= {"direction": "outbound-api", "date_sent": datetime.now(UTC).isoformat()}
+        row |= {"direction": "outbound-api", "date_sent": (datetime.now(UTC) - ago).isoformat()}
         self.rows.insert(0, row)
         return row["sid"]
 
@@ -97,6 +98,8 @@ class Phone:
         if does in {LOST, RESET}:
             assert request.transport is not None
             request.transport.abort()
+        if does == UNNAMED:
+            return web.Response(content_type="application/json")
         status = 500 if does == FAILED_AFTER else 200
         named = {"id": len(self.posts)} if self.numbered else {"sid": sid}
         return web.json_response(named | {"status": "queued"}, status=status)

@@ -1,7 +1,9 @@
 -- Mark one reply as being POSTed: from here until `sent` or `reschedule` it is in doubt.
 --
 -- KEYS[1] lease   KEYS[2] outbox   KEYS[3] outbox:tries   KEYS[4] outbox:marked
+-- KEYS[5] unlisted:<words>, where the last POST stays in doubt; left out else
 -- ARGV[1] lease token   ARGV[2] outbox entry id   ARGV[3] ms since the epoch
+-- ARGV[4] with KEYS[5], seconds to remember that POST
 -- Returns the POST's number, from 1; "fenced" when the caller's lease is over; "gone" when the
 -- reply is not in the outbox any more, and must not be POSTed.
 --
@@ -15,5 +17,11 @@ end
 -- A full Redis lets a script grow once it has begun to write without growing: this must go on
 -- there, as it is what empties it.
 redis.call('HDEL', KEYS[4], '')
+local before = KEYS[5] and redis.call('HGET', KEYS[4], ARGV[2])
+if before then
+  redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', before - ARGV[4] * 1000)
+  redis.call('ZADD', KEYS[5], before, ARGV[2] .. ' ' .. before .. ' ')
+  redis.call('EXPIRE', KEYS[5], ARGV[4])
+end
 redis.call('HSET', KEYS[4], ARGV[2], ARGV[3])
 return redis.call('HINCRBY', KEYS[3], ARGV[2], 1)
