@@ -15,11 +15,9 @@ class Breaker:
 
     Closed, everything passes. After `FAILURES` in a row it opens for a while; then one POST at a
     time is let through to try, and its success closes it. Times are ms since the epoch.
-    successes: how many times it was told of one.
     """
 
     def __init__(self) -> None:
-        self.successes = 0
         self._failures = 0
         self._openings = 0
         self._open_until_ms = 0
@@ -56,7 +54,6 @@ class Breaker:
 
     def succeeded(self) -> None:
         """Report an answer that shows the connector working, whatever it said of the request."""
-        self.successes += 1
         self._failures = self._openings = self._open_until_ms = 0
         self._trying = False
 

@@ -114,7 +114,7 @@ class _Waiting:
     tries: int = 0
     repeats: int = 0
     throttled: int = 0
-    successes: int = 0
+    taken: int = 0
     epitaph: str = ""
 
 
@@ -390,13 +390,14 @@ class Sender:
         if not names_no_cause(error):
             item.throttled = 0
             return verdict
-        breaker, attempts = self._sending.breaker, self._sending.schedule.attempts
+        # Sent, that is: a refusal shows the connector at work, but not that it takes anything.
+        taken, attempts = self._counts.replies["sent"], self._sending.schedule.attempts
         if not item.throttled:
-            item.successes = breaker.successes
+            item.taken = taken
         item.throttled += 1
         if item.throttled % attempts:
             return verdict
-        if breaker.successes - item.successes < attempts:
+        if taken - item.taken < attempts:
             log.error(
                 "a reply is throttled again and again",
                 **_facts(item),
