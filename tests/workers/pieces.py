@@ -155,7 +155,7 @@ class Desk:
         leases = Leases(self.client, self.batch, owner="earlier", ttl_ms=60_000)
         token = await leases.acquire(ONLY)
         assert token is not None
-        yield PartitionStore(self.client, self.batch, ONLY, token, sent_window_s=60)
+        yield PartitionStore(self.client, self.batch, ONLY, token, sent_window_s=3_600)
         await leases.release(ONLY, token)
 
     async def dead(self) -> list[DeadLetter]:
@@ -224,7 +224,7 @@ def owner_of(
     desk: Desk, how: Ways, token: str, renewed: float, changed: Callable[[], None]
 ) -> Owner:
     """Make the runner of the only partition."""
-    store = PartitionStore(desk.client, desk.batch, ONLY, token, sent_window_s=60)
+    store = PartitionStore(desk.client, desk.batch, ONLY, token, sent_window_s=3_600)
     return Owner(store, how.handling, how.sending, changed, lease_s=5, renewed=renewed)
 
 

@@ -26,7 +26,6 @@ from tests.workers.pieces import (
     ONLY,
     QUICK,
     RESET,
-    UNNAMED,
     at_work,
     echo,
     text,
@@ -39,7 +38,7 @@ pytestmark = pytest.mark.anyio
 ASKED = text("SM1")
 TOLD = "told before the crash"
 
-SLOW = Schedule(first_ms=400, longest_ms=400, attempts=2)
+LONG_AGO = timedelta(minutes=10)
 
 
 async def leave_in_doubt(desk, ago: timedelta = timedelta(), asked: Message = ASKED) -> None:
@@ -48,6 +47,18 @@ async def leave_in_doubt(desk, ago: timedelta = timedelta(), asked: Message = AS
     async with desk.owned() as earlier:
         mark_ms = time.time_ns() // 1_000_000 - ago // timedelta(milliseconds=1)
         await earlier.settle(entry, [outbound(asked, body=TOLD)], mark_ms=mark_ms)
+
+
+async def hold_one(desk, phone, *, gone_out: bool, ago: timedelta = LONG_AGO) -> None:
+    """Have a reply held as a dead letter, its POST in doubt."""
+    await leave_in_doubt(desk, ago)
+    if gone_out:
+        phone.take(ASKED.from_, TOLD, ago)
+    phone.log_status = 503
+    async with ways(echo(), phone.url, in_doubt="hold") as how, at_work(desk, how):
+        await until(desk.empty)
+    phone.log_status = 200
+    assert len(await desk.dead()) == 1
 
 
 async def test_a_reply_in_doubt_that_the_log_shows_is_not_sent_again(desk, phone):
@@ -150,112 +161,6 @@ async def test_open_connectors_fact_19_equal_replies_are_told_apart_without_the_
         await until(desk.empty)
     assert await desk.dead() == []
     assert (phone.texts, len(phone.posts)) == (["OK", "OK"], posts)
-
-
-@pytest.mark.parametrize("second", [ACCEPTED, RESET, LOST, FAILED_AFTER, UNNAMED])
-async def test_a_reply_sent_without_a_sid_is_told_apart_from_the_next_of_its_words(
-    desk, phone, second
-):
-    """Answered 200 with nothing, the first one's row is taken for the second's."""
-    router = Router()
-    router.default(lambda _: ["same", "same"])
-    phone.plan = [UNNAMED, second]
-    async with ways(router, phone.url) as how, at_work(desk, how):
-        await desk.take_in(text("SM1"), text("SM2"))
-        await until(desk.empty)
-    assert (await desk.dead(), phone.texts) == ([], ["same"] * 4)
-    assert len(phone.posts) == 4 + (second == RESET)
-
-
-LONG_AGO = timedelta(minutes=10)
-
-
-async def hold_one(desk, phone, *, gone_out: bool, ago: timedelta = LONG_AGO) -> None:
-    """Have a reply held as a dead letter, its POST in doubt."""
-    await leave_in_doubt(desk, ago)
-    if gone_out:
-        phone.take(ASKED.from_, TOLD, ago)
-    phone.log_status = 503
-    async with ways(echo(), phone.url, in_doubt="hold") as how, at_work(desk, how):
-        await until(desk.empty)
-    phone.log_status = 200
-    assert len(await desk.dead()) == 1
-
-
-@pytest.mark.parametrize("does", [ACCEPTED, RESET, LOST])
-@pytest.mark.parametrize("gone_out", [True, False], ids=["gone out", "not gone out"])
-async def test_after_a_held_reply_the_next_of_its_words_is_sent_once(desk, phone, gone_out, does):
-    """The row of the one held is taken for that of the next, which is lost."""
-    await hold_one(desk, phone, gone_out=gone_out)
-    phone.plan = [does]
-    async with ways(echo(), phone.url) as how, at_work(desk, how):
-        await desk.take_in(text("SM2", TOLD))
-        await until(desk.empty)
-    assert len(await desk.dead()) == 1
-    assert phone.texts == [TOLD] * (1 + gone_out)
-    assert len(phone.posts) == 1 + (does == RESET)
-
-
-async def test_a_held_reply_that_is_replayed_is_not_taken_for_its_own_first_post(desk, phone):
-    """The operator saw that it had to go out again, and the connection broke: it is lost."""
-    await hold_one(desk, phone, gone_out=True)
-    (letter,) = await desk.dead()
-    phone.plan = [RESET]
-    async with ways(echo(), phone.url) as how, at_work(desk, how):
-        assert await desk.letters.replay(letter.id)
-        await until(desk.empty)
-    assert (await desk.dead(), phone.texts, len(phone.posts)) == ([], [TOLD, TOLD], 2)
-
-
-@pytest.mark.parametrize("does", [RESET, LOST])
-async def test_a_row_that_times_can_not_tell_of_leaves_the_next_reply_in_doubt(desk, phone, does):
-    """Of two equal replies in doubt one went out: taken for the second, that may be lost."""
-    await hold_one(desk, phone, gone_out=does == RESET, ago=timedelta(seconds=1))
-    phone.plan = [does]
-    async with ways(echo(), phone.url, in_doubt="hold") as how, at_work(desk, how):
-        await desk.take_in(text("SM2", TOLD))
-        await until(desk.empty)
-    _, letter = await desk.dead()
-    assert "an earlier reply of the same words" in letter.error
-    assert (phone.texts, len(phone.posts)) == ([TOLD], 1)
-
-
-async def test_a_reply_given_up_that_goes_out_after_all_is_not_taken_for_the_next(desk, phone):
-    """Its attempts were used up, the log did not show it: then it comes, and the next is lost."""
-    phone.plan = [(500, {})] * 3 + [RESET]
-    async with ways(echo(), phone.url, in_doubt="hold") as how, at_work(desk, how):
-        await desk.take_in(text("SM1", TOLD))
-        await until(desk.empty)
-        phone.take(ASKED.from_, TOLD)
-        await desk.take_in(text("SM2", TOLD))
-        await until(desk.empty)
-    assert [len(await desk.dead()), phone.texts, len(phone.posts)] == [2, [TOLD], 4]
-
-
-async def test_a_reply_sent_again_in_doubt_has_a_row_for_each_of_its_posts(desk, phone):
-    """The row of its first POST is taken for that of the next reply of its words."""
-    await leave_in_doubt(desk, LONG_AGO)
-    phone.take(ASKED.from_, TOLD, LONG_AGO)
-    phone.log_status = 503
-    async with ways(echo(), phone.url, in_doubt="resend") as how, at_work(desk, how):
-        await until(desk.empty)
-        phone.log_status = 200
-        phone.plan = [RESET]
-        await desk.take_in(text("SM2", TOLD))
-        await until(desk.empty)
-    assert (await desk.dead(), phone.texts, len(phone.posts)) == ([], [TOLD] * 3, 3)
-
-
-async def test_a_reply_sent_again_in_doubt_is_found_by_the_row_of_its_first_post(desk, phone):
-    """It would go out a third time, although the log works again and shows it."""
-    await leave_in_doubt(desk, LONG_AGO)
-    phone.take(ASKED.from_, TOLD, LONG_AGO)
-    phone.log_status, phone.plan = 503, [RESET]
-    async with ways(echo(), phone.url, in_doubt="resend", sends=SLOW) as how, at_work(desk, how):
-        await until(lambda: len(phone.posts) == 1)
-        phone.log_status = 200
-        await until(desk.empty)
-    assert (await desk.dead(), phone.texts, len(phone.posts)) == ([], [TOLD], 1)
 
 
 async def test_open_connectors_fact_21_a_reply_over_a_limit_of_its_own_ends_as_a_dead_letter(
@@ -484,7 +389,7 @@ async def test_a_reply_that_tries_and_posts_nothing_lets_the_next_one_try(desk, 
         phone.plan = [(504, {})]
     else:
         await leave_in_doubt(desk, asked=text("SM2"))
-    if end == "found":
+    if end in {"found", "unreadable"}:
         phone.take(ASKED.from_, TOLD)
     phone.mapped = end == "unreadable"
     looks = phone.looks
