@@ -199,9 +199,10 @@ def account(
     any more. If the others can't explain as many rows without the reply as with it, it was sent. If
     the rows don't suffice for those recorded and it, it was not. Else either may be: NOTHING. So a
     reply is neither lost nor doubled where times tell, and left to the operator where they don't.
-    Two things are taken on trust. Whatever was recorded as sent is in the log: should it not be,
+    Three things are taken on trust. Whatever was recorded as sent is in the log: should it not be,
     the reply is sent a second time. A row that nobody here asked for is the reply's own, if it is
-    not older: should somebody else send the same words, the reply is lost.
+    not older: should somebody else send the same words, the reply is lost. So it is if the row of
+    an earlier POST in doubt is dated later than that could arrive, as Twilio had it queued.
     """
     new = [row for row in rows if not any(id_ in known for id_ in ids_of(row))]
     dates = [row.date_sent or marked_at for row in new]
