@@ -90,10 +90,11 @@ async def test_a_reply_given_up_that_goes_out_after_all_is_not_taken_for_the_nex
     assert [len(await desk.dead()), phone.texts, len(phone.posts)] == [2, [TOLD], 4]
 
 
-async def test_a_reply_sent_again_in_doubt_has_a_row_for_each_of_its_posts(desk, phone):
+@pytest.mark.parametrize("ago", [LONG_AGO, timedelta(seconds=1)], ids=["long ago", "just now"])
+async def test_a_reply_sent_again_in_doubt_has_a_row_for_each_of_its_posts(desk, phone, ago):
     """The row of its first POST is taken for that of the next reply of its words."""
-    await leave_in_doubt(desk, LONG_AGO)
-    phone.take(ASKED.from_, TOLD, LONG_AGO)
+    await leave_in_doubt(desk, ago)
+    phone.take(ASKED.from_, TOLD, ago)
     phone.log_status = 503
     async with ways(echo(), phone.url, in_doubt="resend") as how, at_work(desk, how):
         await until(desk.empty)
