@@ -275,7 +275,7 @@ def test_a_row_of_a_reply_sent_long_ago_is_not_taken_for_this_one() -> None:
 @pytest.mark.parametrize("row_ago", [SECOND, 30 * MINUTE], ids=["of now", "of before"])
 def test_one_in_doubt_that_nobody_knows_the_time_of_may_have_any_row(row_ago: timedelta) -> None:
     """Redis's clock was put back: the row of the other is taken for this one's, which is lost."""
-    other = Posted(EntryId("0-0"), MARKED - 60 * MINUTE, MARKED, OPEN)
+    other = Posted(EntryId("0-0"), MARKED - 61 * MINUTE, MARKED, OPEN)
     verdict, _ = told([Row(date_sent=MARKED - row_ago)], [other])
     assert verdict is (Told.NOTHING if row_ago == SECOND else Told.UNSENT)
     assert told([Row(date_sent=MARKED - row_ago), Row()], [other]) == (Told.SENT, "SM2")

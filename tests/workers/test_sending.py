@@ -333,9 +333,12 @@ async def test_a_worker_whose_lease_may_have_run_out_posts_nothing(desk, phone):
         assert [each.id for each in backlog.outbox] == list(backlog.marked)
 
 
-async def test_a_reply_in_doubt_is_not_sent_again_while_it_may_still_arrive(desk, phone):
+@pytest.mark.parametrize(
+    "ago", [timedelta(), timedelta(hours=-2)], ids=["", "Redis's clock was put back"]
+)
+async def test_a_reply_in_doubt_is_not_sent_again_while_it_may_still_arrive(desk, phone, ago):
     """A slow connector carries out what a dead worker asked of it: the text would come twice."""
-    await leave_in_doubt(desk)
+    await leave_in_doubt(desk, ago)
     async with ways(echo(), phone.url, arrival_s=1) as how, at_work(desk, how):
         await until(lambda: phone.looks > 0)
         phone.take(ASKED.from_, TOLD)
