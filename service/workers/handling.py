@@ -115,8 +115,8 @@ class Handler:
                 entry=entry.id,
                 error=str(value),
             )
-            await self._store.bury_message(entry.id, str(value))
-            self._counts.texts["dead_letter"] += 1
+            if await self._store.bury_message(entry.id, str(value)):
+                self._counts.texts["dead_letter"] += 1
             return
         if tries and later is None:
             self._unended[entry.id] = tries
@@ -320,8 +320,8 @@ class Handler:
             # Before the letter: done again after a crash, the message has no attempts left either.
             await self._store.note_opt_out(message.conversation, out=False)
         log.error("message becomes a dead letter", sid=message.sid, route=route, error=said)
-        await self._store.bury_message(item.entry, error, route)
-        self._counts.texts["dead_letter"] += 1
+        if await self._store.bury_message(item.entry, error, route):
+            self._counts.texts["dead_letter"] += 1
 
 
 def _accepted_ms(message: Message) -> int:
