@@ -14,13 +14,11 @@ class Breaker:
     """A circuit breaker over all POSTs of a process.
 
     Closed, everything passes. After `FAILURES` in a row it opens for a while; then one POST at a
-    time is let through to try, and its success closes it. Times are ms of any
-    clock that nobody sets.
-    successes: how many times it was told of one.
+    time is let through to try, and its success closes it. Times are ms of any clock that
+    nobody sets.
     """
 
     def __init__(self) -> None:
-        self.successes = 0
         self._failures = 0
         self._openings = 0
         self._open_until_ms = 0
@@ -57,7 +55,6 @@ class Breaker:
 
     def succeeded(self) -> None:
         """Report an answer that shows the connector working, whatever it said of the request."""
-        self.successes += 1
         self._failures = self._openings = self._open_until_ms = 0
         self._trying = False
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterable, Sequence
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from hashlib import sha256
 from typing import Protocol, TypeVar
@@ -21,7 +22,7 @@ from service.errors import (
     ConnectorThrottled,
     ConnectorUnanswered,
 )
-from service.model import Outbound
+from service.model import EntryId, Outbound
 
 
 class Verdict(Enum):
@@ -134,16 +135,105 @@ def ids_of(row: Logged) -> tuple[str, ...]:
     return tuple(filter(None, (row.sid, row.other_id)))
 
 
-def unrecorded(rows: Sequence[Row], known: Collection[str], posted: Collection[str]) -> Row | None:
-    """Return the row that no reply recorded as sent accounts for: the one in doubt; None if all do.
+QUEUED = timedelta(hours=1)
+"""How long Twilio may queue a reply that was recorded as sent and still have its row counted as
+its own. What was queued for longer could be taken for a later reply of the same words."""
 
-    rows: what may be it, oldest first. known: of their ids, those recorded. posted: ids that
-        replies of the same words were recorded under and that the log may not show: as many of
-        the oldest rows are theirs, as the replies of a conversation leave in order.
+_Span = tuple[datetime, datetime]
+"""From when to when the row of a POST may be dated."""
+
+_FOREVER = datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """An earlier POST of the same words whose row, if there is one, no sid of Twilio's names.
+
+    entry: the reply's entry in the outbox. at, latest: when the POST was marked, by the connector's
+        clock: between these two; aware.
+    connector_id: what the reply was recorded as sent under; "" where it is not known whether this
+        POST went out: its reply was buried, or sent again, while in doubt.
+    """
+
+    entry: EntryId
+    at: datetime
+    latest: datetime
+    connector_id: str
+
+
+class Told(Enum):
+    """What the log tells of a reply in doubt; NOTHING: its row may be that of another POST."""
+
+    SENT = "sent"
+    UNSENT = "unsent"
+    NOTHING = "nothing"
+
+
+def lately(posted: Sequence[Posted], marked_at: datetime) -> list[Posted]:
+    """Return the earlier POSTs whose rows could be confused with a reply marked then.
+
+    posted: oldest first. Those are the POSTs of the last hour, and of before it what follows one
+    another so closely that the clocks could not tell whose row is the first that is read.
+    """
+    found: list[Posted] = []
+    edge = marked_at - QUEUED
+    for each in reversed(posted):
+        if each.latest < edge:
+            break
+        found.append(each)
+        edge = min(edge, each.at - 2 * CLOCK_SLACK)
+    return found
+
+
+def account(
+    rows: Sequence[Row],
+    known: Collection[str],
+    earlier: Collection[Posted],
+    marked_at: datetime,
+    arrival: timedelta,
+) -> tuple[Told, Row | None]:
+    """Tell from the log's rows whether the reply in doubt went out, and which row is its own.
+
+    rows: what may be it or an earlier one, oldest first. known: of their ids, those recorded.
+    earlier: POSTs of other replies of the same words. marked_at: the reply's own mark, its first
+        if it was sent again in doubt. arrival: how long a POST whose end nobody saw may take.
+
+    Rows are counted: each is that of one POST, which was marked before it. A reply recorded as sent
+    has a row for certain, at any time since; a POST in doubt may have one, until it can't arrive
+    any more. If the others can't explain as many rows without the reply as with it, it was sent. If
+    the rows don't suffice for those recorded and it, it was not. Else either may be: NOTHING. So a
+    reply is neither lost nor doubled where times tell, and left to the operator where they don't.
+    Three things are taken on trust. Whatever was recorded as sent is in the log: should it not be,
+    the reply is sent a second time. A row that nobody here asked for is the reply's own, if it is
+    not older: should somebody else send the same words, the reply is lost. So it is if the row of
+    an earlier POST in doubt is dated later than that could arrive, as Twilio had it queued.
     """
     new = [row for row in rows if not any(id_ in known for id_ in ids_of(row))]
-    hidden = sum(id_ not in known for id_ in posted)
-    return new[hidden] if len(new) > hidden else None
+    dates = [row.date_sent or marked_at for row in new]
+    earlier = [each for each in earlier if each.connector_id not in known]
+    recorded = [(each.at - CLOCK_SLACK, _FOREVER) for each in earlier if each.connector_id]
+    in_doubt = [
+        (each.at - CLOCK_SLACK, each.latest + arrival + CLOCK_SLACK)
+        for each in earlier
+        if not each.connector_id
+    ]
+    mine = (marked_at - CLOCK_SLACK, _FOREVER)
+    others = [*recorded, *in_doubt]
+    if _explained(dates, [*others, mine]) > _explained(dates, others):
+        return Told.SENT, new[-1]
+    both = _explained(dates, [*recorded, mine]) == len(recorded) + 1
+    return (Told.NOTHING if both else Told.UNSENT), None
+
+
+def _explained(dates: Sequence[datetime], spans: Collection[_Span]) -> int:
+    """Return how many rows can each be that of another POST. dates: of the rows, oldest first."""
+    # To each row in turn the POST that can wait least: no other way matches more of them.
+    free = sorted(spans, key=lambda span: span[1])
+    for date in dates:
+        free_for = next((span for span in free if span[0] <= date <= span[1]), None)
+        if free_for is not None:
+            free.remove(free_for)
+    return len(spans) - len(free)
 
 
 def is_listed(sid: str) -> bool:

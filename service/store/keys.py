@@ -14,8 +14,9 @@
     parley:{p07}:epoch           string   last epoch given out
     parley:{p07}:seen:<sid>      string   this MessageSid was accepted, expires with the window
     parley:{p07}:sent:<sid>      string   the reply with this connector sid, expires
-    parley:{p07}:unlisted:<words>  zset   connector id -> ms a reply of these words was recorded;
-                                          ids that the message log may not show; expires
+    parley:{p07}:unlisted:<words>  zset   "entry ms connector-id" -> ms of the mark: POSTs of these
+                                          words that may be in the message log and are not known
+                                          by a sid of Twilio's; no id where in doubt; expires
     parley:{p07}:status:<sid>:<status>   string   this delivery report was taken, expires
 
     parley:{workers}:alive       zset     worker id -> ms until which it counts as alive
@@ -93,5 +94,5 @@ class PartitionKeys:
         return f"{self.prefix}sent:{connector_sid}"
 
     def unlisted(self, words: str) -> str:
-        """Key of the connector ids of replies of the same words. words: their fingerprint."""
+        """Key of the POSTs of the same words that no sid names. words: their fingerprint."""
         return f"{self.prefix}unlisted:{words}"

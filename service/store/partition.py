@@ -44,10 +44,6 @@ if TYPE_CHECKING:
 READ_PAGE = 500
 """Entries fetched per XRANGE when a partition is read from its start."""
 
-UNLISTED_S = 3_600
-"""How long a reply is kept by its words. Doubts last minutes; what Twilio had queued for longer
-could be taken for a later reply of the same words."""
-
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -80,27 +76,43 @@ class Begun:
 
 
 @dataclass(frozen=True, slots=True)
+class Unlisted:
+    """A POST that may be in the connector's log and that no sid of Twilio's names.
+
+    marked: time.monotonic, as Redis has it: in the far future where its clock was put back.
+    connector_id: what its reply was recorded as sent under; "" while that is in doubt.
+    """
+
+    entry: EntryId
+    marked: float
+    connector_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Backlog:
     """What a new owner has to know before it reads the inbox from its start.
 
-    inbox_later: by inbox entry, when the next attempt is due. inbox_tries: attempts begun.
+    noted_to: the last inbox entry that may have notes, None when none has any.
     outbox: replies not sent, oldest first. outbox_later: when the next POST is due.
     marked: when POSTs were begun whose outcome was never recorded (in doubt), time.monotonic.
     Both kinds of times are as Redis has them: in the far future where its clock was put back.
     """
 
-    inbox_later: Mapping[EntryId, Later]
-    inbox_tries: Mapping[EntryId, int]
+    noted_to: EntryId | None
     outbox: Sequence[Entry]
     outbox_later: Mapping[EntryId, Later]
     marked: Mapping[EntryId, float]
+
+    def noted(self, entry: EntryId) -> bool:
+        """Whether this inbox entry, or one behind it, may have notes."""
+        return self.noted_to is not None and _order(entry) <= _order(self.noted_to)
 
 
 class PartitionStore:
     """One partition under one lease.
 
     token: the lease token from `leases`, which `restart` narrows down.
-    sent_window_s: how long connector sids are remembered.
+    sent_window_s: how long connector sids are remembered, and POSTs that none names.
     """
 
     def __init__(
@@ -124,30 +136,47 @@ class PartitionStore:
         self._commit_token = answer.decode()
 
     async def backlog(self) -> Backlog:
-        """Read what earlier owners left: the outbox, and notes on both queues.
+        """Read what earlier owners left: the outbox with its notes, which are bounded.
 
+        An inbox may have as many notes as messages: `notes` reads them page by page.
         Raises StoreUnavailable.
         """
         keys = self._keys
         with translated():
-            pipeline = self._client.pipeline(transaction=False)
-            for key in (
-                keys.inbox_later,
-                keys.inbox_tries,
-                keys.outbox_later,
-                keys.outbox_marked,
-            ):
-                pipeline.hgetall(key)
-            inbox_later, inbox_tries, outbox_later, marked = await pipeline.execute()
+            pipeline: Any = self._client.pipeline(transaction=False)
+            pipeline.hgetall(keys.outbox_later)
+            pipeline.hgetall(keys.outbox_marked)
+            pipeline.hlen(keys.inbox_later)
+            pipeline.hlen(keys.inbox_tries)
+            pipeline.xrevrange(keys.inbox, count=1)
+            outbox_later, marked, put_off, begun, newest = await pipeline.execute()
             outbox = await self._read_all(keys.outbox)
+        noted = newest if put_off or begun else []
         began_s = await self._clock_began()
         return Backlog(
-            inbox_later=_laters(inbox_later, began_s),
-            inbox_tries=_numbers(inbox_tries),
+            noted_to=next((EntryId(id_.decode()) for id_, _ in noted), None),
             outbox=outbox,
             outbox_later=_laters(outbox_later, began_s),
             marked={entry: began_s + ms / 1000 for entry, ms in _numbers(marked).items()},
         )
+
+    async def notes(
+        self, inbox_entries: Sequence[EntryId]
+    ) -> tuple[Mapping[EntryId, Later], Mapping[EntryId, int]]:
+        """Read what is noted of these messages, at least one.
+
+        Returns when the next attempt is due of those put off; and how many attempts were begun.
+        Raises StoreUnavailable.
+        """
+        with translated():
+            pipeline: Any = self._client.pipeline(transaction=False)
+            pipeline.hmget(self._keys.inbox_later, inbox_entries)
+            pipeline.hmget(self._keys.inbox_tries, inbox_entries)
+            later, tries = await pipeline.execute()
+        ids = [entry.encode() for entry in inbox_entries]
+        noted = _found(ids, later)
+        began_s = await self._clock_began() if noted else 0.0
+        return _laters(noted, began_s), _numbers(_found(ids, tries))
 
     async def fetch(self, entry: EntryId) -> Entry | None:
         """Read one inbox entry again; None when it is not there any more."""
@@ -224,17 +253,19 @@ class PartitionStore:
         )
         return None if answer == b"gone" else [EntryId(id_.decode()) for id_ in answer]
 
-    async def mark(self, entry: EntryId) -> int:
+    async def mark(self, entry: EntryId, in_doubt: Outbound | None = None) -> int:
         """Mark a reply as being POSTed now; returns the POST's number, from 1.
 
+        in_doubt: the reply, where its last POST stays in doubt, which is kept by its words.
         Raises StoreError when it is not in the outbox any more: it must not be POSTed.
         """
         keys = self._keys
-        answer = await self._commit(
-            MARK,
-            (keys.lease, keys.outbox, keys.outbox_tries, keys.outbox_marked),
-            (entry,),
-        )
+        touched: tuple[str, ...] = (keys.lease, keys.outbox, keys.outbox_tries, keys.outbox_marked)
+        args: tuple[str | int, ...] = (entry,)
+        if in_doubt is not None:
+            touched += (keys.unlisted(fingerprint(in_doubt)),)
+            args += (self._sent_window_s,)
+        answer = await self._commit(MARK, touched, args)
         if answer == b"gone":
             raise StoreError(f"reply {entry} is not in {keys.outbox} any more")
         return int(answer)
@@ -262,24 +293,24 @@ class PartitionStore:
                 entry,
                 f"{outbound.reply_to}/{outbound.index}",
                 self._sent_window_s,
-                *(() if listed else (connector_sid, UNLISTED_S)),
+                *(() if listed else (connector_sid,)),
             ),
         )
         return bool(answer != b"gone")
 
-    async def unlisted(self, outbound: Outbound) -> dict[str, float]:
-        """Return the connector ids of replies of the same words that the log may not show.
+    async def unlisted(self, outbound: Outbound) -> list[Unlisted]:
+        """Return the POSTs of the same words that may be in the log and that no sid names.
 
-        Each with when it was recorded, time.monotonic.
+        Oldest first, of the last `sent_window_s` at least.
         """
         with translated():
             found: Any = await self._client.zrange(
-                self._keys.unlisted(fingerprint(outbound)), 0, -1, withscores=True
+                self._keys.unlisted(fingerprint(outbound)), 0, -1
             )
         if not found:
-            return {}
+            return []
         began_s = await self._clock_began()
-        return {id_.decode(): began_s + ms / 1000 for id_, ms in found}
+        return [_unlisted(member.decode(), began_s) for member in found]
 
     async def known_sids(self, connector_sids: Sequence[str]) -> frozenset[str]:
         """Tell which of these connector sids belong to replies recorded as sent."""
@@ -311,10 +342,22 @@ class PartitionStore:
         queue = (keys.inbox, keys.inbox_tries, keys.inbox_later)
         return await self._bury(queue, entry, error, route)
 
-    async def bury_reply(self, entry: EntryId, error: str) -> bool:
-        """Move a reply to the dead letters; False when it is not in the outbox any more."""
+    async def bury_reply(
+        self, entry: EntryId, error: str, in_doubt: Outbound | None = None
+    ) -> bool:
+        """Move a reply to the dead letters; False when it is not in the outbox any more.
+
+        in_doubt: the reply, where its last POST stays in doubt, which is kept by its words.
+        """
         keys = self._keys
-        queue = (keys.outbox, keys.outbox_tries, keys.outbox_later, keys.outbox_marked)
+        queue: tuple[str, ...] = (
+            keys.outbox,
+            keys.outbox_tries,
+            keys.outbox_later,
+            keys.outbox_marked,
+        )
+        if in_doubt is not None:
+            queue += (keys.unlisted(fingerprint(in_doubt)),)
         return await self._bury(queue, entry, error, "")
 
     async def note_opt_out(self, conversation: Conversation, *, out: bool) -> None:
@@ -340,7 +383,7 @@ class PartitionStore:
         answer = await self._commit(
             BURY,
             (keys.lease, keys.dead, *queue),
-            (entry, error, route),
+            (entry, error, route, self._sent_window_s),
         )
         return bool(answer != b"gone")
 
@@ -384,8 +427,22 @@ def _decode(
         return error
 
 
+def _order(entry: EntryId) -> tuple[int, int]:
+    ms, _, seq = entry.partition("-")
+    return int(ms), int(seq)
+
+
+def _found(keys: Sequence[bytes], values: Sequence[bytes | None]) -> dict[bytes, bytes]:
+    return {key: value for key, value in zip(keys, values, strict=True) if value is not None}
+
+
 def _numbers(raw: Mapping[bytes, bytes]) -> dict[EntryId, int]:
     return {EntryId(key.decode()): int(value) for key, value in raw.items()}
+
+
+def _unlisted(member: str, began_s: float) -> Unlisted:
+    entry, mark, connector_id = member.split(" ", 2)
+    return Unlisted(EntryId(entry), began_s + int(mark) / 1000, connector_id)
 
 
 def _laters(raw: Mapping[bytes, bytes], began_s: float) -> dict[EntryId, Later]:

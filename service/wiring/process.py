@@ -68,6 +68,7 @@ from service.wiring.reporting import (
 )
 from service.workers.counts import Counts
 from service.workers.handling import Handling
+from service.workers.lanes import WIDTH
 from service.workers.owner import Owner
 from service.workers.partitions import Partitions
 from service.workers.sending import Sending
@@ -376,6 +377,7 @@ class Process:
             tell=self._tell,
             opt_out_words=settings.words_left_to_twilio,
             long_replies=settings.long_replies,
+            width=max(WIDTH, settings.handler_concurrency),
         )
         sending = Sending(
             connector=connector,
@@ -390,6 +392,7 @@ class Process:
             counts=self._counts,
             tell=self._tell,
             redis_now_ms=self._clocks.redis_now_ms,
+            width=max(WIDTH, settings.send_concurrency),
         )
 
         def make_owner(

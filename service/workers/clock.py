@@ -5,7 +5,6 @@ A machine's wall clock may be hours off; it decides nothing here.
 
 from __future__ import annotations
 
-import asyncio
 import time
 
 from service.model import EntryId
@@ -48,8 +47,3 @@ def happened_by(stored: float) -> tuple[float, float]:
     now = time.monotonic()
     ahead = stored > now + PUT_BACK_S
     return now - LONG_AGO_S if ahead else min(stored, now), min(stored, now)
-
-
-async def sleep_until(due: float) -> None:
-    """Sleep until a time (time.monotonic); returns at once when it is past."""
-    await asyncio.sleep(max(0.0, due - time.monotonic()))

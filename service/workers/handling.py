@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import structlog
@@ -22,16 +22,20 @@ from service.handlers.router import Choice, Router
 from service.handlers.running import LongReplies, run_handler
 from service.model import Conversation, EntryId, Message, Outbound, Reply
 from service.store.partition import Begun, Entry, Later, PartitionStore
-from service.workers.clock import due_by, entered_ms, sleep_until
+from service.workers.clock import due_by, entered_ms
 from service.workers.counts import Counts
-from service.workers.lanes import Lanes, held
+from service.workers.lanes import WIDTH, Lanes, held
 from service.workers.sending import Sender
 from service.workers.telling import Tell
 
 log = structlog.get_logger()
 
-READ_AHEAD = 256
-"""Messages of one partition kept in memory; of those behind them only the ids are."""
+READ_AHEAD = 64
+"""Messages of one partition that wait for a lane with their texts in memory: as long as there are
+more, no more are read. What waits for its time or behind another is not among them."""
+
+APART_S = 0.1
+"""Pause before a message that has to run apart from others like it asks again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,7 @@ class Handling:
     long_replies: what becomes of a text that is too long for one message.
     counts: what is counted of texts. tell: logs a line for each text; None for no lines.
     opt_out_words: words that Twilio answers itself, in upper case.
+    width: messages of one partition under way at once, no fewer than there are slots.
     last_attempt: held by a message with one attempt left whose earlier ones never ended. Whichever
         of them killed its process, the others were under way as well: now each runs without them,
         or all would become dead letters together.
@@ -57,14 +62,13 @@ class Handling:
     tell: Tell | None = None
     opt_out_words: frozenset[str] = opt_out.WORDS
     long_replies: LongReplies = "split"
+    width: int = WIDTH
     last_attempt: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 @dataclass(slots=True)
 class _Waiting:
     entry: EntryId
-    value: Message | Outbound | None
-    due: float  # time.monotonic
     unended: int
 
 
@@ -90,7 +94,14 @@ class Handler:
         self._sender = sender
         self._handling = handling
         self._counts = handling.counts
-        self.lanes: Lanes[_Waiting] = Lanes(self._work, failed)
+        self._ahead: dict[EntryId, Message | Outbound] = {}
+        self._unended: dict[EntryId, int] = {}
+        self.lanes = Lanes(self._work, failed, handling.width)
+
+    @property
+    def room(self) -> bool:
+        """Whether more of the inbox should be read."""
+        return len(self._ahead) < READ_AHEAD
 
     async def offer(self, entry: Entry, later: Later | None, *, tries: int = 0) -> None:
         """Take in the next entry of the inbox.
@@ -104,37 +115,46 @@ class Handler:
                 entry=entry.id,
                 error=str(value),
             )
-            await self._store.bury_message(entry.id, str(value))
-            self._counts.texts["dead_letter"] += 1
+            if await self._store.bury_message(entry.id, str(value)):
+                self._counts.texts["dead_letter"] += 1
             return
-        keep = value if self.lanes.pending < READ_AHEAD else None
-        due = due_by(later.due, self._handling.schedule.longest_ms) if later else 0
-        unended = 0 if later else tries
-        self.lanes.put(value.conversation, _Waiting(entry.id, keep, due, unended))
+        if tries and later is None:
+            self._unended[entry.id] = tries
+        self._ahead[entry.id] = value
+        # One after another, as they were accepted.
+        due = due_by(later.due, self._handling.schedule.longest_ms) if later else time.monotonic()
+        if not self.lanes.put(value.conversation, entry.id, due):
+            # It is read again when it begins: there is no telling how many are like it.
+            del self._ahead[entry.id]
 
-    async def _work(self, conversation: Conversation, item: _Waiting) -> None:
+    async def _work(self, entry: EntryId) -> float | None:
+        item = _Waiting(entry, self._unended.get(entry, 0))
+        read = self._ahead.pop(entry, None)
         while True:
-            if item.due > time.monotonic():
-                with self.lanes.pausing():
-                    await sleep_until(item.due)
             if self._sender.full:
                 with self.lanes.pausing():
                     await self._sender.room()
-            async with self._apart(item), held(self._handling.slots, self.lanes):
-                # Read here and not before: only what has a slot is in memory.
-                value = item.value or await self._read_again(item.entry)
+            apart = self._apart(item)
+            if apart is not None and apart.locked():
+                return time.monotonic() + APART_S
+            async with apart or nullcontext(), held(self._handling.slots, self.lanes):
+                if self._sender.full:
+                    continue  # Others had the slots meanwhile.
+                value = read or await self._read_again(entry)
+                conversation = value.conversation
                 if isinstance(value, Outbound):
                     # Replayed: its text was answered, and counted, long ago.
-                    await self._settle(item.entry, conversation, [value], entered_ms(item.entry))
-                    return
+                    await self._settle(entry, conversation, [value], entered_ms(entry))
+                    return None
                 error = await self._attempt(conversation, item, value)
             if error is None:
-                return
-            await self._put_off(item, value, *error)
+                return None
+            return await self._put_off(item, *error)
 
-    def _apart(self, item: _Waiting) -> AbstractAsyncContextManager[None]:
+    def _apart(self, item: _Waiting) -> asyncio.Lock | None:
+        """Return what the message holds while it runs, if it has to run apart."""
         left = self._handling.schedule.attempts - item.unended
-        return self._handling.last_attempt if item.unended and left == 1 else nullcontext()
+        return self._handling.last_attempt if item.unended and left == 1 else None
 
     async def _read_again(self, entry: EntryId) -> Message | Outbound:
         found = await self._store.fetch(entry)
@@ -277,13 +297,12 @@ class Handler:
             fresh = mark and place == 0
             self._sender.offer(id_, outbound, accepted_ms=accepted_ms, fresh_mark=fresh)
 
-    async def _put_off(
-        self, item: _Waiting, message: Message, attempt: int, error: HandlerError
-    ) -> None:
+    async def _put_off(self, item: _Waiting, attempt: int, error: HandlerError) -> float:
+        """Put a message off; returns when it is due again, time.monotonic."""
         wait_ms = self._handling.schedule.wait_ms(attempt, random.random())  # noqa: S311
-        item.due = time.monotonic() + wait_ms / 1000
-        item.value = message
+        due = time.monotonic() + wait_ms / 1000
         await self._store.put_off_message(item.entry, wait_ms, str(error))
+        return due
 
     async def _bury(
         self,
@@ -301,8 +320,8 @@ class Handler:
             # Before the letter: done again after a crash, the message has no attempts left either.
             await self._store.note_opt_out(message.conversation, out=False)
         log.error("message becomes a dead letter", sid=message.sid, route=route, error=said)
-        await self._store.bury_message(item.entry, error, route)
-        self._counts.texts["dead_letter"] += 1
+        if await self._store.bury_message(item.entry, error, route):
+            self._counts.texts["dead_letter"] += 1
 
 
 def _accepted_ms(message: Message) -> int:

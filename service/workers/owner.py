@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import structlog
@@ -16,7 +16,7 @@ import structlog
 from service.errors import LeaseLost, StoreError
 from service.model import EntryId, Partition
 from service.store.arrivals import START
-from service.store.partition import Backlog, Entry, PartitionStore
+from service.store.partition import Backlog, Entry, Later, PartitionStore
 from service.workers.handling import Handler, Handling, SettledUnseen
 from service.workers.lanes import Lanes
 from service.workers.sending import Sender, Sending
@@ -95,6 +95,11 @@ class Owner:
         return Bookmark(self._rounds, self._position) if self._position else None
 
     @property
+    def room(self) -> bool:
+        """Whether it takes in more: not while enough that was read waits for a lane."""
+        return self._handler is not None and self._handler.room
+
+    @property
     def expired(self) -> bool:
         """Whether the lease may have run out, by our own clock, as far as we were told."""
         return time.monotonic() - self._renewed > self._lease_s
@@ -136,15 +141,22 @@ class Owner:
         if handler is None or backlog is None or bookmark != self.bookmark:
             return
         try:
+            later, tries = await self._notes(backlog, entries)
             for entry in entries:
+                if self._handler is not handler:
+                    return  # Its round ended; the next one reads from the start.
                 self._position = entry.id
-                await handler.offer(
-                    entry,
-                    backlog.inbox_later.get(entry.id),
-                    tries=backlog.inbox_tries.get(entry.id, 0),
-                )
+                await handler.offer(entry, later.get(entry.id), tries=tries.get(entry.id, 0))
         except StoreError as error:
             self._fail(error)
+
+    async def _notes(
+        self, backlog: Backlog, entries: Sequence[Entry]
+    ) -> tuple[Mapping[EntryId, Later], Mapping[EntryId, int]]:
+        """Read what earlier owners noted of entries; what came since has no notes."""
+        if not entries or not backlog.noted(entries[0].id):
+            return {}, {}
+        return await self._store.notes([entry.id for entry in entries])
 
     def _check_lease(self) -> None:
         if self.expired:
@@ -190,7 +202,7 @@ class Owner:
     def _grace_left(self) -> float:
         return max(0.0, self._grace_ends - time.monotonic())
 
-    async def _close(self, lanes: Lanes[Any], grace_s: float) -> None:
+    async def _close(self, lanes: Lanes, grace_s: float) -> None:
         """Close lanes; the grace ends with the lease."""
         closing = asyncio.ensure_future(lanes.close(grace_s))
         await self._while_leased(closing)

@@ -33,6 +33,10 @@ HAND_OVER_GRACE_S = 1.0
 BLOCK_MS = 1_000
 READ_COUNT = 200
 
+HELD_BACK_MS = 20
+"""How long a read may block while the inbox of another partition is not read, as enough of it is in
+memory. That lasts a little longer than this if handlers are quick."""
+
 
 MakeOwner = Callable[[Partition, str, float, Callable[[], None]], Owner]
 """Builds the runner of a partition from: the partition, the lease token, when that was asked for
@@ -195,18 +199,22 @@ class Partitions:
         """Bring new inbox entries to the owners, starting over whenever their set changes."""
         while True:
             self._changed.clear()
-            bookmarks = {
+            reading = {
                 p: bookmark
                 for p, (owner, _) in self._owners.items()
                 if (bookmark := owner.bookmark) is not None
             }
-            if not bookmarks:
+            if not reading:
                 await self._changed.wait()
+                continue
+            bookmarks = {p: each for p, each in reading.items() if self._owners[p][0].room}
+            if not bookmarks:
+                await _wait(self._changed, HELD_BACK_MS / 1000)
                 continue
             waiting = asyncio.ensure_future(
                 self._arrivals.wait(
                     {p: bookmark.entry for p, bookmark in bookmarks.items()},
-                    block_ms=BLOCK_MS,
+                    block_ms=BLOCK_MS if len(bookmarks) == len(reading) else HELD_BACK_MS,
                     count=READ_COUNT,
                 )
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol
@@ -13,17 +13,7 @@ from typing import Literal, Protocol
 import structlog
 
 from service.core.breaker import Breaker
-from service.core.delivery import (
-    CLOCK_SLACK,
-    Logged,
-    Verdict,
-    candidates,
-    ids_of,
-    judge,
-    may_still_arrive,
-    names_no_cause,
-    unrecorded,
-)
+from service.core.delivery import Told, Verdict, judge, may_still_arrive, names_no_cause
 from service.core.entries import EntryUnreadable
 from service.core.masking import mask_number
 from service.core.open_connectors.error_answers import LONGEST_PAUSE_S
@@ -43,16 +33,10 @@ from service.errors import (
 from service.model import Conversation, EntryId, Outbound
 from service.store.pace import Pace
 from service.store.partition import Backlog, PartitionStore
-from service.workers.clock import (
-    due_by,
-    entered_ms,
-    happened_by,
-    now_ms,
-    sleep_until,
-    ticks_ms,
-)
+from service.workers.clock import due_by, entered_ms, now_ms, ticks_ms
 from service.workers.counts import Counts
-from service.workers.lanes import Lanes, held
+from service.workers.doubts import Doubt, Doubts, LoggingConnector
+from service.workers.lanes import WIDTH, Lanes, held
 from service.workers.telling import Tell
 
 log = structlog.get_logger()
@@ -60,11 +44,13 @@ log = structlog.get_logger()
 THROTTLED_S = 1.0
 """Pause after a 429 that does not say how long."""
 
+AMBIGUOUS = "a row of it may be that of an earlier reply of the same words that was in doubt too"
+
 OUTBOX_LIMIT = 1_000
 """Replies of one partition that may wait before its handlers pause."""
 
 
-class SendingConnector(Protocol):
+class SendingConnector(LoggingConnector, Protocol):
     """What sending needs of the connector."""
 
     async def send(self, outbound: Outbound, before_write: Callable[[], None]) -> str:
@@ -72,12 +58,6 @@ class SendingConnector(Protocol):
 
         before_write: called just before the bytes leave; what it raises is raised, unsent.
         """
-
-    async def sent_to(self, conversation: Conversation, since: datetime) -> Sequence[Logged]:
-        """Read the message log of one conversation back to `since`. Raises ConnectorError."""
-
-    def moment(self, at: float) -> datetime:
-        """Tell what the connector's clock showed at a time of ours (time.monotonic)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +74,7 @@ class Sending:
         long it can't be taken for unsent: the connector carries it out although its sender is gone.
     counts: what is counted of replies. tell: logs a line for each reply; None for no lines.
     redis_now_ms: what Redis's clock shows, ms since the epoch; for what is counted alone.
+    width: replies of one partition under way at once, no fewer than there are slots.
     """
 
     connector: SendingConnector
@@ -108,29 +89,29 @@ class Sending:
     counts: Counts = field(default_factory=Counts)
     tell: Tell | None = None
     redis_now_ms: Callable[[], int] = now_ms
+    width: int = WIDTH
 
 
 @dataclass(slots=True)
 class _Waiting:
     """A reply that waits.
 
-    due, marked, arrives_by: time.monotonic. marked_at: `marked` by the connector's clock, as that
-        was known then: time.monotonic stands still while a machine sleeps.
+    due: time.monotonic. doubt: about its last POST, None without one. resent: sent again although
+        a POST of it stays in doubt.
     """
 
     entry: EntryId
     outbound: Outbound
     accepted_ms: int
     due: float = 0
-    marked: float | None = None
-    marked_at: datetime | None = None
+    doubt: Doubt | None = None
     fresh_mark: bool = False
-    arrives_by: float = 0
+    resent: bool = False
     asked: int = 0
     tries: int = 0
     repeats: int = 0
     throttled: int = 0
-    successes: int = 0
+    taken: int = 0
     epitaph: str = ""
 
 
@@ -152,10 +133,12 @@ class Sender:
         self._store = store
         self._sending = sending
         self._counts = sending.counts
+        self._doubts = Doubts(store, sending.connector, sending.arrival_s)
         self._check_lease = check_lease
         self._below_limit = asyncio.Event()
         self._below_limit.set()
-        self.lanes: Lanes[_Waiting] = Lanes(self._work, failed)
+        self._items: dict[EntryId, _Waiting] = {}
+        self.lanes = Lanes(self._work, failed, sending.width)
 
     async def restore(self, backlog: Backlog) -> None:
         """Take over what earlier owners had not sent, marks and retry times included."""
@@ -163,8 +146,8 @@ class Sender:
             if not isinstance(entry.value, Outbound):
                 error = entry.value if isinstance(entry.value, EntryUnreadable) else "no reply"
                 log.error("outbox entry goes to the dead letters", entry=entry.id, error=str(error))
-                await self._store.bury_reply(entry.id, str(error))
-                self._counts.replies["dead_letter"] += 1
+                if await self._store.bury_reply(entry.id, str(error)):
+                    self._counts.replies["dead_letter"] += 1
                 continue
             later = backlog.outbox_later.get(entry.id)
             # When its text was accepted is not kept with it.
@@ -172,9 +155,7 @@ class Sender:
             if later is not None:
                 item.due = due_by(later.due, self._longest_wait_ms)
             if (marked := backlog.marked.get(entry.id)) is not None:
-                item.marked, latest = happened_by(marked)
-                item.marked_at = self._sending.connector.moment(item.marked)
-                item.arrives_by = latest + self._sending.arrival_s
+                item.doubt = self._doubts.found_marked(marked)
             self._put(item)
 
     def offer(
@@ -206,48 +187,51 @@ class Sender:
         await self._below_limit.wait()
 
     def _put(self, item: _Waiting) -> None:
-        self.lanes.put(item.outbound.conversation, item)
+        self._items[item.entry] = item
+        due = item.due or time.monotonic()
+        self.lanes.put(item.outbound.conversation, item.entry, due)
         if self.lanes.pending >= OUTBOX_LIMIT:
             self._below_limit.clear()
 
-    async def _work(self, conversation: Conversation, item: _Waiting) -> None:
-        while True:
-            if item.due > time.monotonic():
-                with self.lanes.pausing():
-                    await sleep_until(item.due)
-            if not self._sending.provisioned.is_set():
-                with self.lanes.pausing():
-                    await self._sending.provisioned.wait()
-            while wait_ms := self._sending.breaker.wait_ms(ticks_ms()):
-                with self.lanes.pausing():
-                    await asyncio.sleep(wait_ms / 1000)
-            try:
-                if item.marked is None:
-                    await self._turn(item.outbound)
-                async with held(self._sending.slots, self.lanes):
-                    done = await self._attempt(conversation, item)
-            except BaseException:
+    async def _work(self, entry: EntryId) -> float | None:
+        item = self._items[entry]
+        if not self._sending.provisioned.is_set():
+            with self.lanes.pausing():
+                await self._sending.provisioned.wait()
+        while wait_ms := self._sending.breaker.wait_ms(ticks_ms()):
+            with self.lanes.pausing():
+                await asyncio.sleep(wait_ms / 1000)
+        try:
+            if item.doubt is None and not await self._turn(item.outbound):
                 self._sending.breaker.gave_up()
-                raise
-            if done:
-                break
+                # Spread, so that not everybody asks at once again.
+                return time.monotonic() + random.uniform(0.2, 1)  # noqa: S311
+            async with held(self._sending.slots, self.lanes):
+                done = await self._attempt(item)
+        except BaseException:
+            self._sending.breaker.gave_up()
+            raise
+        if not done:
+            return item.due
+        del self._items[entry]
         # `pending` counts this item until it returns.
         if self.lanes.pending <= OUTBOX_LIMIT:
             self._below_limit.set()
+        return None
 
-    async def _turn(self, outbound: Outbound) -> None:
-        """Wait for the number's turn, where its rate is limited."""
+    async def _turn(self, outbound: Outbound) -> bool:
+        """Wait for the number's turn, where its rate is limited; False when none is given out."""
         pace = self._sending.pace
         if pace is None:
-            return
+            return True
         parts = count_segments(outbound.reply.body).parts
-        while (wait_s := await pace.turn(outbound.conversation.ours, parts)) is None:
-            with self.lanes.pausing():
-                # Spread, so that not everybody asks at once again.
-                await asyncio.sleep(random.uniform(0.2, 1))  # noqa: S311
+        wait_s = await pace.turn(outbound.conversation.ours, parts)
+        if wait_s is None:
+            return False
         if wait_s > 0:
             with self.lanes.pausing():
                 await asyncio.sleep(wait_s)
+        return True
 
     def _report(self, error: ConnectorError) -> None:
         """Tell the breaker of a failure."""
@@ -262,21 +246,22 @@ class Sender:
         else:
             breaker.succeeded()  # It refuses, so it works.
 
-    async def _attempt(self, conversation: Conversation, item: _Waiting) -> bool:
+    async def _attempt(self, item: _Waiting) -> bool:
         """Bring one reply a step further; True when it is done with."""
-        if item.marked is not None:
-            answer = await self._look_up(conversation, item, item.marked)
+        if item.doubt is not None:
+            answer = await self._look_up(item, item.doubt)
             if answer is not None:
                 return answer
             if item.epitaph:
                 self._sending.breaker.gave_up()
-                await self._bury(item, item.epitaph)
+                await self._bury(item, item.epitaph, in_doubt=True)
                 return True
         if not item.fresh_mark:
-            item.tries = await self._store.mark(item.entry)
+            in_doubt = item.outbound if item.resent else None
+            item.tries = await self._store.mark(item.entry, in_doubt)
         else:
             item.tries = 1
-        item.fresh_mark = False
+        item.fresh_mark = item.resent = False
         began = time.monotonic()
         began_at = self._sending.connector.moment(began)
         try:
@@ -300,62 +285,35 @@ class Sender:
         took_ms = max(0, self._sending.redis_now_ms() - item.accepted_ms)
         self._counts.callback_to_reply.observe(took_ms / 1000)
 
-    async def _look_up(
-        self, conversation: Conversation, item: _Waiting, marked: float
-    ) -> bool | None:
+    async def _look_up(self, item: _Waiting, doubt: Doubt) -> bool | None:
         """Settle a doubt by the connector's log.
 
         Returns True when the reply is done with, False when the log must be asked again later,
         None when the reply was not sent and may be POSTed.
         """
         asked = time.monotonic()
-        # Where the log does not show what earlier replies of the same words are recorded by, it is
-        # read back to the first of them: as many of its rows are theirs.
-        posted = await self._store.unlisted(item.outbound)
-        first = min([marked, *(happened_by(each)[0] for each in posted.values())])
         try:
-            with self.lanes.pausing():
-                logged, since = await self._log_since(conversation, item, first)
+            told, mine = await self._doubts.told(
+                item.entry, item.outbound, doubt, self.lanes.pausing
+            )
         except ConnectorError as error:
             self._report(error)
             return await self._log_unavailable(item, error)
-        rows = candidates(item.outbound, item.marked_at or since, logged, since)
-        known = await self._store.known_sids([id_ for row in rows for id_ in ids_of(row)])
-        mine = unrecorded(rows, known, posted)
-        if mine is None and asked < item.arrives_by:
-            item.due = item.arrives_by
+        if mine is None and asked < doubt.arrives_by:
+            item.due = doubt.arrives_by
             self._sending.breaker.gave_up()
             return False
+        if told is Told.NOTHING:
+            self._sending.breaker.gave_up()
+            return await self._untold(item, AMBIGUOUS)
         if mine is None:
-            item.marked = None
+            item.doubt = None
             return None
         log.info("a reply in doubt had been sent", **_facts(item), connector_sid=mine.sid)
         await self._store.sent(item.entry, item.outbound, mine.sid)
         self._done(item, "found_sent")
         self._sending.breaker.gave_up()  # A log that can be read says nothing of POSTs.
         return True
-
-    async def _log_since(
-        self, conversation: Conversation, item: _Waiting, first: float
-    ) -> tuple[Sequence[Logged], datetime]:
-        """Read the log back to `first` (time.monotonic) or the mark, with a margin.
-
-        Returns its rows, and when that was by the connector's clock.
-        """
-        connector = self._sending.connector
-
-        def told() -> datetime:
-            moment = connector.moment(first)
-            return min(moment, item.marked_at or moment)
-
-        since = told()
-        while True:
-            read_to = since - CLOCK_SLACK
-            logged = await connector.sent_to(conversation, read_to)
-            # An answer tells what the connector's clock shows, and may be the first that does.
-            since = told()
-            if since - CLOCK_SLACK / 2 >= read_to:
-                return logged, since
 
     async def _log_unavailable(self, item: _Waiting, error: ConnectorError) -> bool | None:
         schedule = self._sending.schedule
@@ -367,12 +325,19 @@ class Sender:
         if error.retry and item.asked < schedule.attempts:
             await self._put_off(item, error, item.asked, in_doubt=True)
             return False
+        return await self._untold(item, str(error), error)
+
+    async def _untold(
+        self, item: _Waiting, why: str, cause: ConnectorError | None = None
+    ) -> bool | None:
+        """Do with a doubt that the log can't settle as the operator chose; returns as _look_up."""
         if self._sending.in_doubt == "resend":
-            log.warning("a reply in doubt is sent again", **_facts(item), error=str(error))
-            item.marked = None
+            log.warning("a reply in doubt is sent again", **_facts(item), error=why)
+            item.doubt = None
+            item.resent = True
             return None
-        reason = f"in doubt: it may have been sent, and the connector's log can't tell ({error})"
-        await self._bury(item, reason, error)
+        reason = f"in doubt: it may have been sent, and the connector's log can't tell ({why})"
+        await self._bury(item, reason, cause, in_doubt=True)
         return True
 
     async def _failed_post(
@@ -385,14 +350,13 @@ class Sender:
             await self._bury(item, str(error), error)
             return True
         if verdict is Verdict.ASK:
-            item.marked, item.marked_at = began, began_at
-            arrival_s = self._sending.arrival_s
-            item.arrives_by = began + arrival_s if may_still_arrive(error) else 0
+            arrival_s = self._sending.arrival_s if may_still_arrive(error) else 0
+            item.doubt = Doubt(began, began_at, began + arrival_s)
             if item.tries - item.repeats >= self._sending.schedule.attempts:
                 item.epitaph = f"{item.tries} attempts, the last: {error}"
             if item.epitaph:
                 # The log tells whether the last POST arrived after all.
-                return await self._attempt(item.outbound.conversation, item)
+                return await self._attempt(item)
         else:
             # Through no fault of the reply: no attempt of its own.
             item.repeats += 1
@@ -413,13 +377,14 @@ class Sender:
         if not names_no_cause(error):
             item.throttled = 0
             return verdict
-        breaker, attempts = self._sending.breaker, self._sending.schedule.attempts
+        # Sent, that is: a refusal shows the connector at work, but not that it takes anything.
+        taken, attempts = self._counts.replies["sent"], self._sending.schedule.attempts
         if not item.throttled:
-            item.successes = breaker.successes
+            item.taken = taken
         item.throttled += 1
         if item.throttled % attempts:
             return verdict
-        if breaker.successes - item.successes < attempts:
+        if taken - item.taken < attempts:
             log.error(
                 "a reply is throttled again and again",
                 **_facts(item),
@@ -452,11 +417,20 @@ class Sender:
         )
         await self._store.put_off_reply(item.entry, wait_ms, str(error), in_doubt=in_doubt)
 
-    async def _bury(self, item: _Waiting, error: str, cause: ConnectorError | None = None) -> None:
+    async def _bury(
+        self,
+        item: _Waiting,
+        error: str,
+        cause: ConnectorError | None = None,
+        *,
+        in_doubt: bool = False,
+    ) -> None:
+        """Make a dead letter; in_doubt: its last POST may have gone out, whatever the log said."""
         advice = _advice(cause) if cause else {}
         log.error("a reply becomes a dead letter", **_facts(item), error=error, **advice)
-        await self._store.bury_reply(item.entry, error)
-        self._counts.replies["dead_letter"] += 1
+        posted = item.outbound if in_doubt else None
+        if await self._store.bury_reply(item.entry, error, posted):
+            self._counts.replies["dead_letter"] += 1
 
 
 def _facts(item: _Waiting) -> dict[str, str | int]:

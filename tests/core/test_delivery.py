@@ -1,20 +1,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from service.core.delivery import (
     CLOCK_SLACK,
+    Posted,
+    Told,
     Verdict,
+    account,
     candidates,
     fingerprint,
     is_listed,
     judge,
+    lately,
     names_no_cause,
-    unrecorded,
 )
 from service.errors import (
     ConnectorError,
@@ -26,7 +31,7 @@ from service.errors import (
     ConnectorUnanswered,
     ConnectorUnreachable,
 )
-from service.model import Conversation, MessageSid, Outbound, Reply
+from service.model import Conversation, EntryId, MessageSid, Outbound, Reply
 
 OURS, THEIRS = "+15005550100", "+15005550123"
 MARKED = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
@@ -164,26 +169,222 @@ def test_an_empty_log_has_no_candidates() -> None:
     assert found([]) == []
 
 
+ARRIVAL = timedelta(seconds=15)
+REACH = ARRIVAL + 2 * CLOCK_SLACK
+"""After this much a POST in doubt can't have a row as late as that of the one that follows."""
+
+
+def posted(*marks: tuple[timedelta, str]) -> list[Posted]:
+    """Make earlier POSTs: how long before the mark, and what each was recorded under."""
+    return [
+        Posted(EntryId(f"{n}-0"), MARKED - ago, MARKED - ago, id_)
+        for n, (ago, id_) in enumerate(marks)
+    ]
+
+
+def told(
+    log: Sequence[Row], earlier: Sequence[Posted], known: Sequence[str] = ()
+) -> tuple[Told, str | None]:
+    """Tell of the reply in doubt, as the sender does: its row's sid, or why there is none."""
+    relevant = lately(earlier, MARKED)
+    since = min([MARKED, *(each.at for each in relevant)])
+    rows = candidates(reply(), MARKED, log, since)
+    verdict, row = account(rows, frozenset(known), relevant, MARKED, ARRIVAL)
+    return verdict, row.sid if row else None
+
+
+MINUTE = timedelta(minutes=1)
+SURE, OPEN = "714", ""
+
+
 @pytest.mark.parametrize(
-    ("known", "posted", "mine"),
+    ("known", "earlier", "rows", "expected"),
     [
-        pytest.param([], [], "SM1", id="none recorded"),
-        pytest.param(["SM1"], [], "SM2", id="the first recorded by its sid"),
-        pytest.param(["SM1", "SM2"], [], "SM3", id="two"),
-        pytest.param(["714"], ["714"], "SM2", id="by the other id that the log has as well"),
-        pytest.param([], ["9"], "SM2", id="by an id that the log does not have"),
-        pytest.param(["SM1"], ["9"], "SM3", id="one of each"),
-        pytest.param(["SM1", "SM2"], ["9"], None, id="all of them"),
-        pytest.param([], ["7", "8", "9"], None, id="all of them, by ids it does not have"),
+        pytest.param([], [], 0, Told.UNSENT, id="no row"),
+        pytest.param([], [], 1, Told.SENT, id="a row of its own"),
+        pytest.param(["SM0"], [], 1, Told.UNSENT, id="the row is recorded by its sid"),
+        pytest.param(["SM0"], [], 2, Told.SENT, id="one of two is"),
+        pytest.param([], [SURE], 1, Told.UNSENT, id="sent under an id that the log does not have"),
+        pytest.param([], [SURE], 2, Told.SENT, id="and one of its own"),
+        pytest.param(["714"], [SURE], 1, Told.UNSENT, id="the log has that id as a second one"),
+        pytest.param(["714"], [SURE], 2, Told.SENT, id="as a second one, and one of its own"),
+        pytest.param(["SM0"], [SURE], 2, Told.UNSENT, id="one by its sid, one by its words"),
+        pytest.param([], [SURE] * 3, 3, Told.UNSENT, id="three by their words"),
+        pytest.param([], [SURE] * 3, 4, Told.SENT, id="and one more"),
+        pytest.param([], [OPEN], 0, Told.UNSENT, id="one in doubt before it, neither went out"),
+        pytest.param([], [OPEN], 1, Told.NOTHING, id="one of the two went out"),
+        pytest.param([], [OPEN], 2, Told.SENT, id="both did"),
+        pytest.param([], [OPEN, SURE], 1, Told.UNSENT, id="the row is that of the one sent"),
+        pytest.param([], [OPEN, SURE], 2, Told.NOTHING, id="one row more than sent"),
+        pytest.param([], [OPEN, SURE], 3, Told.SENT, id="rows for all"),
+        pytest.param(["SM0"], [OPEN], 1, Told.UNSENT, id="one in doubt, another known by its sid"),
     ],
 )
-def test_open_connectors_fact_19_rows_of_replies_recorded_before_are_left_out(
-    known: list[str], posted: list[str], mine: str | None
+def test_open_connectors_fact_19_rows_are_counted_whatever_their_names(
+    known: list[str], earlier: list[str], rows: int, expected: Told
 ) -> None:
-    """A reply is taken for an earlier one with the same words, and is never sent."""
-    rows = [Row("SM1", other_id="714"), Row("SM2"), Row("SM3")]
-    row = unrecorded(rows, frozenset(known), posted)
-    assert (row.sid if row else None) == mine
+    """A reply is taken for an earlier one with the same words, and is never sent; or sent twice."""
+    log = [Row(f"SM{n}", other_id="" if n else "714") for n in range(rows)]
+    verdict, _ = told(log, posted(*((SECOND, id_) for id_ in earlier)), known)
+    assert verdict is expected
+
+
+@pytest.mark.parametrize(
+    ("ago", "row_ago", "expected"),
+    [
+        pytest.param(REACH + SECOND, REACH, (Told.UNSENT, None), id="the row is of its time"),
+        pytest.param(REACH + SECOND, -SECOND, (Told.SENT, "SM2"), id="the row is of our time"),
+        pytest.param(MINUTE, -SECOND, (Told.NOTHING, None), id="too close to tell"),
+        pytest.param(5 * MINUTE, 3 * MINUTE, (Told.UNSENT, None), id="before we marked"),
+    ],
+)
+def test_times_decide_whose_row_it_is_when_one_before_it_stayed_in_doubt(
+    ago: timedelta, row_ago: timedelta, expected: tuple[Told, str | None]
+) -> None:
+    """After one reply was held as a dead letter, each equal one would be held, lost or doubled."""
+    log = [Row(date_sent=MARKED - row_ago)]
+    assert told(log, posted((ago, OPEN))) == expected
+
+
+def test_a_reply_sent_under_another_name_has_a_row_however_late_twilio_dates_it() -> None:
+    """Queued at Twilio, its row is taken for that of the next one, which is never sent."""
+    earlier = posted((30 * MINUTE, SURE))
+    assert told([Row()], earlier) == (Told.UNSENT, None)
+    assert told([Row("SM1"), Row()], earlier) == (Told.SENT, "SM2")
+
+
+def test_a_reply_in_doubt_explains_a_row_that_one_recorded_later_could_explain_too() -> None:
+    """The reply recorded takes the only row that the one in doubt could have: a text is lost."""
+    earlier = posted((3 * MINUTE, SURE), (3 * MINUTE - SECOND, OPEN))
+    log = [Row("SM1", date_sent=MARKED - MINUTE), Row()]
+    assert told(log, earlier) == (Told.NOTHING, None)
+
+
+def test_a_row_of_a_reply_sent_long_ago_is_not_taken_for_this_one() -> None:
+    """It is not counted any more, and its row pushed this one's count by one: a text is lost."""
+    hour = 60 * MINUTE
+    earlier = posted((hour + MINUTE, SURE), (hour - MINUTE, SURE))
+    log = [Row("SM8", date_sent=each.at) for each in earlier]
+    assert told(log, earlier) == (Told.UNSENT, None)
+    closely = posted(*((n * MINUTE, SURE) for n in range(90, 0, -1)))
+    log = [Row("SM8", date_sent=each.at) for each in closely]
+    assert told(log, closely) == (Told.UNSENT, None)
+    assert told([*log, Row()], closely) == (Told.SENT, "SM2")
+
+
+@pytest.mark.parametrize("row_ago", [SECOND, 30 * MINUTE], ids=["of now", "of before"])
+def test_one_in_doubt_that_nobody_knows_the_time_of_may_have_any_row(row_ago: timedelta) -> None:
+    """Redis's clock was put back: the row of the other is taken for this one's, which is lost."""
+    other = Posted(EntryId("0-0"), MARKED - 61 * MINUTE, MARKED, OPEN)
+    verdict, _ = told([Row(date_sent=MARKED - row_ago)], [other])
+    assert verdict is (Told.NOTHING if row_ago == SECOND else Told.UNSENT)
+    assert told([Row(date_sent=MARKED - row_ago), Row()], [other]) == (Told.SENT, "SM2")
+
+
+def test_what_was_posted_long_before_is_not_read_back_to() -> None:
+    """Each doubt would read the log of a week, and fail where that is too long."""
+    earlier = posted((50 * 60 * MINUTE, SURE), (30 * MINUTE, OPEN), (MINUTE, SURE))
+    assert [each.at for each in reversed(lately(earlier, MARKED))] == [
+        MARKED - 30 * MINUTE,
+        MARKED - MINUTE,
+    ]
+
+
+@dataclass
+class Connection:
+    """A connector with a log, and what is known here of replies that say the same.
+
+    skew: by how much its clock is ahead. Each reply is marked `gap` after the one before it has
+    arrived, or can't any more.
+    """
+
+    skew: timedelta
+    now: datetime = MARKED
+    log: list[Row] = field(default_factory=list)
+    earlier: list[Posted] = field(default_factory=list)
+    known: set[str] = field(default_factory=set)
+
+    def post(self, gap: timedelta, *, out: bool, took: timedelta) -> datetime:
+        """POST a reply, which goes out or does not; returns when it was marked."""
+        self.now += gap
+        marked_at = self.now
+        self.now += took
+        if out:
+            # In whole seconds, as Twilio dates.
+            dated = (self.now + self.skew).replace(microsecond=0)
+            self.log.append(Row(f"SM{len(self.log)}", date_sent=dated))
+        self.now = marked_at + max(took, ARRIVAL)
+        return marked_at
+
+    def keep(self, marked_at: datetime, connector_id: str) -> None:
+        """Remember a POST that no sid names."""
+        entry = EntryId(f"{len(self.earlier)}-0")
+        self.earlier.append(Posted(entry, marked_at, marked_at, connector_id))
+
+    def look(self, marked_at: datetime) -> tuple[Told, Row | None]:
+        """Look a reply in doubt up, as the sender does."""
+        relevant = lately(self.earlier, marked_at)
+        since = min([marked_at, *(each.at for each in relevant)])
+        rows = candidates(reply(), marked_at, self.log, since)
+        return account(rows, self.known, relevant, marked_at, ARRIVAL)
+
+
+LIVES = st.lists(
+    st.tuples(
+        st.sampled_from([0, 1, 30, 150, 600, 3_500, 3_700]),  # seconds after the last
+        st.sampled_from(["by sid", "by words", "by both ids", "refused", "held", "looked up"]),
+        st.booleans(),  # whether it went out, where that is open
+        st.floats(0, ARRIVAL.total_seconds()),  # how long it took
+    ),
+    max_size=14,
+)
+
+
+@given(LIVES, st.floats(-1, 1))
+@example([(1, "by words", True, 0.1), (1, "looked up", False, 0.1)], 0.0)
+@example([(1, "held", True, 0.1), (600, "looked up", False, 0.1)], 0.5)
+@example([(1, "held", True, 0.1), (1, "looked up", False, 0.1)], 0.5)
+@example([(1, "held", False, 0.1), (600, "looked up", True, 0.1)], -0.5)
+@example([(0, "by words", True, 0), (0, "held", False, 0), (600, "looked up", True, 0)], 0.0)
+def test_whatever_becomes_of_equal_replies_none_is_lost_and_none_is_doubled(
+    life: list[tuple[int, str, bool, float]], skew: float
+) -> None:
+    """A conversation that repeats a text loses a reply, or gets one twice."""
+    there = Connection(skew * (CLOCK_SLACK - SECOND))
+    for gap_s, fate, out, took_s in life:
+        went_out = out if fate in {"held", "looked up"} else fate != "refused"
+        gap, took = timedelta(seconds=gap_s), timedelta(seconds=took_s)
+        marked_at = there.post(gap, out=went_out, took=took)
+        if fate == "by sid":
+            there.known.add(there.log[-1].sid)
+        elif fate == "by words":
+            there.keep(marked_at, f"unnamed-{len(there.log)}")
+        elif fate == "by both ids":
+            there.log[-1] = replace(there.log[-1], other_id=str(len(there.log)))
+            there.known.add(str(len(there.log)))
+            there.keep(marked_at, str(len(there.log)))
+        elif fate == "held":
+            there.keep(marked_at, "")
+        elif fate == "looked up":
+            verdict, row = there.look(marked_at)
+            # Its row may be theirs: they were sent under a name that the log does not have.
+            surely = [
+                each.at
+                for each in there.earlier
+                if each.connector_id and each.connector_id not in there.known
+            ]
+            close = [
+                each
+                for each in there.earlier
+                if not each.connector_id and each.at >= min([marked_at, *surely]) - REACH
+            ]
+            if verdict is Told.NOTHING:
+                assert close, "times tell, and nothing was told"
+                there.keep(marked_at, "")
+            else:
+                assert verdict is (Told.SENT if went_out else Told.UNSENT)
+            if row:
+                there.known.add(row.sid)
 
 
 def test_open_connectors_fact_19_only_twilios_sids_are_sure_to_be_in_the_log() -> None:

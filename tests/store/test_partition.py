@@ -10,7 +10,7 @@ from service.core.partitions import partition_of
 from service.errors import LeaseLost, StoreError
 from service.model import EntryId, Partition
 from service.store.keys import PartitionKeys
-from service.store.partition import Begun, Later, PartitionStore, read_entries
+from service.store.partition import Begun, Later, PartitionStore, Unlisted, read_entries
 from tests.store.pieces import PARTITIONS, message, outbound
 
 pytestmark = pytest.mark.anyio
@@ -64,6 +64,14 @@ async def test_a_reply_marked_while_settling_is_in_doubt_until_it_is_recorded(st
     assert not await owner.sent(first, outbound(TEXT, 0), "SMout")
 
 
+async def marked_ago(store, reply: EntryId, ago_s: float) -> float:
+    """Have a mark lie so many seconds ago, by Redis's clock; returns when, time.monotonic."""
+    seconds, micros = await store.client.time()
+    ms = int((seconds - ago_s) * 1000 + micros / 1000)
+    await store.client.hset(KEYS.outbox_marked, reply, ms)
+    return time.monotonic() - ago_s
+
+
 async def test_open_connectors_fact_19_a_reply_is_kept_by_its_words_where_its_id_says_nothing(
     store,
 ):
@@ -71,16 +79,53 @@ async def test_open_connectors_fact_19_a_reply_is_kept_by_its_words_where_its_id
     entry, owner = await accepted(store), await store.own(HOME)
     replies = [outbound(TEXT, n) for n in range(3)]
     ids = await owner.settle(entry, replies, mark=True) or ()
-    began = time.monotonic()
+    entered = time.monotonic()
     await owner.sent(ids[0], replies[0], "SM" + "0f" * 16)
-    assert await owner.unlisted(replies[1]) == {}
+    assert await owner.unlisted(replies[1]) == []
+    at = await marked_ago(store, ids[1], 90)
     await owner.sent(ids[1], replies[1], "714")
-    kept = await owner.unlisted(replies[2])
-    assert list(kept) == ["714"]
-    assert abs(kept["714"] - began) < 60
-    assert await owner.unlisted(outbound(TEXT, body="other words")) == {}
+    assert await owner.unlisted(replies[2]) == [Unlisted(ids[1], pytest.approx(at, abs=2), "714")]
+    assert await owner.unlisted(outbound(TEXT, body="other words")) == []
+    # Never marked: by when it was put into the outbox.
+    await owner.sent(ids[2], replies[2], "unnamed-SM1-2")
+    # What was marked longer ago than the window is forgotten.
+    (kept,) = await owner.unlisted(replies[2])
+    assert kept == Unlisted(ids[2], pytest.approx(entered, abs=2), "unnamed-SM1-2")
     (key,) = [key async for key in store.client.scan_iter("*:unlisted:*")]
-    assert 0 < await store.client.ttl(key) <= 3_600
+    assert 0 < await store.client.ttl(key) <= 60
+
+
+@pytest.mark.parametrize("end", ["buried in doubt", "sent again in doubt", "buried", "sent again"])
+async def test_a_post_that_stays_in_doubt_is_kept_by_its_words_and_no_other(store, end):
+    """Its row in the log would be taken for the next reply's of the same words."""
+    entry, owner = await accepted(store), await store.own(HOME)
+    reply = outbound(TEXT)
+    (id_,) = await owner.settle(entry, [reply], mark=True) or ()
+    at = await marked_ago(store, id_, 1_000)
+    in_doubt = reply if "in doubt" in end else None
+    if "buried" in end:
+        assert await owner.bury_reply(id_, "never", in_doubt)
+        assert not await owner.bury_reply(id_, "never", in_doubt)
+    else:
+        assert await owner.mark(id_, in_doubt) == 2
+        assert (await owner.backlog()).marked == {id_: pytest.approx(time.monotonic(), abs=2)}
+    first = Unlisted(id_, pytest.approx(at, abs=2), "")
+    assert await owner.unlisted(reply) == ([first] if in_doubt else [])
+    if in_doubt:
+        (key,) = [key async for key in store.client.scan_iter("*:unlisted:*")]
+        assert 0 < await store.client.ttl(key) <= 60
+
+
+async def test_what_is_kept_by_its_words_is_bounded_by_the_window(store):
+    """A bot that says the same for ever would fill Redis."""
+    entry, owner = await accepted(store), await store.own(HOME)
+    replies = [outbound(TEXT, n) for n in range(50)]
+    ids = await owner.settle(entry, replies, mark=False) or ()
+    for n, (id_, reply) in enumerate(zip(ids, replies, strict=True)):
+        await marked_ago(store, id_, 1_005 - n * 10)
+        await owner.sent(id_, reply, str(n))
+    kept = [each.connector_id for each in await owner.unlisted(replies[0])]
+    assert kept == [str(n) for n in range(44, 50)]  # The window is a minute.
 
 
 async def test_attempts_and_retry_times_outlive_the_owner(store):
@@ -91,9 +136,10 @@ async def test_attempts_and_retry_times_outlive_the_owner(store):
     await owner.put_off_message(entry, 12_345, "it raised: no such order")
     await store.leases("worker").release(HOME, owner.token)
     successor = await store.own(HOME, "successor")
-    assert (await successor.backlog()).inbox_later == {
-        entry: Later(pytest.approx(due, abs=1), "it raised: no such order")
-    }
+    assert (await successor.backlog()).noted(entry)
+    later, tries = await successor.notes([EntryId("1-1"), entry])
+    assert later == {entry: Later(pytest.approx(due, abs=1), "it raised: no such order")}
+    assert tries == {entry: 1}
     assert await successor.begin(entry) == Begun(2)
 
 

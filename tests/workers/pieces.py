@@ -42,6 +42,7 @@ ACCEPTED = "accepted"
 LOST = "accepted, and the connection reset instead of an answer"
 RESET = "the connection reset, nothing done"
 FAILED_AFTER = "accepted, and answered 500"
+UNNAMED = "accepted, and answered 200 without a body"
 
 Plan = str | tuple[int, dict[str, str]]
 
@@ -83,11 +84,11 @@ class Phone:
     def texts(self) -> list[str]:
         return [text for _, text in self.accepted]
 
-    def take(self, to: str, body: str) -> str:
-        """Send a text on, as if a POST had asked for it."""
+    def take(self, to: str, body: str, ago: timedelta = timedelta()) -> str:
+        """Send a text on, as if a POST had asked for it so long ago."""
         self.accepted.append((to, body))
         row = {"sid": f"SMout{len(self.rows)}", "from": OURS, "to": to, "body": body}
-        row |= {"direction": "outbound-api", "date_sent": self.now.isoformat()}
+        row |= {"direction": "outbound-api", "date_sent": (self.now - ago).isoformat()}
         self.rows.insert(0, row)
         return row["sid"]
 
@@ -106,6 +107,8 @@ class Phone:
         if does in {LOST, RESET}:
             assert request.transport is not None
             request.transport.abort()
+        if does == UNNAMED:
+            return web.Response(content_type="application/json")
         status = 500 if does == FAILED_AFTER else 200
         named = {"id": len(self.posts)} if self.numbered else {"sid": sid}
         return web.json_response(named | {"status": "queued"}, status=status)
@@ -166,7 +169,7 @@ class Desk:
         leases = Leases(self.client, self.batch, owner="earlier", ttl_ms=60_000)
         token = await leases.acquire(ONLY)
         assert token is not None
-        yield PartitionStore(self.client, self.batch, ONLY, token, sent_window_s=60)
+        yield PartitionStore(self.client, self.batch, ONLY, token, sent_window_s=3_600)
         await leases.release(ONLY, token)
 
     async def dead(self) -> list[DeadLetter]:
@@ -238,7 +241,7 @@ def owner_of(
     desk: Desk, how: Ways, token: str, renewed: float, changed: Callable[[], None]
 ) -> Owner:
     """Make the runner of the only partition."""
-    store = PartitionStore(desk.client, desk.batch, ONLY, token, sent_window_s=60)
+    store = PartitionStore(desk.client, desk.batch, ONLY, token, sent_window_s=3_600)
     return Owner(store, how.handling, how.sending, changed, lease_s=5, renewed=renewed)
 
 

@@ -12,10 +12,12 @@ from structlog.testing import capture_logs
 
 from service.core.retry import Schedule
 from service.handlers.router import Router
+from service.model import EntryId
 from service.store.opt_outs import list_opt_outs
 from service.store.partition import Begun, PartitionStore
 from service.store.scripts import BEGIN
-from service.workers.sending import OUTBOX_LIMIT
+from service.workers.handling import Handler
+from service.workers.sending import OUTBOX_LIMIT, Sender
 from tests.store.pieces import outbound
 from tests.workers.pieces import KEYS, at_work, echo, text, until, ways
 
@@ -295,6 +297,35 @@ async def test_an_unreadable_entry_becomes_a_dead_letter_and_the_rest_goes_on(de
     assert phone.texts == ["fine"]
     assert letter.value is None
     assert "99" in letter.error
+
+
+@pytest.mark.parametrize("kind", ["fails", "unreadable"])
+async def test_a_message_that_somebody_buried_before_is_not_counted(desk, phone, kind):
+    """A worker that starts over after a failure of Redis would count its dead letters twice."""
+    router = Router()
+    if kind == "fails":
+        (entry,) = await desk.take_in(text("SM1"))
+    else:
+        fields = {"v": "99", "k": "m", "d": "from the future"}
+        entry = EntryId((await desk.client.xadd(KEYS.inbox, fields)).decode())
+
+    @router.default
+    async def fail(message):
+        await desk.client.xdel(KEYS.inbox, entry)
+        raise ValueError("no")
+
+    once = Schedule(first_ms=1, longest_ms=1, attempts=1)
+    async with desk.owned() as owned, ways(router, phone.url, handlers=once) as how:
+        sender = Sender(owned, how.sending, lambda: None, pytest.fail)
+        handler = Handler(owned, sender, how.handling, pytest.fail)
+        found = await owned.fetch(entry)
+        if kind == "unreadable":
+            await desk.client.xdel(KEYS.inbox, entry)
+        with capture_logs() as lines:
+            await handler.offer(found, None)
+            await until(lambda: not handler.lanes.pending)
+    assert any("dead letter" in line["event"] for line in lines)
+    assert (how.handling.counts.texts["dead_letter"], await desk.dead()) == (0, [])
 
 
 async def test_handlers_pause_while_the_outbox_is_at_its_limit(desk, phone):

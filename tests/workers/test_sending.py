@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 
 import pytest
 from structlog.testing import capture_logs
 
+from service.core.breaker import FAILURES, Breaker
 from service.core.retry import Schedule
 from service.errors import LeaseLost
 from service.handlers.router import Router
+from service.model import EntryId, Message
 from service.operate.dead_letters import say_error
 from service.store.keys import PartitionKeys
 from service.store.opt_outs import list_opt_outs
+from service.workers.clock import ticks_ms
 from service.workers.sending import Sender
 from tests.store.pieces import outbound
 from tests.workers.pieces import (
     ACCEPTED,
     FAILED_AFTER,
+    KEYS,
     LOST,
     ONLY,
+    QUICK,
     RESET,
     at_work,
     echo,
@@ -33,12 +39,34 @@ pytestmark = pytest.mark.anyio
 ASKED = text("SM1")
 TOLD = "told before the crash"
 
+LONG_AGO = timedelta(minutes=10)
 
-async def leave_in_doubt(desk) -> None:
-    """Leave what a worker leaves that dies between its POST and the record of it."""
-    (entry,) = await desk.take_in(ASKED)
+
+async def marked_so_long_ago(client, reply: EntryId, ago: timedelta) -> None:
+    """Have a mark lie so long ago, by Redis's clock."""
+    marks = PartitionKeys(ONLY).outbox_marked
+    ms = int(await client.hget(marks, reply)) - ago // timedelta(milliseconds=1)
+    await client.hset(marks, reply, ms)
+
+
+async def leave_in_doubt(desk, ago: timedelta = timedelta(), asked: Message = ASKED) -> None:
+    """Leave what a worker leaves that dies so long ago between its POST and the record of it."""
+    (entry,) = await desk.take_in(asked)
     async with desk.owned() as earlier:
-        await earlier.settle(entry, [outbound(ASKED, body=TOLD)], mark=True)
+        (reply,) = await earlier.settle(entry, [outbound(asked, body=TOLD)], mark=True) or ()
+        await marked_so_long_ago(desk.client, reply, ago)
+
+
+async def hold_one(desk, phone, *, gone_out: bool, ago: timedelta = LONG_AGO) -> None:
+    """Have a reply held as a dead letter, its POST in doubt."""
+    await leave_in_doubt(desk, ago)
+    if gone_out:
+        phone.take(ASKED.from_, TOLD, ago)
+    phone.log_status = 503
+    async with ways(echo(), phone.url, in_doubt="hold") as how, at_work(desk, how):
+        await until(desk.empty)
+    phone.log_status = 200
+    assert len(await desk.dead()) == 1
 
 
 async def test_a_reply_in_doubt_that_the_log_shows_is_not_sent_again(desk, phone):
@@ -71,9 +99,9 @@ async def test_a_mark_that_redis_has_set_its_clock_since_leaves_a_doubt_all_the_
 ):
     """After a fail-over to a server with another clock the text would go out twice."""
     await leave_in_doubt(desk)
-    ((reply, ms),) = (await desk.client.hgetall(PartitionKeys(ONLY).outbox_marked)).items()
+    (reply,) = await desk.client.hkeys(PartitionKeys(ONLY).outbox_marked)
     phone.take(ASKED.from_, TOLD)
-    await desk.client.hset(PartitionKeys(ONLY).outbox_marked, reply, int(ms) + redis_s * 1_000)
+    await marked_so_long_ago(desk.client, reply, timedelta(seconds=-redis_s))
     async with ways(echo(), phone.url) as how, at_work(desk, how):
         await until(desk.empty)
     assert phone.posts == []
@@ -211,6 +239,22 @@ async def test_open_connectors_fact_21_a_429_without_a_cause_is_the_replys_own_w
     assert "size or time limit" in letter.error
 
 
+async def test_open_connectors_fact_21_refusals_of_others_do_not_make_a_429_the_replys_own(
+    desk, phone
+):
+    """Others are refused, none is taken: a connector out of order turns a reply into a letter."""
+    phone.limits, phone.plan = {"patience": "no"}, [(400, {})] * 5
+    async with ways(echo(), phone.url) as how, at_work(desk, how):
+        await desk.take_in(text("SM0", "patience"))
+        await until(lambda: bool(phone.over))
+        await desk.take_in(*(text(f"SM{n}", "bad", theirs=f"+1500555{n:04}") for n in range(1, 6)))
+        await until(lambda: len(phone.over) > 6, timeout_s=20)
+        phone.limits = {}
+        await until(desk.empty)
+    assert [letter.value.reply.body for letter in await desk.dead()] == ["bad"] * 5
+    assert phone.texts == ["patience"]
+
+
 async def test_open_connectors_fact_21_a_429_for_everybody_is_said_and_waited_for(desk, phone):
     """Throttled for long, replies would become dead letters, or wait without a word."""
     phone.limits = {"patience": "no"}
@@ -283,15 +327,19 @@ async def test_a_worker_whose_lease_may_have_run_out_posts_nothing(desk, phone):
         stalled = Sender(earlier, how.sending, check_lease, failures.append)
         await stalled.restore(await earlier.backlog())
         await until(lambda: bool(failures))
+        await stalled.lanes.close(0)
         assert isinstance(failures[0], LeaseLost)
         assert (phone.posts, phone.looks) == ([], 0)
         backlog = await earlier.backlog()
         assert [each.id for each in backlog.outbox] == list(backlog.marked)
 
 
-async def test_a_reply_in_doubt_is_not_sent_again_while_it_may_still_arrive(desk, phone):
+@pytest.mark.parametrize(
+    "ago", [timedelta(), timedelta(hours=-2)], ids=["", "Redis's clock was put back"]
+)
+async def test_a_reply_in_doubt_is_not_sent_again_while_it_may_still_arrive(desk, phone, ago):
     """A slow connector carries out what a dead worker asked of it: the text would come twice."""
-    await leave_in_doubt(desk)
+    await leave_in_doubt(desk, ago)
     async with ways(echo(), phone.url, arrival_s=1) as how, at_work(desk, how):
         await until(lambda: phone.looks > 0)
         phone.take(ASKED.from_, TOLD)
@@ -321,6 +369,131 @@ async def test_five_failures_make_everything_wait_and_then_one_reply_at_a_time_t
         phone.always, phone.log_status = ACCEPTED, 200
         await until(desk.empty, 20)
     assert sorted(phone.texts, key=int) == [str(n) for n in range(20)]
+
+
+@pytest.mark.parametrize(
+    ("does", "gone_out"), [(None, True), ((500, {}), False)], ids=["found marked", "after a 500"]
+)
+async def test_a_reply_put_off_in_doubt_is_still_in_doubt_for_the_next_worker(
+    desk, phone, does, gone_out
+):
+    """The log can't be read and the worker dies meanwhile: the next one sends the text again."""
+    if does is None:
+        await leave_in_doubt(desk)
+    else:
+        await desk.take_in(text(ASKED.sid, TOLD))
+        phone.plan = [does]
+    if gone_out:
+        phone.take(ASKED.from_, TOLD)
+    phone.log_status = 503
+    patient = Schedule(first_ms=10, longest_ms=10, attempts=10_000)
+    async with ways(echo(), phone.url, sends=patient) as how, at_work(desk, how):
+        await until(lambda: phone.looks > 2)
+    phone.log_status, posts = 200, len(phone.posts)
+    if not gone_out:
+        phone.take(ASKED.from_, TOLD)  # The 500 was carried out after all.
+    async with ways(echo(), phone.url) as how, at_work(desk, how):
+        await until(desk.empty)
+    assert (phone.texts, len(phone.posts)) == ([TOLD], posts)
+    assert await desk.dead() == []
+
+
+async def test_a_reply_put_off_through_no_fault_of_its_own_loses_no_attempt(desk, phone):
+    """A busy hour at Twilio and one hiccup after it would make a dead letter."""
+    phone.refusal = {"message": "Request failed", "providerMessage": "[HTTP 400] queue full 21611"}
+    phone.plan = [(400, {})] * 3 + [(500, {})]
+    async with ways(echo(), phone.url) as how, at_work(desk, how):
+        await desk.take_in(text("SM1", "kept"))
+        await until(desk.empty)
+    assert (await desk.dead(), phone.texts, len(phone.posts)) == ([], ["kept"], 5)
+
+
+def half_open(breaker: Breaker) -> Breaker:
+    """Have it opened a minute ago: the next reply tries alone, all others wait for its end."""
+    for _ in range(FAILURES):
+        breaker.failed(ticks_ms() - 60_000, 0)
+    assert not breaker.closed
+    return breaker
+
+
+@pytest.mark.parametrize("does", [ACCEPTED, (400, {})], ids=["takes", "refuses"])
+async def test_a_connector_that_answers_the_reply_that_tries_is_used_by_all_again(
+    desk, phone, does
+):
+    """After an outage one reply at a time would leave, for ever."""
+    phone.plan = [does]
+    async with ways(echo(), phone.url) as how, at_work(desk, how):
+        half_open(how.sending.breaker)
+        await desk.take_in(text("SM1"))
+        await until(desk.empty)
+        assert how.sending.breaker.closed
+
+
+@pytest.mark.parametrize("end", ["found", "not yet", "unreadable", "not told", "given up"])
+async def test_a_reply_that_tries_and_posts_nothing_lets_the_next_one_try(desk, phone, end):
+    """It ends by a look into the log, which tells nothing of POSTs: all would wait for ever."""
+    if end == "not told":
+        await hold_one(desk, phone, gone_out=True, ago=timedelta(seconds=1))
+    if end == "given up":
+        await desk.take_in(text("SM2", "given up"))
+        phone.plan = [(504, {})]
+    else:
+        await leave_in_doubt(desk, asked=text("SM2"))
+    if end in {"found", "unreadable"}:
+        phone.take(ASKED.from_, TOLD)
+    phone.mapped = end == "unreadable"
+    looks, letters = phone.looks, len(await desk.dead())
+
+    async def a_letter_more() -> bool:
+        return len(await desk.dead()) > letters
+
+    sends = Schedule(first_ms=1, longest_ms=1, attempts=1) if end == "given up" else QUICK
+    async with ways(echo(), phone.url, arrival_s=0.1, sends=sends) as how:
+        half_open(how.sending.breaker)
+        async with at_work(desk, how):
+            await until(lambda: phone.looks > looks)
+            if end in {"unreadable", "not told", "given up"}:
+                await until(a_letter_more)
+            await desk.take_in(text("SM9", "another", theirs="+15005550177"))
+            await until(desk.empty)
+            assert how.sending.breaker.closed
+    assert "another" in phone.texts
+
+
+async def test_a_reply_whose_worker_ends_as_it_tries_lets_the_next_one_try(desk, phone):
+    """A lease lost at the wrong moment would keep all replies of the process waiting."""
+    (entry,) = await desk.take_in(ASKED)
+    async with desk.owned() as earlier, ways(echo(), phone.url) as how:
+        await earlier.settle(entry, [outbound(ASKED)], mark=False)
+        half_open(how.sending.breaker)
+
+        def check_lease() -> None:
+            raise LeaseLost("it may have run out")
+
+        failures: list[BaseException] = []
+        stalled = Sender(earlier, how.sending, check_lease, failures.append)
+        await stalled.restore(await earlier.backlog())
+        await until(lambda: bool(failures))
+        assert how.sending.breaker.wait_ms(ticks_ms()) == 0
+
+
+@pytest.mark.parametrize("kind", ["in doubt", "unreadable"])
+async def test_a_reply_that_somebody_buried_before_is_counted_once(desk, phone, kind):
+    """A worker that starts over after a failure of Redis would count its dead letters twice."""
+    (entry,) = await desk.take_in(ASKED)
+    phone.log_status = 405
+    async with desk.owned() as earlier, ways(echo(), phone.url) as how:
+        await earlier.settle(entry, [outbound(ASKED)], mark=True)
+        if kind == "unreadable":
+            await desk.client.delete(KEYS.outbox)
+            await desk.client.xadd(KEYS.outbox, {"v": "99"})
+        backlog = await earlier.backlog()
+        counted = how.sending.counts.replies
+        for _ in range(2):
+            sender = Sender(earlier, how.sending, lambda: None, pytest.fail)
+            await sender.restore(backlog)
+            await until(lambda: not sender.lanes.pending)  # noqa: B023  (called at once)
+        assert (counted["dead_letter"], len(await desk.dead())) == (1, 1)
 
 
 async def test_replies_of_a_conversation_keep_their_order_while_some_of_them_fail(desk, phone):

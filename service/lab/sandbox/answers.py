@@ -84,6 +84,11 @@ def answer_json(body: Any, instance_id: int | None = None, status: int = 200) ->
     return Response(content, status, headers, media_type="application/json")
 
 
+def without_body(answer: Response) -> Response:
+    """Return an answer that announces JSON and has nothing."""
+    return Response(b"", answer.status_code, {**answer.headers, "content-length": "0"})
+
+
 def answer_error(error: Refused) -> Response:
     """Answer with `{"requestId", "message"}`, and `providerMessage` where Twilio refused."""
     body = {"requestId": secrets.token_hex(12), "message": error.message}

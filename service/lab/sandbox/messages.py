@@ -29,6 +29,7 @@ from service.lab.sandbox.answers import (
     answer_json,
     check_accept,
     read_object,
+    without_body,
     without_nulls,
 )
 from service.lab.sandbox.ceql import ends_of, read_where
@@ -88,6 +89,8 @@ class Messages:
             await asyncio.sleep(trouble.latency_ms / 1000)
             if trouble.reset and not reason:
                 ending, reason = Unanswered("reset"), "trouble: the connection is cut"
+            elif trouble.empty and not reason:
+                ending = without_body(ending)
         took_ms = (time.perf_counter() - began) * 1000
         self._records.wire("request", "POST /messages", ending.status_code, took_ms, reason)
         return ending

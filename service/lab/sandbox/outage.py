@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from starlette.responses import Response
 
-from service.lab.sandbox.answers import Refused, Unanswered
+from service.lab.sandbox.answers import Refused, Unanswered, without_body
 from service.lab.sandbox.trouble import Trouble, Where
 
 
@@ -32,7 +32,9 @@ async def serve_in(trouble: Trouble, serve: Callable[[], Awaitable[Response]]) -
         answer = await serve()
     finally:
         await asyncio.sleep(trouble.latency_ms / 1000)
-    return Unanswered("reset") if trouble.reset else answer
+    if trouble.reset:
+        return Unanswered("reset")
+    return without_body(answer) if trouble.empty else answer
 
 
 def name_of(path: str) -> Where:

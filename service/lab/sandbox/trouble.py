@@ -22,6 +22,7 @@ class Trouble(msgspec.Struct, forbid_unknown_fields=True):
     latency_ms: waited before the answer, after the message is accepted or the call served.
     hang: nothing is done and nothing answered, for as long as the caller cares to wait.
     reset: the call is served, and the connection closed in the middle of the answer.
+    empty: the call is served, and answered 200 without a body.
     """
 
     where: Where = "send"
@@ -32,6 +33,7 @@ class Trouble(msgspec.Struct, forbid_unknown_fields=True):
     latency_ms: Annotated[float, msgspec.Meta(ge=0)] = 0
     hang: bool = False
     reset: bool = False
+    empty: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what is no error status. Raises ValueError."""

@@ -2,8 +2,10 @@
 --
 -- KEYS[1] lease   KEYS[2] dead   KEYS[3] inbox or outbox   KEYS[4] its :tries   KEYS[5] its :later
 -- KEYS[6] outbox:marked, for a reply only: an inbox entry may have the id of an outbox entry
+-- KEYS[7] unlisted:<words>, for a reply in doubt only
 -- ARGV[1] lease token   ARGV[2] entry id   ARGV[3] error text
 -- ARGV[4] route that answered or would have, or ""
+-- ARGV[5] with KEYS[7], seconds to remember the POST in doubt
 -- Returns the dead letter's id; "fenced" when the caller's lease is over; "gone" when the entry
 -- is not there any more.
 --
@@ -29,6 +31,12 @@ redis.call('XDEL', KEYS[3], ARGV[2])
 local id = redis.call('XADD', KEYS[2], '*', unpack(fields))
 redis.call('HDEL', KEYS[4], ARGV[2])
 redis.call('HDEL', KEYS[5], ARGV[2])
+local mark = KEYS[7] and redis.call('HGET', KEYS[6], ARGV[2])
+if mark then
+  redis.call('ZREMRANGEBYSCORE', KEYS[7], '-inf', mark - ARGV[5] * 1000)
+  redis.call('ZADD', KEYS[7], mark, ARGV[2] .. ' ' .. mark .. ' ')
+  redis.call('EXPIRE', KEYS[7], ARGV[5])
+end
 if KEYS[6] then
   redis.call('HDEL', KEYS[6], ARGV[2])
 end

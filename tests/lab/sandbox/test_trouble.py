@@ -107,6 +107,23 @@ async def test_a_send_can_be_accepted_after_its_sender_has_gone(sandbox):
     assert at_once == []
 
 
+@pytest.mark.parametrize("where", ["send", "instances"])
+async def test_a_call_can_be_served_and_answered_with_nothing(sandbox, where):
+    """A reply that went out and has no sid could not be produced."""
+    token = (await sandbox.provision())["token"]
+    await sandbox.trouble(empty=True, where=where)
+
+    if where == "send":
+        answer = await sandbox.send(token)
+    else:
+        answer = await sandbox.platform("GET", "/instances")
+
+    assert (answer.status, answer.body) == (200, b"")
+    assert "json" in answer.headers["Content-Type"]
+    assert len((await sandbox.records())["replies"]) == (where == "send")
+    assert (await sandbox.send(token)).json["sid"]
+
+
 async def test_where_has_to_be_a_place_there_is(sandbox):
     """A fault test with a typing error would pass without a fault."""
     answer = await sandbox.ask("POST", "/sandbox/trouble", body={"status": 500, "where": "logs"})
