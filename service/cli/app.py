@@ -78,6 +78,7 @@ def serve(
     fd: Annotated[int | None, typer.Option(hidden=True)] = None,
     internal_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
     slot: Annotated[str | None, typer.Option(hidden=True)] = None,
+    up_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
     stop_with_stdin: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
     """Run the service: receive callbacks, run handlers, send replies."""
@@ -92,6 +93,7 @@ def serve(
             fd=fd,
             internal_fd=internal_fd,
             slot=slot,
+            up_fd=up_fd,
             stop_with_stdin=stop_with_stdin,
         )
     )

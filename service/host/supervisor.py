@@ -12,6 +12,7 @@ from types import FrameType
 import structlog
 
 from service.errors import OPERATOR_MUST_MEND
+from service.host.notify import Starter, numbers_told
 
 log = structlog.get_logger()
 
@@ -29,6 +30,8 @@ class Supervisor:
     arguments: of `python -m service`, the same for each; own_arguments: those of one, by its
     number from 0, which a process keeps when it is started again. environ: their environment.
     inherited: descriptors they inherit. stop_s: what they get to stop before they are killed.
+    told: the pipe they tell through that they are up (see `host.notify`). starter: whom to tell
+    when all of them are, and when they are stopped.
     """
 
     def __init__(
@@ -40,11 +43,16 @@ class Supervisor:
         *,
         own_arguments: Callable[[int], Sequence[str]],
         stop_s: float,
+        told: int,
+        starter: Starter,
     ) -> None:
         self._command = [sys.executable, "-m", "service", *arguments]
         self._environ = dict(environ)
         self._inherited = inherited
         self._stop_s = stop_s
+        self._told = told
+        self._starter = starter
+        self._missing = set(range(count))
         self._stopping = False
         self._children: list[_Child] = [
             _Child([*self._command, *own_arguments(number)]) for number in range(count)
@@ -63,12 +71,21 @@ class Supervisor:
                 status = self._look_after(child) or status
             if status:
                 break
+            self._hear()
             time.sleep(POLL_S)
+        self._starter.stopping()
         self._stop_all()
         return status
 
     def _asked_to_stop(self, number: int, frame: FrameType | None) -> None:
         self._stopping = True
+
+    def _hear(self) -> None:
+        """Hear which processes are up; once every one has been, tell our own starter."""
+        if self._missing:
+            self._missing -= numbers_told(self._told)
+            if not self._missing:
+                self._starter.up()
 
     def _look_after(self, child: _Child) -> int:
         now = time.monotonic()

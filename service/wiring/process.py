@@ -29,6 +29,7 @@ from service.host.bounds import bounded
 from service.host.crowd import CONNECTIONS_LIMIT, Crowd
 from service.host.descriptors import needed_for, usable
 from service.host.listeners import AppServer, stop_event
+from service.host.notify import Starter
 from service.host.slots import Slots
 from service.model import Partition
 from service.operate.clients import backfill_of, connector_of, look_at
@@ -90,6 +91,7 @@ class Process:
     """One process of the service.
 
     role: which parts run. redis_url: the Redis to use. router: the loaded handlers.
+    starter: whom to tell when it is up and when it stops.
     slots: where the processes of one supervisor leave their figures; None for a process alone.
     """
 
@@ -99,12 +101,15 @@ class Process:
         role: Role,
         redis_url: str,
         router: Router,
+        *,
+        starter: Starter,
         slots: Slots | None = None,
     ) -> None:
         self._settings = settings
         self._role = role
         self._redis_url = redis_url
         self._router = router
+        self._starter = starter
         self._slots = slots
         self._wanted = wanted_instance(settings)
         self._message = message_template(settings)
@@ -161,6 +166,7 @@ class Process:
             provisioning = asyncio.create_task(instance.run())
             filling = asyncio.create_task(self._fill_gaps(client, batch, connector, instance))
             opening = asyncio.create_task(self._claim_layout(client, batch, stop))
+            stopping = asyncio.create_task(self._tell_stopping(stop))
             parts = []
             if public is not None:
                 parts.append(self._serve_public(client, batch, connector, public, stop))
@@ -171,9 +177,10 @@ class Process:
             gc.freeze()
             log.info("Parley is up", role=self._role, **_addresses(public, internal))
             await asyncio.gather(*parts)
-            for task in (filling, provisioning, opening):
+            beside = (filling, provisioning, opening, stopping)
+            for task in beside:
                 task.cancel()
-            await asyncio.gather(filling, provisioning, opening, return_exceptions=True)
+            await asyncio.gather(*beside, return_exceptions=True)
             if self._failure is not None:
                 raise self._failure
         finally:
@@ -216,7 +223,12 @@ class Process:
             lambda: look_at(client, self._settings), dead.count, batch.confirm, verdict
         )
         self._open.set()
+        self._starter.up()
         await self._watch.run()
+
+    async def _tell_stopping(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self._starter.stopping()
 
     async def _fill_gaps(
         self, client: Redis, batch: Batch, connector: Connector, instance: InstanceWatch

@@ -15,6 +15,7 @@ from service.host.descriptors import needed_for, raise_limit
 from service.host.embedded import EmbeddedRedis
 from service.host.listeners import inherit, listen
 from service.host.logs import set_up_logs
+from service.host.notify import OurSupervisor, Starter, Systemd
 from service.host.slots import as_argument, parse_slot, unnamed_file
 from service.host.supervisor import Supervisor
 from service.settings.loading import load_settings
@@ -22,6 +23,9 @@ from service.settings.table import Settings
 from service.wiring.process import STOP_GRACE_S, Process, Role
 
 log = structlog.get_logger()
+
+NOTIFY_SOCKET = "NOTIFY_SOCKET"
+"""Where systemd hears from a service of `Type=notify`; it sets this, and no operator does."""
 
 
 def serve_with(
@@ -43,12 +47,14 @@ def serve(
     fd: int | None,
     internal_fd: int | None,
     slot: str | None,
+    up_fd: int | None,
     stop_with_stdin: bool,
 ) -> int:
     """Run the service until it is told to stop; returns the exit status.
 
     fd, internal_fd: inherited listeners, instead of those the settings name.
     slot: where this process leaves its figures for its siblings, see `service.host.slots`.
+    up_fd: where it tells the supervisor that it is up, see `service.host.notify`.
     stop_with_stdin: stop when standard input ends, that is, with the process that started us.
     Raises SettingsError, HandlersError or StoreMismatch for what an operator must mend.
     """
@@ -78,7 +84,10 @@ def serve(
             own_redis = embedded.url if embedded is not None else ""
             return _serve_many(settings, role, own_redis, public, internal)
         slots = parse_slot(slot) if slot else None
-        process = Process(settings, role, redis_url, router, slots)
+        starter: Starter = _service_manager()
+        if slots is not None and up_fd is not None:
+            starter = OurSupervisor(up_fd, slots.own)
+        process = Process(settings, role, redis_url, router, starter=starter, slots=slots)
         return loop.run(process.run(public, internal, stop_with_stdin=stop_with_stdin))
     finally:
         if embedded is not None:
@@ -99,15 +108,26 @@ def _serve_many(
     arguments += ["--internal-fd", str(internal.fileno())]
     # They read the settings where this process did: what a secret file holds is in no environment.
     environ = dict(os.environ) | ({"REDIS_URL": own_redis} if own_redis else {})
+    # The service is up when all of them are: the supervisor says so, and nobody else can.
+    environ.pop(NOTIFY_SOCKET, None)
     count, slots = settings.processes, unnamed_file()
+    told, up_fd = os.pipe()
+    os.set_blocking(told, False)
+    arguments += ["--up-fd", str(up_fd)]
     return Supervisor(
         count,
         arguments,
         environ,
-        [*(listener.fileno() for listener in listeners), slots],
+        [*(listener.fileno() for listener in listeners), slots, up_fd],
         own_arguments=lambda number: ["--slot", as_argument(slots, number, count)],
         stop_s=STOP_GRACE_S + 2,
+        told=told,
+        starter=_service_manager(),
     ).run()
+
+
+def _service_manager() -> Systemd:
+    return Systemd(os.environ.get(NOTIFY_SOCKET, ""))
 
 
 def _internal_listener(settings: Settings) -> socket.socket:
