@@ -14,8 +14,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 CONFIG = ROOT / "config"
 
-NOT_SHIPPED = {"pin", "constraints.txt", "requirements.txt", "build-requirements.txt"}
-"""Files of config/ that make or test the package and are no use once it is installed."""
+NOT_SHIPPED = {"pin", "constraints.txt", "requirements.txt", "build-requirements.txt", "deploy"}
+"""What of config/ makes, tests or deploys the package and is no use once it is installed."""
 
 
 HASHED = ("requirements.txt", "build-requirements.txt")
@@ -129,7 +129,9 @@ def test_the_wheel_carries_code_scripts_pages_and_the_operators_files(wheel: Pat
     operators = {
         f"service/_config/{path.relative_to(CONFIG)}"
         for path in CONFIG.rglob("*")
-        if path.is_file() and path.name not in NOT_SHIPPED and "__pycache__" not in path.parts
+        if path.is_file()
+        and path.relative_to(CONFIG).parts[0] not in NOT_SHIPPED
+        and "__pycache__" not in path.parts
     }
     assert {"service/_config/service.toml", "service/settings/table.py"} <= carried
     assert carried == package | operators

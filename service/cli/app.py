@@ -79,6 +79,7 @@ def serve(
     internal_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
     slot: Annotated[str | None, typer.Option(hidden=True)] = None,
     worker: Annotated[str | None, typer.Option(hidden=True)] = None,
+    up_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
     stop_with_stdin: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
     """Run the service: receive callbacks, run handlers, send replies."""
@@ -94,6 +95,7 @@ def serve(
             internal_fd=internal_fd,
             slot=slot,
             worker=worker,
+            up_fd=up_fd,
             stop_with_stdin=stop_with_stdin,
         )
     )

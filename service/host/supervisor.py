@@ -13,6 +13,7 @@ import structlog
 
 from service.core.pauses import Pauses
 from service.errors import OPERATOR_MUST_MEND
+from service.host.notify import Starter, numbers_told
 
 log = structlog.get_logger()
 
@@ -30,6 +31,8 @@ class Supervisor:
     process's number from 0, which it keeps when it is started again. environ: their environment.
     inherited: descriptors they inherit. stop_s: what they get to stop before they are killed.
     died: told the number of a process that ended, or was killed, without being asked to end.
+    told: the pipe they tell through that they are up (see `host.notify`). starter: whom to tell
+    when all of them are, and when they are stopped.
     """
 
     def __init__(
@@ -42,11 +45,16 @@ class Supervisor:
         own_arguments: Callable[[int], Sequence[str]],
         stop_s: float,
         died: Callable[[int], None] = lambda _: None,
+        told: int,
+        starter: Starter,
     ) -> None:
         self._command = [sys.executable, "-m", "service", *arguments]
         self._environ = dict(environ)
         self._inherited = inherited
         self._stop_s = stop_s
+        self._told = told
+        self._starter = starter
+        self._missing = set(range(count))
         self._stopping = False
         self._own_arguments = own_arguments
         self._died = died
@@ -65,12 +73,21 @@ class Supervisor:
                 status = self._look_after(child) or status
             if status:
                 break
+            self._hear()
             time.sleep(POLL_S)
+        self._starter.stopping()
         self._stop_all()
         return status
 
     def _asked_to_stop(self, number: int, frame: FrameType | None) -> None:
         self._stopping = True
+
+    def _hear(self) -> None:
+        """Hear which processes are up; once every one has been, tell our own starter."""
+        if self._missing:
+            self._missing -= numbers_told(self._told)
+            if not self._missing:
+                self._starter.up()
 
     def _look_after(self, child: _Child) -> int:
         now = time.monotonic()

@@ -33,6 +33,7 @@ from service.host.bounds import bounded
 from service.host.crowd import CONNECTIONS_LIMIT, Crowd
 from service.host.descriptors import needed_for, usable
 from service.host.listeners import AppServer, stop_event
+from service.host.notify import Starter
 from service.host.slots import Slots
 from service.model import Partition
 from service.operate.clients import backfill_of, connector_of, look_at
@@ -113,6 +114,7 @@ class Process:
     """One process of the service.
 
     role: which parts run. redis_url: the Redis to use. router: the loaded handlers.
+    starter: whom to tell when it is up and when it stops.
     slots: where the processes of one supervisor leave their figures; None for a process alone.
     worker: its id as an owner of partitions, unique for each start, without ":".
     let_go: called once it was told to stop: nobody else is to listen any more.
@@ -126,8 +128,9 @@ class Process:
         role: Role,
         redis_url: str,
         router: Router,
-        slots: Slots | None = None,
         *,
+        starter: Starter,
+        slots: Slots | None = None,
         tell: Tell | None = None,
         worker: str,
         let_go: Callable[[], None] = lambda: None,
@@ -140,6 +143,7 @@ class Process:
         self._role = role
         self._redis_url = redis_url
         self._router = router
+        self._starter = starter
         self._slots = slots
         self._tell = tell
         self._wanted = wanted_instance(settings)
@@ -222,8 +226,10 @@ class Process:
             gc.freeze()
             if await self._opened(stop):
                 log.info("Parley is up", role=self._role, **addresses)
+                self._starter.up()
             await stop.wait()
             self.stopping = True
+            self._starter.stopping()
             self._let_go()
             _end_by_force(STOP_GRACE_S + FORCE_S)
             tidied = await end_all(parts, STOP_GRACE_S + CUT_SHORT_S)

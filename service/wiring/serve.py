@@ -15,6 +15,7 @@ from service.host.descriptors import needed_for, raise_limit
 from service.host.embedded import EmbeddedRedis
 from service.host.listeners import inherit, listen
 from service.host.logs import set_up_logs
+from service.host.notify import OurSupervisor, Starter, Systemd
 from service.host.slots import as_argument, parse_slot, unnamed_file
 from service.host.supervisor import Supervisor
 from service.settings.loading import load_settings
@@ -24,6 +25,9 @@ from service.wiring.dead_workers import DeadWorkers, worker_id
 from service.wiring.process import CLOSE_S, CUT_SHORT_S, STOP_GRACE_S, Process, Role
 
 log = structlog.get_logger()
+
+NOTIFY_SOCKET = "NOTIFY_SOCKET"
+"""Where systemd hears from a service of `Type=notify`; it sets this, and no operator does."""
 
 
 def serve_with(
@@ -46,6 +50,7 @@ def serve(
     internal_fd: int | None,
     slot: str | None,
     worker: str | None,
+    up_fd: int | None,
     stop_with_stdin: bool,
 ) -> int:
     """Run the service until it is told to stop; returns the exit status.
@@ -53,6 +58,7 @@ def serve(
     fd, internal_fd: inherited listeners, instead of those the settings name.
     slot: where this process leaves its figures for its siblings, see `service.host.slots`.
     worker: its id as an owner of partitions, by which its supervisor gives up what it leaves.
+    up_fd: where it tells the supervisor that it is up, see `service.host.notify`.
     stop_with_stdin: stop when standard input ends, that is, with the process that started us.
     Raises SettingsError, HandlersError or StoreMismatch for what an operator must mend.
     """
@@ -83,6 +89,9 @@ def serve(
             own_redis = embedded.url if embedded is not None else ""
             return _serve_many(settings, role, own_redis, public, internal)
         slots = parse_slot(slot) if slot else None
+        starter: Starter = _service_manager()
+        if slots is not None and up_fd is not None:
+            starter = OurSupervisor(up_fd, slots.own)
         of_texts = tell if settings.log_texts else None
 
         def process(let_go: Callable[[], None]) -> Process:
@@ -92,7 +101,8 @@ def serve(
                 role,
                 redis_url,
                 router,
-                slots,
+                starter=starter,
+                slots=slots,
                 worker=own,
                 let_go=let_go,
                 tell=of_texts,
@@ -124,6 +134,8 @@ def _serve_many(
     arguments += ["--internal-fd", str(internal.fileno())]
     # They read the settings where this process did: what a secret file holds is in no environment.
     environ = dict(os.environ) | ({"REDIS_URL": own_redis} if own_redis else {})
+    # The service is up when all of them are: the supervisor says so, and nobody else can.
+    environ.pop(NOTIFY_SOCKET, None)
     count, slots = settings.processes, unnamed_file()
     redis_url = own_redis or (settings.redis_url.get_secret_value() if settings.redis_url else "")
     dead = DeadWorkers(redis_url, settings.partitions, settings.lease_ttl_s)
@@ -132,15 +144,24 @@ def _serve_many(
         own = ["--slot", as_argument(slots, number, count)]
         return own if role == "web" else [*own, "--worker", dead.named(number)]
 
+    told, up_fd = os.pipe()
+    os.set_blocking(told, False)
+    arguments += ["--up-fd", str(up_fd)]
     return Supervisor(
         count,
         arguments,
         environ,
-        [*(listener.fileno() for listener in listeners), slots],
+        [*(listener.fileno() for listener in listeners), slots, up_fd],
         own_arguments=own_arguments,
         stop_s=STOP_GRACE_S + CUT_SHORT_S + 2 * CLOSE_S,
         died=dead.disown,
+        told=told,
+        starter=_service_manager(),
     ).run()
+
+
+def _service_manager() -> Systemd:
+    return Systemd(os.environ.get(NOTIFY_SOCKET, ""))
 
 
 def _internal_listener(settings: Settings) -> socket.socket:
