@@ -62,6 +62,8 @@ ONLY_IN: dict[str, set[str]] = {
     "starlette": {"web", "lab"},
     "uvicorn": {"host", "web", "lab"},
     "prometheus_client": {"web"},
+    # The plugin for authors' tests, which they bring.
+    "pytest": {"wiring"},
     "pydantic": {"settings"},
     "pydantic_settings": {"settings"},
     "typer": {"cli"},

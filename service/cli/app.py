@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from service.cli import backfill, bench, connector, dead
+from service.cli import backfill, bench, check, connector, dead
 from service.cli.printing import print_table, say, say_error, say_json
 from service.cli.running import run_on_deployment
 from service.errors import OPERATOR_MUST_MEND, UsageError
@@ -29,6 +29,7 @@ app.add_typer(dead.app, name="dead")
 app.add_typer(connector.app, name="connector")
 app.command(epilog="Example:  parley backfill --since 2h")(backfill.backfill)
 app.command(epilog=bench.EXAMPLES)(bench.bench)
+app.command(epilog="Examples:  parley check   |   parley check --json")(check.check)
 
 
 class Role(StrEnum):

@@ -42,7 +42,7 @@ def outline(error: HandlerError, choice: Choice, message: Message) -> str:
 def frames_of(error: HandlerError) -> str:
     """Show the calls that led to a handler's error, without what it says and without variables."""
     cause = error.__cause__
-    return "" if cause is None else "".join(traceback.format_tb(_theirs(cause))).rstrip()
+    return "" if cause is None else "".join(traceback.format_tb(authors_part(cause))).rstrip()
 
 
 def full_text(error: HandlerError) -> str:
@@ -50,11 +50,11 @@ def full_text(error: HandlerError) -> str:
     cause = error.__cause__
     if cause is None:
         return str(error)
-    trace = "".join(traceback.format_exception(type(cause), cause, _theirs(cause))).rstrip()
+    trace = "".join(traceback.format_exception(type(cause), cause, authors_part(cause))).rstrip()
     return f"{error}\n{trace[-TRACE_LIMIT:]}"
 
 
-def _theirs(cause: BaseException) -> TracebackType | None:
+def authors_part(cause: BaseException) -> TracebackType | None:
     """Leave out the calls that lead to the handler: they are the same for every one."""
     trace = cause.__traceback__
     while trace is not None and Path(trace.tb_frame.f_code.co_filename).parent == OURS:

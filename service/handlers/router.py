@@ -163,6 +163,14 @@ class Router:
         place, arguments = found
         return Choice(str(self._matchers[place]), self._handlers[place], arguments)
 
+    @property
+    def routes(self) -> tuple[tuple[str, str], ...]:
+        """Every route in order: as `Choice.route` names it, and where it is, `file:line`."""
+        return tuple(
+            (str(matcher), str(place))
+            for matcher, place in zip(self._matchers, self._places, strict=True)
+        )
+
     def _register(self, matcher: Matcher, place: _Place) -> Callable[[H], H]:
         return lambda handler: self._add(matcher, handler, place)
 

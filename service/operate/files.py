@@ -17,7 +17,7 @@ from service.settings.table import Settings
 
 def wanted_instance(settings: Settings) -> Wanted:
     """Fill the instance's file. Raises SettingsError naming the file and what is wrong in it."""
-    path = _chosen_file(settings, "instance")
+    path = chosen_file(settings, "instance")
     template = _template(path, INSTANCE_NAMES)
     key = settings.connector_element
     callback_url = settings.public_url + CALLBACK_PATH
@@ -45,10 +45,10 @@ def wanted_instance(settings: Settings) -> Wanted:
 
 def message_template(settings: Settings) -> Template:
     """Read the reply's file. Raises SettingsError naming the file and what is wrong in it."""
-    return _template(_chosen_file(settings, "message"), MESSAGE_NAMES)
+    return _template(chosen_file(settings, "message"), MESSAGE_NAMES)
 
 
-def _chosen_file(settings: Settings, stem: str) -> Path:
+def chosen_file(settings: Settings, stem: str) -> Path:
     """Choose the JSON file for the connector set: "twilio" has `<stem>.json`.
 
     Any other has `<stem>.<element>.json`, in CONFIG_DIR or as packaged; a `<stem>.json` that

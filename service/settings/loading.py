@@ -5,11 +5,12 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError, create_model
 
 from service.errors import SettingsError
 from service.settings.forms import REDIS_OPTIONS
@@ -70,10 +71,38 @@ def load_settings(
     """
     environ = os.environ if environ is None else environ
     gathered = gather(config_dir, environ, options or {})
-    settings, problems = _check(gathered, environ)
+    settings, problems = _check(gathered, environ, Settings)
     if settings is None or problems:
         raise SettingsError([problem.text for problem in problems])
     return settings
+
+
+def load_part(
+    fields: Collection[str],
+    config_dir: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Settings:
+    """Read and check a few settings, whatever the others are and though required ones are missing.
+
+    fields: their names in lower case. The other arguments are as for `load_settings`.
+    Returns settings of which these alone may be asked for; a required one that nobody has set is
+        "". Raises SettingsError with every problem of these and of service.toml as a whole.
+    """
+    environ = os.environ if environ is None else environ
+    gathered = gather(config_dir, environ, {})
+    required = {each for each in fields if Settings.model_fields[each].is_required()}
+    unset = dict.fromkeys(required - gathered.found.keys(), "")
+    asked = [each for each in fields if each not in unset]
+    types: dict[str, Any] = {
+        each: (Settings.model_fields[each].annotation, Settings.model_fields[each])
+        for each in asked
+    }
+    part, problems = _check(gathered, environ, create_model("Part", **types))
+    names = {"", *(each.upper() for each in fields)}
+    if part is None or any(problem.name in names for problem in problems):
+        raise SettingsError([problem.text for problem in problems if problem.name in names])
+    values: dict[str, Any] = {each: getattr(part, each) for each in asked}
+    return Settings.model_construct(None, **unset, **values)
 
 
 def explain_settings(
@@ -85,7 +114,7 @@ def explain_settings(
     """
     environ = os.environ if environ is None else environ
     gathered = gather(config_dir, environ, {})
-    settings, problems = _check(gathered, environ)
+    settings, problems = _check(gathered, environ, Settings)
     texts: dict[str, str] = {}
     for problem in problems:
         texts.setdefault(problem.name, problem.text)
@@ -126,13 +155,18 @@ def _show_option(option: str) -> str:
     return option if harmless else f"{name}={MASK}" if equals else MASK if name else ""
 
 
-def _check(gathered: Gathered, environ: Mapping[str, str]) -> tuple[Settings | None, list[Problem]]:
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def _check(
+    gathered: Gathered, environ: Mapping[str, str], model: type[Model]
+) -> tuple[Model | None, list[Problem]]:
     """Make the settings, None if they can't be made, and sort all problems as the table is."""
     problems = list(gathered.problems)
     known = {problem.name for problem in problems}
     settings = None
     try:
-        settings = Settings.model_validate(
+        settings = model.model_validate(
             {field: found.value for field, found in gathered.found.items()}
         )
     except ValidationError as error:

@@ -195,14 +195,14 @@ class Handler:
         schedule = self._handling.schedule
         attempt = begun.number
         kind = opt_out.judge(kind, opted_out=begun.opted_out)
-        choice = self._handling.router.choose(message, answered=bool(kind))
-        if kind == "STOP":
+        choice = self._handling.router.choose(message, answered=opt_out.is_answered(kind))
+        if opt_out.opts_out(kind):
             # Before anything is committed: done again after a crash, it changes nothing more.
             await self._store.note_opt_out(conversation, out=True)
         if attempt > schedule.attempts:
             error = f"attempt {schedule.attempts} of {schedule.attempts} was begun and never ended"
             route = choice.route if choice else ""
-            await self._bury(item, message, error, route, opted_in=kind == "START")
+            await self._bury(item, message, error, route, opted_in=opt_out.opts_in(kind))
             return None
         replies: tuple[Reply, ...] = ()
         began = time.monotonic()
@@ -227,7 +227,7 @@ class Handler:
                     message,
                     full_text(error),
                     choice.route,
-                    opted_in=kind == "START",
+                    opted_in=opt_out.opts_in(kind),
                     logged=said,
                 )
                 return None
@@ -240,7 +240,7 @@ class Handler:
             conversation,
             outbounds,
             _accepted_ms(message),
-            opted_in=kind == "START",
+            opted_in=opt_out.opts_in(kind),
         )
         if choice is None:
             self._counts.texts["left_to_twilio" if kind else "unrouted"] += 1

@@ -20,6 +20,7 @@ from service.settings.loading import (
     SECRETS,
     SettingRow,
     explain_settings,
+    load_part,
     load_settings,
 )
 from service.settings.sources import config_dir
@@ -628,3 +629,34 @@ def test_malformed_shared_keys_are_named_at_the_start(folder: MakeFolder, keys: 
     """Left out in silence, the callbacks they sign would be refused."""
     with pytest.raises(SettingsError, match="TWILIO_SHARED_KEYS is not a list"):
         load_settings(folder(), COMPLETE | {"TWILIO_SHARED_KEYS": keys})
+
+
+# --- a part of them --------------------------------------------------------------------------
+
+
+def test_a_part_is_read_as_a_start_reads_it_whatever_the_others_are(folder: MakeFolder) -> None:
+    """Handlers are tested with other settings than they run with, or not at all without secrets."""
+    place = folder('handlers = "mine.py"\nopt_out_words = "stop halt"\n')
+    (place / "mine.py").touch()
+    environ = {"HANDLER_TIMEOUT_S": "2.5", "PARTITIONS": "many", "SECRET_KEY": "short"}
+    fields = ("handlers", "handler_timeout_s", "handler_attempts", "opt_out_words", "twilio_sender")
+
+    part = load_part(fields, place, environ)
+    whole = load_settings(place, {**COMPLETE, "HANDLER_TIMEOUT_S": "2.5"})
+
+    assert part.twilio_sender == ""
+    assert part.words_left_to_twilio == {"STOP", "HALT"}
+    for field in set(fields) - {"twilio_sender"}:
+        assert getattr(part, field) == getattr(whole, field)
+    assert load_part(fields, place, COMPLETE).twilio_sender == COMPLETE["TWILIO_SENDER"]
+
+
+def test_what_is_wrong_with_a_part_is_refused(folder: MakeFolder) -> None:
+    """A mistyped number of attempts is taken for the default."""
+    place = folder("handler_attempt = 3\n")
+    with pytest.raises(SettingsError) as caught:
+        load_part(["handler_attempts"], place, {"HANDLER_ATTEMPTS": "no", "PARTITIONS": "many"})
+
+    unknown, wrong = caught.value.problems
+    assert "unknown setting handler_attempt; the nearest name is handler_attempts" in unknown
+    assert wrong.startswith("HANDLER_ATTEMPTS is not a whole number (environment)")

@@ -58,6 +58,24 @@ def judge(kind: str, *, opted_out: bool) -> str:
     return "START" if opted_out else ""
 
 
+def is_answered(kind: str) -> bool:
+    """Tell whether Twilio has answered a text of this kind, so that keyword routes alone take it.
+
+    kind: as `judge` returns it, here and below.
+    """
+    return bool(kind)
+
+
+def opts_out(kind: str) -> bool:
+    """Tell whether the sender is opted out from this text on."""
+    return kind == "STOP"
+
+
+def opts_in(kind: str) -> bool:
+    """Tell whether the sender is opted in again by this text."""
+    return kind == "START"
+
+
 def is_reported(report: DeliveryStatus) -> bool:
     """Tell whether a report says that its recipient has opted out of our number."""
     return report.error_code == str(OPTED_OUT)

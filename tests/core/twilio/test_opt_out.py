@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from service.core.twilio import opt_out
 from service.core.twilio.opt_out import START_IF_OUT, WORDS, judge, kind_of
 from service.settings.table import Settings
 from tests.core.test_matching import text
@@ -60,3 +61,19 @@ def test_the_setting_begins_as_twilio_documents_it():
     """The two lists would drift apart."""
     default = Settings.model_fields["opt_out_words"].default
     assert frozenset(default.split()) == WORDS
+
+
+@pytest.mark.parametrize(
+    ("kind", "answered", "out", "back"),
+    [
+        pytest.param("", False, False, False, id="a text of ours"),
+        pytest.param("STOP", True, True, False, id="STOP"),
+        pytest.param("START", True, False, True, id="START"),
+        pytest.param("HELP", True, False, False, id="HELP"),
+        pytest.param("LATER", True, False, False, id="one that Twilio may add"),
+    ],
+)
+def test_what_a_kind_means(kind: str, *, answered: bool, out: bool, back: bool) -> None:
+    """Somebody is answered twice, or stays on the list, or off it, by mistake."""
+    found = opt_out.is_answered(kind), opt_out.opts_out(kind), opt_out.opts_in(kind)
+    assert found == (answered, out, back)
