@@ -165,8 +165,8 @@ class Control:
         return answer_json(self._records.service)
 
     async def _wire(self, request: Request) -> Response:
-        """The newest requests that crossed the wire, oldest first."""
-        return answer_json({"rows": self._records.wire_log.rows()})
+        """The newest requests that crossed the wire, oldest first. Ids are of one `run`."""
+        return answer_json({"run": self._records.feed.run, "rows": self._records.wire_log.rows()})
 
     async def _exchange(self, request: Request) -> Response:
         """One of them with what it and its answer said, secrets masked."""

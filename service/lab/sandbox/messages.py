@@ -108,7 +108,8 @@ class Messages:
             return
         number = instance.our_number if instance else self._records.our_number
         ours = _text(sent, "From", "from") or number or ""
-        self._records.refuse(_text(sent, "To", "to"), ours, error.status, error.summary)
+        reason = error.provider or error.message
+        self._records.refuse(_text(sent, "To", "to"), ours, error.status, reason)
 
     async def log(self, request: Request) -> Response:
         """GET /messages: newest first; `page` from 1, `pageSize`, `where`."""

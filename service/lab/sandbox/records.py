@@ -199,7 +199,7 @@ class Records:
     def refuse(self, theirs: str, ours: str, status: int, reason: str) -> None:
         """Note with a conversation's newest text that a reply was refused, and tell the pages.
 
-        status: 0 where no answer was given.
+        status: 0 where no answer was given. reason: a Twilio error with its code, or a sentence.
         """
         for message in itertools.islice(reversed(self.messages), REFUSED_WITHIN):
             if (message.theirs, message.ours, message.direction) == (theirs, ours, "text"):

@@ -102,7 +102,7 @@ async def test_a_refused_reply_is_told_with_its_text(sandbox, door):
     await sandbox.text("hello")
     await sandbox.send(created["token"], {"To": THEIRS, "Body": "x" * 1601})
     (text,) = await sandbox.thread()
-    assert text["refused"].startswith("400, Request failed; 21617: ")
+    assert text["refused"].startswith("400, 21617: ")
 
 
 async def test_phones_are_told_what_the_service_takes(sandbox):
