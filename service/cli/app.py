@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from service.cli import backfill, bench, check, connector, dead
+from service.cli import backfill, bench, check, connector, dead, demo
 from service.cli.printing import print_table, say, say_error, say_json
 from service.cli.running import run_on_deployment
 from service.errors import OPERATOR_MUST_MEND, UsageError
@@ -30,6 +30,8 @@ app.add_typer(connector.app, name="connector")
 app.command(epilog="Example:  parley backfill --since 2h")(backfill.backfill)
 app.command(epilog=bench.EXAMPLES)(bench.bench)
 app.command(epilog="Examples:  parley check   |   parley check --json")(check.check)
+app.command(epilog=demo.DEMO_EXAMPLES)(demo.demo)
+app.command(epilog=demo.ROUTES_EXAMPLES)(demo.routes)
 
 
 class Role(StrEnum):
@@ -100,25 +102,6 @@ def serve(
             stop_with_stdin=stop_with_stdin,
         )
     )
-
-
-@app.command(epilog="Examples:  parley demo   |   parley demo --once")
-def demo(
-    once: Annotated[
-        bool,
-        typer.Option("--once", help="End after the transcript; status 1 if a reply is missing."),
-    ] = False,
-    handlers: Annotated[
-        Path | None,
-        typer.Option(exists=True, dir_okay=False, help="Try your own handlers file on the phone."),
-    ] = None,
-) -> None:
-    """Show a whole exchange on this machine: no account, no network, real servers."""
-    from service.lab.demo import play_demo
-
-    if once and handlers:
-        raise typer.BadParameter("--once plays the example's script; it can't judge other handlers")
-    raise typer.Exit(play_demo(once=once, handlers=handlers))
 
 
 @app.command(

@@ -76,6 +76,11 @@ class Router:
     def __len__(self) -> int:
         return len(self._matchers)
 
+    @property
+    def matchers(self) -> tuple[Matcher, ...]:
+        """What each route asks of a message, in the order in which they are tried."""
+        return tuple(self._matchers)
+
     def keyword(self, *words: str) -> Callable[[H], H]:
         """Route texts that are one of `words`; case, blanks and punctuation are forgiven."""
         place = _caller()

@@ -1,7 +1,8 @@
 """`parley demo`: the whole loop on one machine, with real servers and throw-away credentials.
 
 Starts the sandbox and `parley serve` (with a Redis of its own) as separate processes, sends a few
-texts from a phone, and prints what came back. Speaks to both over HTTP alone.
+texts from a phone, and prints what came back. Speaks to both over HTTP alone; what the handlers'
+routes take, `parley routes` says, which loads them in a process of its own.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ import contextlib
 import json
 import os
 import secrets
+import shlex
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -19,10 +20,9 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any, Self
 
 from rich.console import Console
@@ -30,7 +30,7 @@ from rich.table import Table
 from rich.text import Text
 
 from service.core.plain_text import escape
-from service.errors import ParleyError
+from service.errors import ParleyError, SettingsError
 from service.host.listeners import listen
 
 OUR_NUMBER = "+15005550100"
@@ -40,6 +40,23 @@ REPLY_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 15.0
 ASK_TIMEOUT_S = 2.0
 POLL_S = 0.02
+ROUTES_TIMEOUT_S = 15.0
+
+SUGGESTIONS = 20
+"""Most texts, and most further routes, that the phone page is told of: as many as it takes."""
+
+OF_THE_DEMO = frozenset(
+    {
+        *("PUBLIC_URL", "HOST", "PORT", "INTERNAL_HOST", "INTERNAL_PORT", "INTERNAL_HOSTS"),
+        *("REDIS_URL", "DATA_DIR", "DURABILITY", "REPLICAS", "REPLICA_TIMEOUT_S", "SECRET_KEY"),
+        *("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "TWILIO_AUTH_TOKEN_SECONDARY"),
+        *("TWILIO_SHARED_KEYS", "TWILIO_SENDER", "EVENT_SIGNATURE_KEY"),
+        *("OPEN_CONNECTORS_BASE_URL", "OPEN_CONNECTORS_USER_SECRET"),
+        "OPEN_CONNECTORS_ORGANIZATION_SECRET",
+    }
+)
+"""Settings that the demo makes up, or that go with a Redis or an account which is not its own:
+those of the user stay out, so that a demo never touches anything real."""
 
 SCRIPT: tuple[tuple[str, str], ...] = (
     ("Hello!", "Hi"),
@@ -67,8 +84,12 @@ class Demo:
     """The running demo. A context manager: everything it started ends with it.
 
     handlers: a handlers file to run instead of the example, None for the example.
-    settings: of the service, by name, over the demo's own.
+    settings: of the service, by name, over the demo's own. environ: what else the service's
+        environment holds, for handlers that read it.
     log: file for what the servers log, None for the terminal.
+    port: of the phone page, the service's follow; 0 for free ones. Those that are taken are
+        replaced by free ones, with a word. must: the phone's port has to be that one.
+    Raises SettingsError when it has to and is taken.
     """
 
     def __init__(
@@ -77,14 +98,23 @@ class Demo:
         console: Console,
         settings: Mapping[str, str] | None = None,
         log: Path | None = None,
+        *,
+        environ: Mapping[str, str] | None = None,
+        port: int = 0,
+        must: bool = False,
     ) -> None:
         self._handlers = handlers
         self._log = log
-        self._given = settings or {}
+        self._given = dict(settings or {})
+        self._environ = dict(environ or {})
         self._console = console
-        self._folder = Path(tempfile.mkdtemp(prefix="parley-demo-"))
         self._children: list[tuple[str, subprocess.Popen[bytes]]] = []
-        self._listeners = [listen("127.0.0.1", 0, "PORT") for _ in range(3)]
+        self._settings: dict[str, str] = {}
+        self._broken = False
+        self._listeners = [self._listen(port, "phone page", must=must)]
+        for place, name in enumerate(("service", "service's internal side"), start=1):
+            self._listeners.append(self._listen(port and port + place, name))
+        self._folder = Path(tempfile.mkdtemp(prefix="parley-demo-"))
         urls = [f"http://127.0.0.1:{each.getsockname()[1]}" for each in self._listeners]
         self.addresses = Addresses(*urls)
         self.account_sid = "AC" + secrets.token_hex(16)
@@ -100,6 +130,11 @@ class Demo:
         """Where the service's own Redis listens."""
         return self._folder / "data" / "redis.sock"
 
+    @property
+    def settings_file(self) -> Path:
+        """What `parley` commands need to find this demo, as a shell reads it."""
+        return self._folder / "settings"
+
     def __enter__(self) -> Self:
         """Start the servers and wait until texts can be answered."""
         try:
@@ -113,14 +148,7 @@ class Demo:
     def __exit__(self, *exc_info: object) -> None:
         """Stop the servers, the service first so that its last replies still arrive."""
         for _, child in reversed(self._children):
-            child.terminate()
-            try:
-                child.wait(STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
-            if child.stdin is not None:
-                child.stdin.close()
+            _stop(child)
         self._children.clear()
         for listener in self._listeners:
             listener.close()
@@ -129,6 +157,10 @@ class Demo:
     def play(self) -> bool:
         """Run the scripted exchange and print it; True when every reply was as expected."""
         good = True
+        self._console.print(
+            "→ a phone texts Parley; ← Parley's reply, and the time from text sent to reply there.",
+            style="dim",
+        )
         for text, expected in SCRIPT:
             sent = self._post("/sandbox/texts", {"from": PHONE, "body": text})
             self._console.print(_bubble("→", PHONE, text, ""))
@@ -149,11 +181,71 @@ class Demo:
                 good = False
         return good & self._confirm_tokens()
 
-    def wait(self) -> None:
-        """Run until Ctrl+C, SIGTERM, or until one of the servers ends by itself."""
+    def introduce(self) -> None:
+        """Tell the phone page what texts the service takes, and how often it looks after itself."""
+        texts, also = [text for text, _ in SCRIPT], list[str]()
+        if self._handlers is not None or "HANDLERS" in self._given:
+            texts, also = _suggest(self._routes())
+        told: dict[str, Any] = {"texts": texts, "also": also}
+        with contextlib.suppress(KeyError, ValueError):
+            told["looks_every_s"] = float(self._given["CONNECTOR_WATCH_S"])
+        self._post("/sandbox/service", told)
+
+    def wait(self, *, reload: bool = False) -> None:
+        """Run until Ctrl+C, SIGTERM, or until one of the servers ends by itself.
+
+        reload: start the service anew whenever the handlers file, or one beside it, has changed.
+        """
+        known = self._stamps() if reload else None
         while True:
             self._check_alive()
             time.sleep(0.2)
+            if known is not None and (now := self._stamps()) != known:
+                known = now
+                self._start_service_anew()
+
+    def _stamps(self) -> dict[str, tuple[int, int]]:
+        """When each Python file beside the handlers was changed: a file may import neighbours."""
+        found: dict[str, tuple[int, int]] = {}
+        if self._handlers is not None:
+            for path in self._handlers.absolute().parent.glob("*.py"):
+                with contextlib.suppress(OSError):  # gone since, as editors do while they save
+                    status = path.stat()
+                    found[path.name] = status.st_mtime_ns, status.st_size
+        return found
+
+    def _start_service_anew(self) -> None:
+        began = time.monotonic()
+        self._console.print("The handlers have changed: the service starts anew ...", style="dim")
+        _stop(self._children.pop()[1])
+        self._broken = False
+        self._start_service()
+        try:
+            self._wait_until_ready()
+        except DemoFailed:
+            self._broken = True
+            self._console.print(
+                "It does not start with them (see above). Mend the file and save it.", style="red"
+            )
+            return
+        self.introduce()
+        took = f"Ready after {time.monotonic() - began:.1f} s; the conversations go on."
+        self._console.print(took, style="dim")
+
+    def _routes(self) -> list[dict[str, Any]]:
+        """Ask `parley routes`, in a process of its own; none where it can't say."""
+        try:
+            ran = subprocess.run(
+                [sys.executable, "-m", "service", "routes", "--json"],
+                env=self._environment() | self._environ | self._settings,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=ROUTES_TIMEOUT_S,
+                check=True,
+            )
+            return list(json.loads(ran.stdout))
+        except (subprocess.SubprocessError, ValueError):
+            return []
 
     def _confirm_tokens(self) -> bool:
         records = self._get("/sandbox/records")
@@ -169,13 +261,14 @@ class Demo:
         return good
 
     def _start(self) -> None:
-        sandbox, public, internal = self._listeners
+        sandbox = self._listeners[0]
         account = {
             "OPEN_CONNECTORS_USER_SECRET": secrets.token_urlsafe(24),
             "OPEN_CONNECTORS_ORGANIZATION_SECRET": secrets.token_urlsafe(24),
         }
-        self._spawn("sandbox", ["sandbox", "--fd", str(sandbox.fileno())], [sandbox], account)
-        settings = {
+        arguments = ["sandbox", "--fd", str(sandbox.fileno())]
+        self._spawn("sandbox", arguments, [sandbox], self._environment() | account)
+        self._settings = {
             **account,
             "PUBLIC_URL": self.addresses.public,
             "OPEN_CONNECTORS_BASE_URL": f"{self.addresses.sandbox}/elements/api-v2",
@@ -184,30 +277,53 @@ class Demo:
             "TWILIO_SENDER": OUR_NUMBER,
             "SECRET_KEY": secrets.token_hex(32),
             "DATA_DIR": str(self._folder / "data"),
+            "INTERNAL_PORT": self.addresses.internal.rpartition(":")[2],
             "LOG_FORMAT": "console",
             "LOG_LEVEL": "warning",
             **self._given,
         }
         if self._handlers is not None:
-            settings["HANDLERS"] = str(self._handlers.absolute())
+            self._settings["HANDLERS"] = str(self._handlers.absolute())
+        lines = (f"export {name}={shlex.quote(value)}\n" for name, value in self._settings.items())
+        # The folder is its owner's alone.
+        self.settings_file.write_text("".join(lines), encoding="utf-8")
+        self._start_service()
+
+    def _start_service(self) -> None:
+        _, public, internal = self._listeners
         arguments = ["serve", "--fd", str(public.fileno()), "--internal-fd", str(internal.fileno())]
-        self._spawn("service", arguments, [public, internal], settings)
+        environ = self._environment() | self._environ | self._settings
+        self._spawn("service", arguments, [public, internal], environ)
+
+    def _listen(self, port: int, name: str, *, must: bool = False) -> socket.socket:
+        try:
+            return listen("127.0.0.1", port, "--port")
+        except SettingsError:
+            if must or not port:
+                raise
+        listener = listen("127.0.0.1", 0, "--port")
+        number = listener.getsockname()[1]
+        self._console.print(f"Port {port} is taken: the {name} is at {number} instead.")
+        return listener
+
+    @staticmethod
+    def _environment() -> dict[str, str]:
+        """What every process needs. The user's own settings stay out but for those given."""
+        passed = ("PATH", "HOME", "LANG", "LC_ALL", "TERM", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH")
+        return {key: os.environ[key] for key in passed if key in os.environ}
 
     def _spawn(
         self,
         name: str,
         arguments: list[str],
         listeners: list[socket.socket],
-        settings: dict[str, str],
+        environ: dict[str, str],
     ) -> None:
-        # The user's own settings stay out: a demo never touches a real account or Redis.
-        passed = ("PATH", "HOME", "LANG", "LC_ALL", "TERM", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH")
-        environ = {key: os.environ[key] for key in passed if key in os.environ}
         with contextlib.ExitStack() as stack:
             log = None if self._log is None else stack.enter_context(self._log.open("ab"))
             child = subprocess.Popen(
                 [sys.executable, "-m", "service", *arguments, "--stop-with-stdin"],
-                env=environ | settings,
+                env=environ,
                 stdin=subprocess.PIPE,
                 stderr=log,
                 pass_fds=[listener.fileno() for listener in listeners],
@@ -233,7 +349,8 @@ class Demo:
 
     def _check_alive(self) -> None:
         for name, child in self._children:
-            if child.poll() is not None:
+            # Handlers that don't load end the service; it is started again once they are mended.
+            if child.poll() is not None and not (name == "service" and self._broken):
                 told = self._log.read_text(errors="replace") if self._log else "see above"
                 raise DemoFailed(f"the {name} ended with status {child.returncode}; {told}")
 
@@ -256,43 +373,41 @@ class Demo:
         return _fetch(self.addresses.sandbox + path, body)[1]
 
 
-def play_demo(*, once: bool, handlers: Path | None) -> int:
-    """Run the demo on the terminal.
+def _suggest(routes: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
+    """Return texts that routes take as they are, and in words what the others take."""
+    texts, also = [], []
+    for route in routes:
+        match route["kind"], route["takes"]:
+            case "keyword", [word, *_]:
+                texts.append(str(word))
+            case "pattern", [expression]:
+                also.append(f"what the pattern {expression} finds"[:200])
+            case "to", [number]:
+                also.append(f"anything sent to {number}")
+            case _:
+                also.append("anything else")
+    return texts[:SUGGESTIONS], also[:SUGGESTIONS]
 
-    once: end after the transcript instead of running on. handlers: run these, without a script.
-    Returns the exit status: 0, or 1 when an expected reply was missing. Raises DemoFailed.
-    """
-    console = Console(highlight=False)
-    signal.signal(signal.SIGTERM, _interrupt)
-    console.print("Starting a sandbox, a Redis and Parley itself ...", style="dim")
+
+def _stop(child: subprocess.Popen[bytes]) -> None:
+    child.terminate()
     try:
-        with Demo(handlers, console) as demo:
-            good = True
-            if handlers is None:
-                console.print()
-                good = demo.play()
-            if once:
-                return 0 if good else 1
-            console.print()
-            console.print(Text.assemble("Text it yourself: ", (demo.addresses.sandbox, "bold")))
-            console.print("Ctrl+C stops the demo and leaves nothing behind.", style="dim")
-            demo.wait()
-    except KeyboardInterrupt:
-        console.print("Stopped.", style="dim")
-    return 0
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+        child.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+    if child.stdin is not None:
+        child.stdin.close()
 
 
 def _bubble(arrow: str, number: str, text: str, took: str) -> Table:
     row = Table.grid(padding=(0, 1))
-    row.add_column(width=len(number) + 2, justify="right", style="dim")
+    row.add_column(width=8, justify="right")
+    row.add_column(style="dim")
     row.add_column(width=1, style="bold cyan" if arrow == "→" else "bold green")
     row.add_column(width=8, justify="right", style="dim")
     row.add_column(overflow="fold")
-    row.add_row(number, arrow, took, Text(escape(text)))
+    row.add_row("phone" if arrow == "→" else "Parley", number, arrow, took, Text(escape(text)))
     return row
 
 

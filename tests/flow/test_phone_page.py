@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+from tests.flow.browser import CHROMIUM, FLAGS
+from tests.flow.conftest import ROOT, fetch
+from tests.flow.phone_still import LIMIT_BYTES, picture
 
 
 @pytest.fixture
@@ -106,7 +97,7 @@ def test_trouble_is_made_from_the_page_and_gone_through(deployment, page):
     page.get_by_role("button", name="Fail 3").click()
     expect(page.locator("#trouble-said")).to_have_text("Fail 3: done.")
     page.get_by_role("button", name="New token").click()
-    expect(page.locator("#trouble-said")).to_have_text("New token: done.")
+    expect(page.locator("#trouble-said")).to_contain_text("New token: done.")
     box = page.locator(".trouble").bounding_box()
     assert box is not None
     assert box["x"] >= 0
@@ -116,3 +107,173 @@ def test_trouble_is_made_from_the_page_and_gone_through(deployment, page):
     page.locator("#composer").press("Enter")
     reply = page.locator("#thread [data-direction=reply] .body")
     expect(reply).to_have_text("still here", timeout=20_000)
+
+
+SILENT = """
+from service import Router
+router = Router()
+
+@router.keyword("BALANCE", "SALDO")
+async def balance(message):
+    return "You have 12 points."
+
+@router.pattern(r"order (?P<number>\\d+)")
+async def order(message, number):
+    return "x" * 1601 if number == "1" else None
+"""
+
+
+@pytest.fixture
+def silent(deployment, tmp_path):
+    """Handlers that answer one word, send too long a reply to another, and nothing to the rest."""
+    path = tmp_path / "handlers_under_test.py"
+    path.write_text(SILENT)
+    deployment.settings |= {"HANDLERS": str(path), "SEND_ATTEMPTS": "1"}
+    return deployment
+
+
+def say(page: Page, text: str) -> None:
+    """Type a text and send it."""
+    page.locator("#composer").fill(text)
+    page.locator("#composer").press("Enter")
+
+
+def silence_of(page: Page, text: str):
+    """The line that says why a text has no reply."""
+    return page.locator("#thread [data-direction=text]").filter(has_text=text).locator(".silence")
+
+
+def test_a_wire_row_opens_and_is_there_after_a_reload(deployment, page):
+    """Who wonders what was sent would have to read the service's log, or to be there in time."""
+    deployment.serve()
+    page.goto(deployment.sandbox)
+    say(page, "echo what crossed")
+    expect(page.locator("#thread [data-direction=reply]")).to_have_count(1)
+    page.reload()
+    expect(page.locator("#connection")).to_have_attribute("data-state", "live")
+    page.locator("#wire-button").click()
+    rows = page.locator(".wire-row")
+    callback = rows.filter(has_text="/callbacks/twilio").first
+    callback.locator("summary").focus()
+    page.keyboard.press("Enter")
+    opened = callback.locator(".wire-exchange")
+    expect(opened).to_contain_text("Body = echo what crossed")
+    expect(opened).to_contain_text("X-Twilio-Signature")
+    expect(opened).to_contain_text("<Response/>")
+    made = rows.filter(has_text="POST /instances").first
+    made.locator("summary").click()
+    opened = made.locator(".wire-exchange")
+    expect(opened).to_contain_text("User ********, Organization ********")
+    expect(opened).to_contain_text('"messaging.sms.twilio.token": "********"')
+    expect(opened).to_contain_text('"token": "********"')
+    box = opened.locator(".wire-body").first.bounding_box()
+    assert box is not None
+    assert box["x"] + box["width"] <= 390
+    text = page.locator("#wire").inner_text()
+    assert not [each for each in secrets_of(deployment) if each in text]
+    page.locator("#wire-clear").click()
+    expect(rows).to_have_count(0)
+
+
+def secrets_of(deployment) -> set[str]:
+    """What no page may show."""
+    names = ("TWILIO_AUTH_TOKEN", "OPEN_CONNECTORS_USER_SECRET")
+    return {deployment.settings[name] for name in names} | set(deployment.account.values())
+
+
+def test_a_text_without_an_answer_says_why(silent, page):
+    """The developer would stare at a silent phone, and look for the mistake in the wrong place."""
+    silent.serve(LONG_REPLIES="split")
+    page.goto(silent.sandbox)
+    say(page, "BALANCE")
+    expect(page.locator("#thread [data-direction=reply]")).to_have_count(1)
+    say(page, "what is no route")
+    expect(silence_of(page, "what is no route")).to_contain_text("No reply yet", timeout=8_000)
+    expect(silence_of(page, "BALANCE")).to_have_count(0)
+
+    silent.trouble(status=422, count=1)
+    say(page, "order 1")
+    expect(silence_of(page, "order 1")).to_contain_text("The reply was refused: 422")
+    expect(silence_of(page, "what is no route")).to_have_count(0, timeout=8_000)
+
+    silent.processes[-1].terminate()
+    silent.processes[-1].wait(15)
+    silent.public_listener.close()
+    say(page, "is anybody there")
+    failed = page.locator("#thread [data-state=failed] .fate")
+    expect(failed).to_contain_text("no answer from the service", timeout=20_000)
+
+
+def test_stop_shows_what_twilio_answers_and_what_it_refuses_then(deployment, page):
+    """Nobody would see why a phone that said STOP gets nothing any more."""
+    deployment.serve()
+    page.goto(deployment.sandbox)
+    say(page, "STOP")
+    answer = page.locator("#thread [data-direction=network]")
+    expect(answer.locator(".body")).to_contain_text("You have successfully been unsubscribed")
+    expect(answer.locator(".meta")).to_contain_text("Twilio's own answer")
+    say(page, "echo hello")
+    expect(silence_of(page, "echo hello")).to_contain_text("opted out")
+    expect(silence_of(page, "echo hello")).to_contain_text("21610")
+    say(page, "START")
+    expect(answer).to_have_count(2)
+    say(page, "echo again")
+    expect(page.locator("#thread [data-direction=reply] .body")).to_have_text("again")
+
+
+def test_a_deleted_instance_says_what_goes_on_and_until_when(deployment, page):
+    """The phone would be dead for minutes, and look broken."""
+    deployment.serve(CONNECTOR_WATCH_S="4")
+    fetch(f"{deployment.sandbox}/sandbox/service", {"looks_every_s": 4})
+    page.goto(deployment.sandbox)
+    say(page, "echo hello")
+    expect(page.locator("#thread [data-direction=reply]")).to_have_count(1)
+    fetch(f"{deployment.sandbox}/sandbox/meddle", {"what": "delete"})
+    notice = page.locator("#notice")
+    expect(notice).to_contain_text("instance was deleted at")
+    expect(notice).to_contain_text("at the latest (it looks every 4 s)")
+    expect(page.locator("#our-number")).to_have_text("its instance is deleted")
+    expect(notice).to_be_hidden(timeout=15_000)
+    say(page, "echo again")
+    expect(page.locator("#thread [data-direction=reply] .body").last).to_have_text("again")
+
+
+def test_the_end_stays_in_view_after_long_texts(deployment, page):
+    """The reader would scroll down after every long reply."""
+    deployment.serve()
+    page.goto(deployment.sandbox)
+    replies = page.locator("#thread [data-direction=reply]")
+    gap = (
+        "() => { const box = document.querySelector('#scroll');"
+        " return box.scrollHeight - box.scrollTop - box.clientHeight; }"
+    )
+    for count, length in ((2, 1_900), (3, 30), (5, 2_400), (7, 3_000)):
+        say(page, "echo " + "word " * (length // 5))
+        expect(replies).to_have_count(count)
+        page.wait_for_timeout(300)
+        assert page.evaluate(gap) <= 2, f"after {length} characters"
+        expect(page.locator("#jump")).to_be_hidden()
+
+
+def test_an_empty_phone_suggests_what_the_routes_take(deployment, page):
+    """Whoever tries handlers of their own would be told to text words that they don't know."""
+    told = {"texts": ["BALANCE"], "also": ["what the pattern order (?P<number>) finds"]}
+    deployment.serve()
+    page.goto(deployment.sandbox)
+    expect(page.locator("#empty-hint")).to_have_text("Write a text below.")
+    expect(page.locator("#examples button")).to_have_count(0)
+    fetch(f"{deployment.sandbox}/sandbox/service", told)
+    expect(page.locator("#examples button")).to_have_text(["BALANCE"])
+    expect(page.locator("#also li")).to_have_text(told["also"])
+    page.locator("#examples button").click()
+    expect(page.locator("#thread [data-direction=text] .body")).to_have_text("BALANCE")
+
+
+def test_the_still_of_the_readme_can_be_taken(deployment, page, tmp_path):
+    """The README's picture would show what nobody can see any more."""
+    deployment.serve()
+    page.set_viewport_size({"width": 1280, "height": 760})
+    still = tmp_path / "phone.png"
+    picture(page, deployment.sandbox, still)
+    assert 20_000 < still.stat().st_size < LIMIT_BYTES
+    assert (ROOT / "docs" / "phone.png").stat().st_size < LIMIT_BYTES

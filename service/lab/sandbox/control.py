@@ -16,6 +16,7 @@ from service.lab.sandbox.messages import ADDRESS_LIMIT, MEDIA_LIMIT, URL_LIMIT
 from service.lab.sandbox.network import Network
 from service.lab.sandbox.polling import Poller
 from service.lab.sandbox.records import Records
+from service.lab.sandbox.standing import Service
 from service.lab.sandbox.switches import Switches
 from service.lab.sandbox.trouble import Trouble
 
@@ -84,6 +85,9 @@ class Control:
             Route("/sandbox/records", self._all),
             Route("/sandbox/replies", self._replies),
             Route("/sandbox/events", self._events),
+            Route("/sandbox/service", self._service, methods=["POST"]),
+            Route("/sandbox/wire", self._wire),
+            Route("/sandbox/wire/{id:int}", self._exchange),
             Route("/sandbox/trouble", self._trouble, methods=["POST"]),
             Route("/sandbox/rotate", self._rotate, methods=["POST"]),
             Route("/sandbox/meddle", self._meddle, methods=["POST"]),
@@ -125,7 +129,8 @@ class Control:
 
     async def _threads(self, request: Request) -> Response:
         threads = self._records.threads(PHONES_SHOWN, MESSAGES_SHOWN)
-        return answer_json({"our_number": self._records.our_number, "threads": threads})
+        standing = msgspec.structs.asdict(self._records.standing)
+        return answer_json({**standing, "threads": threads})
 
     async def _all(self, request: Request) -> Response:
         return answer_json(self._records.as_json())
@@ -149,6 +154,26 @@ class Control:
             media_type="text/event-stream",
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
+
+    async def _service(self, request: Request) -> Response:
+        """Take what the service's operator tells the phones of it: POST the fields of `Service`."""
+        try:
+            self._records.service = await _read(request, Service)
+        except Refused as error:
+            return answer_error(error)
+        self._records.tell_standing()
+        return answer_json(self._records.service)
+
+    async def _wire(self, request: Request) -> Response:
+        """The newest requests that crossed the wire, oldest first. Ids are of one `run`."""
+        return answer_json({"run": self._records.feed.run, "rows": self._records.wire_log.rows()})
+
+    async def _exchange(self, request: Request) -> Response:
+        """One of them with what it and its answer said, secrets masked."""
+        found = self._records.wire_log.show(request.path_params["id"])
+        if found is None:
+            return answer_error(Refused(404, "It is too long ago; the sandbox has forgotten it"))
+        return answer_json(found)
 
     async def _rotate(self, request: Request) -> Response:
         """Give every instance a new token; the former ones are worth nothing from then on."""

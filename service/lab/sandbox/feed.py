@@ -33,7 +33,7 @@ class Feed:
     """
 
     def __init__(self) -> None:
-        self._run = secrets.token_hex(4)
+        self.run = secrets.token_hex(4)
         self._last = 0
         # Encoded only when a page reads them: load tests send thousands a second, unwatched.
         self._recent: deque[tuple[int, str, Any]] = deque(maxlen=EVENTS_KEPT)
@@ -79,13 +79,13 @@ class Feed:
     def _resume(self, last_event_id: str) -> int:
         """Return the number to go on after: the page's own, else that of the newest event."""
         run, _, number = last_event_id.partition(".")
-        known = run == self._run and re.fullmatch(r"[0-9]{1,18}", number) is not None
+        known = run == self.run and re.fullmatch(r"[0-9]{1,18}", number) is not None
         return min(int(number), self._last) if known else self._last
 
     def _encode(self, number: int, kind: str, payload: Any) -> bytes:
         data = msgspec.json.encode(payload)
         return b"id: %b.%d\nevent: %b\ndata: %b\n\n" % (
-            self._run.encode(),
+            self.run.encode(),
             number,
             kind.encode(),
             data,

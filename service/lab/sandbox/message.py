@@ -14,7 +14,9 @@ class Message:
 
     direction: "text" (phone to service) or "reply". at: ISO 8601, UTC; moment_s: the same on the
     monotonic clock. state: "sending", "accepted" or "failed" for a text, "received" for a reply.
-    detail: what became of a text's callback, a sentence; warning: what Twilio would complain about.
+    detail: what became of a text's callback, a sentence; warning: what Twilio would complain about;
+    network_answer: what Twilio itself has texted back, "" for nothing; opted_out: the phone had
+    opted out when it texted; refused: why the newest reply to it was refused, "" for none that was.
     serial: its place among all messages, from 1; the older hub model's numeric id.
     For a reply: after_ms since the last text of its conversation; arrival: its place among all
     replies, from 1; instance: whose token it carried; token_ok: that token and the secrets are the
@@ -31,6 +33,9 @@ class Message:
     state: str
     detail: str = ""
     warning: str = ""
+    network_answer: str = ""
+    opted_out: bool = False
+    refused: str = ""
     after_ms: float | None = None
     arrival: int = 0
     instance: int | None = None

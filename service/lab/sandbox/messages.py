@@ -38,6 +38,7 @@ from service.lab.sandbox.mappings import VENDOR_ROWS, map_row
 from service.lab.sandbox.message import Message, Refusal, now_iso
 from service.lab.sandbox.outage import get_in_the_way
 from service.lab.sandbox.records import Records
+from service.lab.sandbox.wire import Exchange
 
 PAGE_SIZE = 50
 PAGE_LIMIT = 200
@@ -85,6 +86,7 @@ class Messages:
             refusal = Refusal(now_iso(), error.status, reason, token_ok)
             self._records.refusals.append(refusal)
             ending = answer_error(error) if error.status else Unanswered("hang")
+            self._note_refusal(instance, headers.get(b"content-type", b""), body, error)
         if trouble is not None:
             await asyncio.sleep(trouble.latency_ms / 1000)
             if trouble.reset and not reason:
@@ -92,8 +94,25 @@ class Messages:
             elif trouble.empty and not reason:
                 ending = without_body(ending)
         took_ms = (time.perf_counter() - began) * 1000
-        self._records.wire("request", "POST /messages", ending.status_code, took_ms, reason)
+        exchange = Exchange(headers, body, ending.raw_headers, bytes(ending.body))
+        if ending.status_code == 0:
+            exchange = Exchange(headers, body)
+        status = ending.status_code
+        self._records.wire("request", "POST /messages", status, took_ms, exchange, note=reason)
         return ending
+
+    def _note_refusal(
+        self, instance: Instance | None, content_type: bytes, body: bytes, error: Refused
+    ) -> None:
+        """Say it with the text that the refused reply was to answer; no words if unreadable."""
+        try:
+            sent = read_object(content_type, body)
+        except Refused:
+            return
+        number = instance.our_number if instance else self._records.our_number
+        ours = _text(sent, "From", "from") or number or ""
+        reason = error.provider or error.message
+        self._records.refuse(_text(sent, "To", "to"), ours, error.status, reason)
 
     async def log(self, request: Request) -> Response:
         """GET /messages: newest first; `page` from 1, `pageSize`, `where`."""

@@ -21,6 +21,7 @@ from service.lab.sandbox.instance import Instance
 from service.lab.sandbox.loopback import is_loopback
 from service.lab.sandbox.message import Callback, Message, now_iso
 from service.lab.sandbox.records import NOTE_CHARACTERS, Records
+from service.lab.sandbox.wire import Exchange
 
 CONNECT_TIMEOUT_S = 5.0
 TOTAL_TIMEOUT_S = 15.0
@@ -88,16 +89,18 @@ class Network:
         Returns the status, 0 without an answer, and what was wrong, "" for nothing.
         """
         began = time.monotonic()
-        status, wrong = 0, ""
+        answer: Answer | None = None
         try:
-            status = (await self._post(announcement, self._total_timeout_s)).status
+            answer = await self._post(announcement, self._total_timeout_s)
         except (NotSent, NoAnswer, ValueError) as error:
             wrong = str(error)[:NOTE_CHARACTERS]
         else:
-            wrong = f"answered {status}" if webhook.failure_of(status) else ""
+            wrong = f"answered {answer.status}" if webhook.failure_of(answer.status) else ""
+        status = answer.status if answer else 0
         took_ms = (time.monotonic() - began) * 1000
         summary = f"{note}: POST {_path(announcement.url)}"
-        self._records.wire("callback", summary, status, took_ms, wrong)
+        exchange = _exchange(announcement, answer)
+        self._records.wire("callback", summary, status, took_ms, exchange, note=wrong)
         return status, wrong
 
     async def _report(self, instance: Instance, reply: Message, last: str) -> None:
@@ -167,7 +170,9 @@ class Network:
             )
         )
         note = text.warning or (text.detail if failure else "")
-        self._records.wire("callback", f"POST {_path(callback.url)}", status, took_ms, note)
+        exchange = _exchange(callback, answer)
+        summary = f"POST {_path(callback.url)}"
+        self._records.wire("callback", summary, status, took_ms, exchange, note=note)
         return status, failure
 
     async def _post(self, callback: Announcement, timeout_s: float) -> Answer:
@@ -194,6 +199,12 @@ class Network:
             if len(self._clients) > ORIGINS:
                 await self._clients.pop(next(iter(self._clients))).aclose()
         return client
+
+
+def _exchange(announcement: Announcement, answer: Answer | None) -> Exchange:
+    if answer is None:
+        return Exchange(announcement.headers, announcement.body)
+    return Exchange(announcement.headers, announcement.body, answer.headers, answer.body)
 
 
 def _start(answer: Answer) -> str:

@@ -19,6 +19,7 @@ from service.lab.sandbox.messages import Messages
 from service.lab.sandbox.outage import name_of, serve_in
 from service.lab.sandbox.records import Records
 from service.lab.sandbox.resources import Resources
+from service.lab.sandbox.wire import Exchange
 
 BASE = "/elements/api-v2"
 
@@ -112,11 +113,13 @@ class Platform:
 
         async def endpoint(request: Request) -> Response:
             began = time.perf_counter()
-            reason = ""
+            reason, raw = "", b""
             # Starlette adds HEAD to GET by itself.
             serve = methods["GET" if request.method == "HEAD" else request.method]
             try:
                 check_accept(request.headers.get("accept", ""))
+                # Starlette keeps it, so that who serves the request reads it again.
+                raw = await request.body()
                 trouble = self._records.trouble.take(called)
                 if trouble is None:
                     answer = await serve(request)
@@ -129,7 +132,12 @@ class Platform:
                 answer = answer_error(error) if error.status else Unanswered("hang")
             took_ms = (time.perf_counter() - began) * 1000
             summary = f"{request.method} {request.url.path.removeprefix(BASE)}"
-            self._records.wire("request", summary, answer.status_code, took_ms, reason)
+            sent = request.headers.raw
+            exchange = Exchange(sent, raw, answer.raw_headers, bytes(answer.body))
+            if answer.status_code == 0:
+                exchange = Exchange(sent, raw)
+            status = answer.status_code
+            self._records.wire("request", summary, status, took_ms, exchange, note=reason)
             return answer
 
         return endpoint

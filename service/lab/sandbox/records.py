@@ -14,13 +14,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from service.core.twilio import opt_out
+from service.lab.sandbox.confirmations import answer_of_network
 from service.lab.sandbox.elements import DEFAULTS, ENABLED
 from service.lab.sandbox.feed import Feed
 from service.lab.sandbox.instance import Instance, Subscription
 from service.lab.sandbox.mappings import Mappings
 from service.lab.sandbox.message import Callback, Message, Refusal, new_sid, now_iso
+from service.lab.sandbox.standing import Service, Standing
 from service.lab.sandbox.switches import Switches
 from service.lab.sandbox.trouble import Trouble
+from service.lab.sandbox.wire import Exchange, WireLog
 
 KEPT = 200_000
 """Messages, and as many callbacks, conversations and opt-outs, remembered; the oldest are forgotten
@@ -31,6 +34,9 @@ KEPT_CHARACTERS = 100_000_000
 
 REFUSALS_KEPT = 10_000
 """Sends that were refused, the newest."""
+
+REFUSED_WITHIN = 1_000
+"""Newest messages among which a refused reply's text is sought: load tests are refused often."""
 
 NOTE_CHARACTERS = 300
 """Of a wire row's path and note; what the callback URL or the service said may be longer."""
@@ -58,6 +64,9 @@ class Records:
         self.trouble = Trouble(count=0)
         self.switches = Switches()
         self.feed = Feed()
+        self.wire_log = WireLog()
+        self.service = Service()
+        self.gone_at = ""
         self.after_reply: Callable[[Instance, Message], None] | None = None
         self._kept = kept
         self._kept_characters = kept_characters
@@ -83,6 +92,7 @@ class Records:
         self.instances[instance.id] = instance
         self.by_token[instance.token] = instance
         self.instances_created += 1
+        self.gone_at = ""
         self.configure(instance, DEFAULTS | dict(configuration))
         return instance
 
@@ -98,7 +108,7 @@ class Records:
         if changed or (events and not instance.subscription.active):
             # Whoever says again where events go, or that they are wanted, has them from now on.
             instance.subscription = Subscription(seen=self.serial)
-        self._tell_number()
+        self.tell_standing()
 
     def rotate(self, instance: Instance) -> None:
         """Give an instance a new token."""
@@ -111,7 +121,9 @@ class Records:
         del self.instances[instance.id]
         del self.by_token[instance.token]
         self.mappings.forget(instance.id)
-        self._tell_number()
+        if not self.instances:
+            self.gone_at = now_iso()
+        self.tell_standing()
 
     @property
     def phone_instance(self) -> Instance | None:
@@ -137,6 +149,8 @@ class Records:
         text = Message(sid, theirs, ours, "text", body, list(media), now_iso(), "sending")
         conversation = (theirs, ours)
         word = body.strip().upper()
+        text.opted_out = conversation in self._opted_out
+        text.network_answer = answer_of_network(word, ours, opted_out=text.opted_out)
         if word in opt_out.STOP and opt_out.LONG_CODE.fullmatch(ours):
             self._remember(self._opted_out, conversation, None)
         elif word in opt_out.START:
@@ -182,10 +196,28 @@ class Records:
         """Tell the pages that a message has another state."""
         self.feed.publish("message", message)
 
+    def refuse(self, theirs: str, ours: str, status: int, reason: str) -> None:
+        """Note with a conversation's newest text that a reply was refused, and tell the pages.
+
+        status: 0 where no answer was given. reason: a Twilio error with its code, or a sentence.
+        """
+        for message in itertools.islice(reversed(self.messages), REFUSED_WITHIN):
+            if (message.theirs, message.ours, message.direction) == (theirs, ours, "text"):
+                message.refused = f"{status or 'no answer'}, {reason}"[:NOTE_CHARACTERS]
+                self.changed(message)
+                return
+
     def wire(
-        self, direction: str, summary: str, status: int, took_ms: float, note: str = ""
+        self,
+        direction: str,
+        summary: str,
+        status: int,
+        took_ms: float,
+        exchange: Exchange,
+        *,
+        note: str = "",
     ) -> None:
-        """Tell the pages of a request that crossed the wire.
+        """Keep a request that crossed the wire, and tell the pages of it.
 
         direction: "callback" (to the service) or "request" (to the connector). summary: method and
         path. status: 0 without an answer. note: what was wrong.
@@ -198,7 +230,7 @@ class Records:
             "ms": round(took_ms, 1),
             "note": note[:NOTE_CHARACTERS],
         }
-        self.feed.publish("wire", row)
+        self.feed.publish("wire", self.wire_log.add(row, exchange))
 
     def threads(self, phones: int, newest: int) -> list[dict[str, Any]]:
         """Return conversations by phone, the last active first; messages of each in order.
@@ -269,8 +301,14 @@ class Records:
         if len(known) > self._kept:
             del known[next(iter(known))]
 
-    def _tell_number(self) -> None:
-        self.feed.publish("provisioned", {"our_number": self.our_number})
+    @property
+    def standing(self) -> Standing:
+        """Whom the phones text just now."""
+        return Standing(self.our_number, self.gone_at, self.service)
+
+    def tell_standing(self) -> None:
+        """Tell the pages whom they text just now."""
+        self.feed.publish("provisioned", self.standing)
 
 
 def _characters(message: Message) -> int:

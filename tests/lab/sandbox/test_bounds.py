@@ -13,12 +13,13 @@ from service.lab.sandbox.instances import CHARACTERS, INSTANCES_KEPT
 from service.lab.sandbox.messages import ADDRESS_LIMIT, MEDIA_LIMIT, URL_LIMIT
 from service.lab.sandbox.network import Network
 from service.lab.sandbox.records import NOTE_CHARACTERS, Records
+from service.lab.sandbox.wire import BODY_KEPT_BYTES, EXCHANGES_KEPT, Exchange
 from tests.lab.sandbox.pieces import OURS, PREFIX, THEIRS, wanted
 
 pytestmark = pytest.mark.anyio
 
 FIELDS = [{"path": "id", "vendorPath": "sid"}]
-LONG = "x" * 5_000
+LONG = "x" * 20_000
 
 
 async def test_open_connectors_fact_21_there_are_only_so_many_instances(sandbox):
@@ -168,10 +169,16 @@ async def test_a_reply_with_a_field_that_is_too_long_is_refused(sandbox, change,
 def test_what_the_wire_log_quotes_is_cut():
     """A path or an answer of a megabyte would be kept two thousand times."""
     kept = Records()
-    kept.wire("request", LONG, 404, 1.0, LONG)
+    body = LONG.encode()
+    for _ in range(EXCHANGES_KEPT + 1):
+        kept.wire("request", LONG, 404, 1.0, Exchange({}, body, {}, body), note=LONG)
 
-    ((_, _, row),) = kept.feed._recent
-    assert (len(row["summary"]), len(row["note"])) == (NOTE_CHARACTERS, NOTE_CHARACTERS)
+    rows = kept.wire_log.rows()
+    assert {len(row[name]) for row in rows for name in ("summary", "note")} == {NOTE_CHARACTERS}
+    shown = kept.wire_log.show(EXCHANGES_KEPT + 1)
+    assert kept.wire_log.show(1) is None
+    for part in (shown["request"], shown["answer"]):
+        assert (len(part["body"]), part["length"]) == (BODY_KEPT_BYTES, len(body))
 
 
 async def test_what_a_text_and_a_callback_tell_is_cut(sandbox, door):

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -99,8 +100,9 @@ async def test_a_page_learns_our_number_when_it_changes(sandbox):
         await sandbox.platform("DELETE", f"/instances/{created['id']}")
         gone = await events.next("provisioned")
 
-    assert come == {"our_number": OURS}
-    assert gone == {"our_number": None}
+    assert (come["our_number"], come["gone_at"]) == (OURS, "")
+    assert gone["our_number"] is None
+    assert datetime.fromisoformat(gone["gone_at"]) <= datetime.now(UTC)
 
 
 async def test_a_page_that_lost_its_connection_gets_what_it_missed(sandbox):

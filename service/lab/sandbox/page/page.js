@@ -12,6 +12,8 @@ const GROUP_GAP_MS = 60_000; // Messages of one side closer than this are drawn 
 const RETRY_MS = 2_000; // EventSource gives up for good on an HTTP error; then we open a new one.
 const NEAR_END_PX = 120;
 const DRAWN_MESSAGES = 500; // The newest of a thread; the rest stay with the sandbox.
+const LOOK_SLACK_MS = 3_000; // What a look at the instance, and making a new one, may take.
+const PATIENCE_MS = 3_000; // A text that long without a reply says so.
 const LISTED_PHONES = 60; // Under load, thousands of phones may text; one's own always stay listed.
 
 const $ = (id) => document.getElementById(id);
@@ -20,6 +22,8 @@ const wireDocked = matchMedia("(min-width: 1100px)");
 
 const state = {
   ourNumber: null,
+  goneAt: "", // when the service's last instance was deleted, while it has none
+  service: { texts: [], also: [], looks_every_s: null }, // what its operator tells of it
   loaded: false,
   phone: DEFAULT_PHONE,
   phones: [], // the reader's own, in the order they were added
@@ -135,6 +139,63 @@ function describe(message) {
   return took ? `accepted in ${showDuration(Number(took[1]))}` : "accepted";
 }
 
+/** Why a text has no reply, as far as the sandbox can know; "" where there is nothing to say. */
+function explainSilence(message) {
+  if (message.direction !== "text" || message.state !== "accepted") return "";
+  if (message.network_answer) return "";
+  const messages = messagesOf(message.theirs);
+  const later = messages.slice(messages.indexOf(message) + 1);
+  if (later.some((one) => one.direction === "reply")) return message.warning;
+  if (message.opted_out) {
+    return "This phone has opted out, so Twilio takes no reply to it (21610). Text START to opt in again.";
+  }
+  if (message.refused) return `The reply was refused: ${message.refused}`;
+  if (message.warning) return message.warning;
+  if (new Date() - new Date(message.at) < PATIENCE_MS) return "";
+  if (later.some((one) => one.direction === "text")) return "No reply.";
+  return (
+    "No reply yet. The service has taken the text and sent nothing: no route matched, its handler " +
+    "answers nothing or is still at work, or the reply failed and “parley dead list” has it."
+  );
+}
+
+/** Say below each text why it has no reply, or no longer that it has none. */
+function drawSilences() {
+  for (const message of messagesOf(state.phone).slice(-DRAWN_MESSAGES)) {
+    if (message.direction !== "text") continue;
+    const node = $("thread").querySelector(`[data-sid="${CSS.escape(message.sid)}"]`);
+    if (node) fillSilence(node, message);
+  }
+}
+
+function fillSilence(node, message) {
+  const said = explainSilence(message);
+  let line = node.querySelector(".silence");
+  if (!said) {
+    line?.remove();
+    return;
+  }
+  if (!line) {
+    line = make("p", "silence");
+    node.append(line);
+  }
+  if (line.textContent === said) return;
+  line.textContent = said;
+  followEnd();
+}
+
+/** Twilio's own answer, which no service sent and no log of ours has. */
+function makeNetworkAnswer(message) {
+  const node = make("article", "message");
+  node.dataset.direction = "network";
+  node.append(
+    make("span", "hidden-label", "Twilio: "),
+    make("p", "body", message.network_answer),
+    make("p", "meta", "Twilio's own answer: the service leaves this word to it."),
+  );
+  return node;
+}
+
 function makePicture(address) {
   let url;
   try {
@@ -199,6 +260,7 @@ function fillMessage(node, message) {
   time.title = new Date(message.at).toLocaleString();
   const fate = node.querySelector(".fate");
   fate.title = message.detail;
+  fillSilence(node, message);
   node.querySelector(".retry")?.remove();
   if (message.state !== "failed") {
     // The text node is kept: a log reads out added nodes, and "accepted" is not worth a voice.
@@ -227,6 +289,7 @@ function appendMessage(message, previous, fresh) {
   const node = makeMessage(message);
   const grouped =
     previous?.direction === message.direction &&
+    !previous.network_answer &&
     !stamp &&
     new Date(message.at) - new Date(previous.at) < GROUP_GAP_MS;
   if (grouped) {
@@ -236,6 +299,7 @@ function appendMessage(message, previous, fresh) {
   if (fresh) node.classList.add("fresh");
   if (stamp) $("thread").append(stamp);
   $("thread").append(node);
+  if (message.network_answer) $("thread").append(makeNetworkAnswer(message));
 }
 
 function drawThread() {
@@ -254,6 +318,7 @@ function drawThread() {
   }
   drawEmpty();
   followEnd();
+  setTimeout(drawSilences, PATIENCE_MS);
   requestAnimationFrame(() => thread.setAttribute("aria-live", "polite"));
 }
 
@@ -262,10 +327,49 @@ function drawEmpty() {
   $("empty").hidden = !empty;
   $("thread").hidden = empty || !state.loaded;
   $("examples").hidden = state.ourNumber === null;
+  const { texts, also } = state.service;
   $("empty-title").textContent = state.ourNumber ? "Start the conversation" : "Nobody to text yet";
   $("empty-hint").textContent = state.ourNumber
-    ? "Write a text below, or send one of these."
-    : "Start the service with this sandbox as its connector. It will take a number here, and this page will be ready by itself.";
+    ? texts.length
+      ? "Write a text below, or send one of these."
+      : "Write a text below."
+    : state.goneAt
+      ? explainGone()
+      : "Start the service with this sandbox as its connector. It will take a number here, and this page will be ready by itself.";
+  const buttons = texts.map((text) => {
+    const button = make("button", "", text);
+    button.type = "button";
+    button.dataset.text = text;
+    return button;
+  });
+  $("examples").replaceChildren(...buttons);
+  $("also").hidden = state.ourNumber === null || also.length === 0;
+  const lead = make("span", "", texts.length ? "It also takes" : "It takes");
+  const ways = make("ul");
+  ways.append(...also.map((one) => make("li", "", one)));
+  $("also").replaceChildren(lead, ways);
+}
+
+/** What goes on while the service's instance is deleted, and until when. */
+function explainGone() {
+  const at = clockSeconds.format(new Date(state.goneAt));
+  const every = state.service.looks_every_s;
+  const end = nextLook();
+  const until = end
+    ? `by ${clockSeconds.format(end)} at the latest (it looks every ${every} s)`
+    : "at its next look (CONNECTOR_WATCH_S)";
+  const late = end && new Date() - end > LOOK_SLACK_MS;
+  const then = late ? "It should have by now: its log says why not." : "This page goes on by itself.";
+  return (
+    `The service's instance was deleted at ${at}. Twilio has nowhere to bring texts until the ` +
+    `service notices and makes a new one, ${until}. ${then}`
+  );
+}
+
+/** When the service has looked at its deleted instance, at the latest; null where nobody said. */
+function nextLook() {
+  const every = state.service.looks_every_s;
+  return every && state.goneAt ? new Date(Date.parse(state.goneAt) + every * 1000) : null;
 }
 
 /** Put a new or changed message where it belongs. Returns whether it is new. */
@@ -292,6 +396,8 @@ function showMessage(message) {
   }
   const messages = messagesOf(state.phone);
   const node = $("thread").querySelector(`[data-sid="${CSS.escape(message.sid)}"]`);
+  if (isNew && message.direction === "text") setTimeout(drawSilences, PATIENCE_MS + 50);
+  if (isNew && message.direction === "reply") drawSilences();
   if (!isNew && node) {
     fillMessage(node, message);
   } else if (messages.at(-1) === message) {
@@ -342,7 +448,17 @@ function showJump(label) {
   $("jump").hidden = false;
 }
 
+let shape = ""; // The scrolled box's measures when it was last scrolled.
+
 $("scroll").addEventListener("scroll", () => {
+  const { scrollHeight, clientHeight } = $("scroll");
+  const now = `${scrollHeight} ${clientHeight}`;
+  const moved = shape !== now; // The page has moved, not the reader: a long text came or was sent.
+  shape = now;
+  if (moved && following) {
+    followEnd();
+    return;
+  }
   following = isNearEnd();
   if (following) $("jump").hidden = true;
   else if ($("jump").hidden) showJump("Latest");
@@ -351,7 +467,9 @@ $("jump").addEventListener("click", () => {
   scrollToEnd();
   $("composer").focus();
 });
-new ResizeObserver(followEnd).observe($("scroll"));
+const measured = new ResizeObserver(followEnd);
+measured.observe($("scroll"));
+measured.observe($("thread"));
 
 // ---------------------------------------------------------------- phones
 
@@ -468,14 +586,25 @@ function complain(sentence) {
 
 function drawComposer() {
   const ready = state.ourNumber !== null;
+  const gone = state.goneAt !== "";
   const field = $("composer");
   field.disabled = !ready;
   $("attach").disabled = !ready;
   $("media").disabled = !ready;
   field.placeholder = ready ? "Text message" : "Not connected";
-  $("notice").hidden = ready || !state.loaded;
-  $("notice").textContent = ready ? "" : "No service has taken a number yet, so texts have nowhere to go.";
-  $("our-number").textContent = ready ? showNumber(state.ourNumber) : "no number yet";
+  // The empty page says it in its middle.
+  const told = gone && messagesOf(state.phone).length === 0;
+  $("notice").hidden = ready || !state.loaded || told;
+  $("notice").textContent = ready
+    ? ""
+    : gone
+      ? explainGone()
+      : "No service has taken a number yet, so texts have nowhere to go.";
+  $("our-number").textContent = ready
+    ? showNumber(state.ourNumber)
+    : gone
+      ? "its instance is deleted"
+      : "no number yet";
   $("send").disabled = !ready || (field.value.trim() === "" && $("media").value.trim() === "");
   field.style.height = "auto";
   field.style.height = `${field.scrollHeight}px`;
@@ -575,6 +704,23 @@ $("examples").addEventListener("click", (event) => {
 
 let wireDue = []; // Entries since the last frame, oldest first.
 
+/** Show what crossed before this page was opened; rows that came meanwhile stay. */
+async function loadWire() {
+  const response = await fetch("/sandbox/wire", { cache: "no-store" });
+  if (!response.ok) throw new Error(`the sandbox answered ${response.status}`);
+  const { run, rows } = await response.json();
+  if (wireRun !== null && wireRun !== run) {
+    $("wire-list").replaceChildren();
+    clearedWire = 0;
+  }
+  wireRun = run;
+  wireDue = [...rows, ...wireDue].slice(-WIRE_ROWS);
+  drawWireDue();
+}
+
+let wireRun = null; // The run of the sandbox whose rows are shown; another counts from one again.
+let clearedWire = 0; // Rows up to this one were cleared.
+
 function showWire(entry) {
   if (wireDue.length === 0) requestAnimationFrame(drawWireDue);
   wireDue.push(entry);
@@ -583,17 +729,33 @@ function showWire(entry) {
 
 function drawWireDue() {
   const list = $("wire-list");
-  list.prepend(...wireDue.reverse().map(makeWireRow));
+  for (const entry of wireDue) placeWireRow(list, entry);
   while (list.childElementCount > WIRE_ROWS) list.lastElementChild.remove();
   wireDue = [];
   drawWire();
 }
 
+/** Put a row before the first older one; one that is there already, or was cleared, is left. */
+function placeWireRow(list, entry) {
+  if (entry.id <= clearedWire) return;
+  let next = list.firstElementChild;
+  while (next && Number(next.dataset.id) > entry.id) next = next.nextElementSibling;
+  if (next?.dataset.id !== String(entry.id)) list.insertBefore(makeWireRow(entry), next);
+}
+
 function makeWireRow(entry) {
   const ok = entry.status >= 200 && entry.status < 400;
-  const row = make("li", "wire-row");
-  row.dataset.direction = entry.direction;
-  row.dataset.ok = String(ok);
+  const item = make("li");
+  item.dataset.id = entry.id;
+  const fold = make("details", "wire-row");
+  const row = make("summary");
+  fold.append(row);
+  item.append(fold);
+  fold.addEventListener("toggle", () => {
+    if (fold.open && !fold.querySelector(".wire-exchange")) openExchange(fold, entry);
+  });
+  fold.dataset.direction = entry.direction;
+  fold.dataset.ok = String(ok);
   const [method, ...path] = entry.summary.split(" ");
   const status = make("span", "wire-status", entry.status ? String(entry.status) : "no answer");
   const summary = make("span", "wire-summary");
@@ -607,7 +769,55 @@ function makeWireRow(entry) {
     make("time", "", clockSeconds.format(new Date(entry.at))),
   );
   row.append(summary, status, facts);
-  return row;
+  if (entry.note) row.append(make("span", "wire-note", entry.note));
+  return item;
+}
+
+/** Fetch what a request and its answer said, and show it below the row. */
+async function openExchange(fold, entry) {
+  const box = make("div", "wire-exchange");
+  fold.append(box);
+  try {
+    const response = await fetch(`/sandbox/wire/${entry.id}`, { cache: "no-store" });
+    const found = await response.json();
+    if (!response.ok) throw new Error(found.message);
+    const answered = entry.status ? `Answer ${entry.status}` : "No answer";
+    box.append(...makePart("Request", found.request));
+    if (entry.status) box.append(...makePart(answered, found.answer));
+    else box.append(make("h3", "", answered));
+  } catch (error) {
+    const lost = error instanceof TypeError ? "The sandbox does not answer." : error.message;
+    box.append(make("p", "wire-lost", lost));
+    fold.addEventListener("toggle", () => fold.open || box.remove(), { once: true });
+  }
+}
+
+function makePart(title, { headers, body, length }) {
+  const list = make("dl", "wire-headers");
+  for (const [name, value] of headers) {
+    const line = make("div");
+    line.append(make("dt", "", name), make("dd", "", value));
+    list.append(line);
+  }
+  const type = headers.find(([name]) => name.toLowerCase() === "content-type")?.[1] ?? "";
+  const nodes = [make("h3", "", title), list];
+  if (body) nodes.push(make("pre", "wire-body", readable(body, type)));
+  const bytes = new TextEncoder().encode(body).length;
+  if (length > bytes + 64) nodes.push(make("p", "wire-lost", `The first part of ${length} bytes.`));
+  return nodes;
+}
+
+/** Lay a body out for reading: JSON indented, a form one field a line, anything else as it is. */
+function readable(body, type) {
+  if (type.includes("json")) {
+    try {
+      return JSON.stringify(JSON.parse(body), null, 2);
+    } catch {
+      return body; // It was cut.
+    }
+  }
+  if (!type.includes("x-www-form-urlencoded")) return body;
+  return [...new URLSearchParams(body)].map(([name, value]) => `${name} = ${value}`).join("\n");
 }
 
 function drawWire() {
@@ -618,8 +828,10 @@ function drawWire() {
 }
 
 $("wire-clear").addEventListener("click", () => {
+  clearedWire = Number($("wire-list").firstElementChild?.dataset.id ?? 0);
   $("wire-list").replaceChildren();
   drawWire();
+  $("wire-list").closest(".wire").querySelector("[data-close]").focus();
 });
 
 // ---------------------------------------------------------------- panels
@@ -695,16 +907,30 @@ async function loadThreads() {
   newerThanLoad = [];
   const response = await fetch("/sandbox/threads", { cache: "no-store" });
   if (!response.ok) throw new Error(`the sandbox answered ${response.status}`);
-  const { our_number: ourNumber, threads } = await response.json();
+  const { threads, ...standing } = await response.json();
   if (mine !== loading) return; // A later fetch is under way.
-  state.ourNumber = ourNumber;
-  state.loaded = true;
+  keepStanding(standing);
   state.threads = new Map(threads.map((one) => [one.theirs, one.messages]));
   newerThanLoad.forEach(keep);
   newerThanLoad = null;
   drawPhones();
   drawThread();
   drawComposer();
+}
+
+/** Note whom the phones text, and what is told of the service. */
+function keepStanding(standing) {
+  state.ourNumber = standing.our_number;
+  state.goneAt = standing.gone_at;
+  state.service = standing.service;
+  state.loaded = true;
+  const end = nextLook();
+  if (!end) return;
+  const redraw = () => {
+    drawEmpty();
+    drawComposer();
+  };
+  setTimeout(redraw, Math.max(0, end - new Date()) + LOOK_SLACK_MS + 50);
 }
 
 function showConnection(live, label) {
@@ -723,7 +949,7 @@ function follow() {
   };
   events.addEventListener("open", async () => {
     try {
-      await loadThreads();
+      await Promise.all([loadThreads(), loadWire()]);
       showConnection(true, "Live");
     } catch {
       events.close();
@@ -738,8 +964,7 @@ function follow() {
   });
   events.addEventListener("wire", (event) => showWire(JSON.parse(event.data)));
   events.addEventListener("provisioned", (event) => {
-    state.ourNumber = JSON.parse(event.data).our_number;
-    state.loaded = true;
+    keepStanding(JSON.parse(event.data));
     drawEmpty();
     drawComposer();
   });
@@ -774,10 +999,23 @@ async function makeTrouble(button) {
       body,
     });
     const failure = answer.ok ? "" : (await answer.json()).message;
-    said.textContent = failure || `${button.textContent}: done.`;
+    said.textContent = failure || `${button.textContent}: done.${tellOfMeddling(meddle)}`;
   } catch {
     said.textContent = "The sandbox does not answer.";
   }
+}
+
+/** What a change behind the service's back means until it is put right. */
+function tellOfMeddling(meddle) {
+  const every = state.service.looks_every_s;
+  const look = every ? `its next look, within ${every} s` : "its next look (CONNECTOR_WATCH_S)";
+  const told = {
+    disable: ` Replies wait until the service enables the instance at ${look}.`,
+    rotate: ` Replies wait until the service has learnt the token at ${look}.`,
+    callback: ` Texts reach nobody until the service puts the address right at ${look}.`,
+    delete: ` The service makes a new instance at ${look}.`,
+  };
+  return told[meddle] ?? "";
 }
 
 for (const button of document.querySelectorAll("[data-trouble], [data-meddle]")) {
