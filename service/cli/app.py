@@ -169,7 +169,7 @@ def settings(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
 ) -> None:
     """Show every setting: its value (secrets masked), where it came from, what is wrong."""
-    from service.settings.loading import explain_settings
+    from service.settings.loading import explain_settings, find_near_names
 
     rows = explain_settings()
     wrong = [row for row in rows if row.problem]
@@ -186,6 +186,7 @@ def settings(
             [((r.name, r.shown, r.source), "red" if r.problem else None) for r in rows],
         )
         say_error(*(row.problem for row in wrong))
+    say_error(*find_near_names())
     if wrong:
         raise typer.Exit(OPERATOR_MUST_MEND)
 

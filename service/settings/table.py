@@ -21,10 +21,10 @@ from pydantic import (
 
 from service.settings.forms import (
     AccountSid,
+    ConnectorAddress,
     Count,
     Handlers,
     HostNames,
-    HttpAddress,
     PlainName,
     Port,
     PublicUrl,
@@ -90,7 +90,7 @@ class Settings(BaseModel):
         description="Our number: the sender the connector's instance is provisioned with.",
         examples=["+14155550100"],
     )
-    open_connectors_base_url: HttpAddress = Field(
+    open_connectors_base_url: ConnectorAddress = Field(
         description="Base of the Open Connectors API of your region.",
         examples=["https://api.openconnectors.us2.ext.hana.ondemand.com/elements/api-v2"],
     )

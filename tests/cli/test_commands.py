@@ -21,6 +21,19 @@ PARAMS = {"Body": "hello", "From": "+15005550123", "MessageSid": "SM1"} | dict.f
 )
 
 
+COMPLETE = {
+    "PUBLIC_URL": "https://sms.example.com",
+    "TWILIO_ACCOUNT_SID": f"AC{'0' * 32}",
+    "TWILIO_AUTH_TOKEN": "0" * 32,
+    "TWILIO_SENDER": "+15005550100",
+    "OPEN_CONNECTORS_BASE_URL": "http://127.0.0.1:9/elements/api-v2",
+    "OPEN_CONNECTORS_USER_SECRET": "user",
+    "OPEN_CONNECTORS_ORGANIZATION_SECRET": "organization",
+    "SECRET_KEY": "k" * 40,
+}
+"""Every setting that has no default."""
+
+
 def parley(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run a command in an empty environment."""
     ran = subprocess.run(
@@ -175,6 +188,22 @@ def test_settings_lists_all_of_them_and_what_is_wrong():
     assert rows["PORT"] == {"name": "PORT", "value": "8080", "source": "default", "problem": ""}
 
 
+def test_names_close_to_a_settings_are_warned_of_and_are_no_error():
+    """A time-out that somebody set would stay at its default, and nobody would know."""
+    said = "HANDLER_TIMEOUTS_S is no setting; did you mean HANDLER_TIMEOUT_S?\n"
+    for form in ((), ("--json",)):
+        ran = parley("settings", *form, **COMPLETE, HANDLER_TIMEOUTS_S="60")
+        assert (ran.returncode, ran.stderr) == (0, said)
+
+
+def test_a_base_address_of_the_wrong_form_ends_the_start_with_what_to_write():
+    """Every call would be answered 404, and the instance looked for in the wrong place."""
+    host = "https://api.openconnectors.us2.ext.hana.ondemand.com"
+    ran = parley("serve", **COMPLETE | {"OPEN_CONNECTORS_BASE_URL": host})
+    assert ran.returncode == 2
+    assert f"must end with /elements/api-v2; write {host}/elements/api-v2 " in ran.stderr
+
+
 def test_every_command_has_help_with_an_example():
     """Nobody reads the source to find an option."""
     for command in ("serve", "demo", "sandbox", "settings", "explain-signature"):
@@ -202,14 +231,7 @@ def test_the_connectors_error_comes_with_what_to_do():
             "connector",
             "plan",
             DATA_DIR=folder,
-            PUBLIC_URL="https://sms.example.com",
-            TWILIO_ACCOUNT_SID=f"AC{'0' * 32}",
-            TWILIO_AUTH_TOKEN="0" * 32,
-            TWILIO_SENDER="+15005550100",
-            OPEN_CONNECTORS_BASE_URL="http://127.0.0.1:9/elements/api-v2",
-            OPEN_CONNECTORS_USER_SECRET="user",
-            OPEN_CONNECTORS_ORGANIZATION_SECRET="organization",
-            SECRET_KEY="k" * 40,
+            **COMPLETE,
         )
     assert ran.returncode == 1
     assert "no connection to 127.0.0.1:9" in ran.stderr
