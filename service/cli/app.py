@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from enum import StrEnum
 from http.client import HTTPConnection, HTTPException
@@ -119,7 +120,7 @@ def demo(
 
 
 @app.command(
-    epilog="Examples:  parley sandbox --port 9090   |   "
+    epilog='Examples:  parley sandbox --port 9090   |   eval "$(parley sandbox --env)"   |   '
     "parley sandbox --host 0.0.0.0 --public --name sandbox.example.com"
 )
 def sandbox(
@@ -146,12 +147,37 @@ def sandbox(
             envvar="OPEN_CONNECTORS_ORGANIZATION_SECRET", help="Organization secret it accepts."
         ),
     ] = "sandbox-organization",
+    env: Annotated[
+        bool,
+        typer.Option(
+            "--env",
+            help="Print what `parley serve` beside a sandbox at this port needs, and end.",
+        ),
+    ] = False,
+    serve_port: Annotated[
+        int, typer.Option(min=1, max=65535, help="With --env: port of that service (PORT).")
+    ] = 8080,
     fd: Annotated[int | None, typer.Option(hidden=True)] = None,
     stop_with_stdin: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
     """Run the local stand-in for Open Connectors and the phone network, with its phone page."""
-    from service.lab.sandbox.serving import serve_sandbox
+    from service.lab.sandbox.serving import serve_sandbox, settings_beside
 
+    if env:
+        if not port:
+            raise UsageError("--env --port 0: say which port the sandbox is at")
+        beside = settings_beside(
+            host,
+            port,
+            serve_port=serve_port,
+            user_secret=user_secret,
+            organization_secret=organization_secret,
+        )
+        say(*(f"export {each}={shlex.quote(value)}" for each, value in beside.items()))
+        for secret in ("OPEN_CONNECTORS_USER_SECRET", "OPEN_CONNECTORS_ORGANIZATION_SECRET"):
+            if secret not in beside:
+                say_error(f"{secret} stays as it is: it was given, and may be a real one")
+        return
     serve_sandbox(
         host,
         port,
