@@ -15,20 +15,21 @@ import typer
 from service.cli import backfill, bench, connector, dead
 from service.cli.printing import print_table, say, say_error, say_json
 from service.cli.running import run_on_deployment
+from service.cli.words import examples
 from service.errors import OPERATOR_MUST_MEND, UsageError
 
 app = typer.Typer(
     name="parley",
     help="Hold conversations by SMS: Twilio in, SAP Open Connectors out, nothing lost between.",
     no_args_is_help=True,
-    add_completion=False,
+    rich_markup_mode=None,  # a frame of rich's would cut names off at 80 columns
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 app.add_typer(dead.app, name="dead")
 app.add_typer(connector.app, name="connector")
-app.command(epilog="Example:  parley backfill --since 2h")(backfill.backfill)
+app.command(epilog=examples("parley backfill --since 2h"))(backfill.backfill)
 app.command(epilog=bench.EXAMPLES)(bench.bench)
 
 
@@ -65,7 +66,7 @@ def parley(
 
 
 @app.command(
-    epilog="Examples:  parley serve   |   parley serve --host 0.0.0.0 --port 8080 --processes 2"
+    epilog=examples("parley serve", "parley serve --host 0.0.0.0 --port 8080 --processes 2")
 )
 def serve(
     host: Annotated[str | None, typer.Option(help="Interface to listen on (HOST).")] = None,
@@ -82,7 +83,7 @@ def serve(
     worker: Annotated[str | None, typer.Option(hidden=True)] = None,
     stop_with_stdin: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
-    """Run the service: receive callbacks, run handlers, send replies."""
+    """Receive callbacks, run handlers, send replies."""
     from service.wiring.serve import serve_with
 
     raise typer.Exit(
@@ -100,7 +101,7 @@ def serve(
     )
 
 
-@app.command(epilog="Examples:  parley demo   |   parley demo --once")
+@app.command(epilog=examples("parley demo", "parley demo --once"))
 def demo(
     once: Annotated[
         bool,
@@ -111,7 +112,10 @@ def demo(
         typer.Option(exists=True, dir_okay=False, help="Try your own handlers file on the phone."),
     ] = None,
 ) -> None:
-    """Show a whole exchange on this machine: no account, no network, real servers."""
+    """Show a whole exchange, on this machine alone.
+
+    It takes no account and no network; the servers are real.
+    """
     from service.lab.demo import play_demo
 
     if once and handlers:
@@ -120,8 +124,11 @@ def demo(
 
 
 @app.command(
-    epilog='Examples:  parley sandbox --port 9090   |   eval "$(parley sandbox --env)"   |   '
-    "parley sandbox --host 0.0.0.0 --public --name sandbox.example.com"
+    epilog=examples(
+        "parley sandbox --port 9090",
+        'eval "$(parley sandbox --env)"',
+        "parley sandbox --host 0.0.0.0 --public --name sandbox.example.com",
+    )
 )
 def sandbox(
     host: Annotated[str, typer.Option(help="Interface to listen on.")] = "127.0.0.1",
@@ -160,7 +167,10 @@ def sandbox(
     fd: Annotated[int | None, typer.Option(hidden=True)] = None,
     stop_with_stdin: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
-    """Run the local stand-in for Open Connectors and the phone network, with its phone page."""
+    """Stand in for Open Connectors and the phone network.
+
+    Its phone page shows what is texted.
+    """
     from service.lab.sandbox.serving import serve_sandbox, settings_beside
 
     if env:
@@ -190,11 +200,14 @@ def sandbox(
     )
 
 
-@app.command(epilog="Examples:  parley settings   |   parley settings --json")
+@app.command(epilog=examples("parley settings", "parley settings --json"))
 def settings(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
 ) -> None:
-    """Show every setting: its value (secrets masked), where it came from, what is wrong."""
+    """Show every setting, its source, and what is wrong.
+
+    Secrets are masked.
+    """
     from service.settings.loading import explain_settings, find_near_names
 
     rows = explain_settings()
@@ -217,14 +230,14 @@ def settings(
         raise typer.Exit(OPERATOR_MUST_MEND)
 
 
-@app.command(epilog="Examples:  parley ready   |   parley ready --wait 30")
+@app.command(epilog=examples("parley ready", "parley ready --wait 30"))
 def ready(
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for it.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
 ) -> None:
-    """Ask the service that runs on this machine whether every part of it is ready; 0 if so.
+    """Ask the service on this machine whether it is ready.
 
-    It is found by INTERNAL_HOST and INTERNAL_PORT, as /readyz is.
+    Status 0 if every part of it is. It is found by INTERNAL_HOST and INTERNAL_PORT, as /readyz is.
     """
     from service.settings.loading import load_settings
 
@@ -272,11 +285,14 @@ def _unready(detail: str) -> dict[str, Any]:
     return {"ready": False, "checks": {"service": {"ok": False, "detail": detail}}}
 
 
-@app.command(epilog="Example:  parley optouts --json")
+@app.command(epilog=examples("parley optouts --json"))
 def optouts(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
 ) -> None:
-    """List who has opted out of which of our numbers, as far as texts and refusals told us."""
+    """List who has opted out of which of our numbers.
+
+    That is, as far as texts and refusals told us.
+    """
     from service.operate import opt_outs
 
     found = run_on_deployment(opt_outs.list_all)
@@ -296,8 +312,10 @@ def optouts(
 
 @app.command(
     name="explain-signature",
-    epilog="Example:  parley explain-signature --url https://sms.example.com/callbacks/twilio "
-    "--body 'From=%2B14155550123&...' --signature RSOYDt4T1cUTdK1PDd93/VVr8B8=",
+    epilog=examples(
+        "parley explain-signature --url https://sms.example.com/callbacks/twilio \\",
+        "    --body 'From=%2B14155550123&...' --signature RSOYDt4T1cUTdK1PDd93/VVr8B8=",
+    ),
 )
 def explain_signature(
     url: Annotated[str, typer.Option(help="The address Twilio was given, with its query.")],
@@ -316,7 +334,10 @@ def explain_signature(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
 ) -> None:
-    """Tell why a callback's signature does not match, and what would have matched."""
+    """Tell why a callback's signature does not match.
+
+    And what would have matched.
+    """
     from service.operate.signatures import explain_signature as explain
     from service.settings.forms import read_shared_keys
     from service.settings.loading import load_settings

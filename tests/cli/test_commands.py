@@ -8,11 +8,17 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+import typer
 from twilio.request_validator import RequestValidator
+from typer.testing import CliRunner
+
+from service.cli.app import app
 
 ROOT = Path(__file__).parents[2]
 URL = "https://sms.example.com/callbacks/twilio"
@@ -204,12 +210,73 @@ def test_a_base_address_of_the_wrong_form_ends_the_start_with_what_to_write():
     assert f"must end with /elements/api-v2; write {host}/elements/api-v2 " in ran.stderr
 
 
-def test_every_command_has_help_with_an_example():
-    """Nobody reads the source to find an option."""
-    for command in ("serve", "demo", "sandbox", "settings", "explain-signature"):
-        ran = parley(command, "--help", COLUMNS="120")
-        assert ran.returncode == 0
-        assert f"parley {command}" in ran.stdout, command
+PROGRAM = Path(sys.executable).with_name("parley")
+
+
+def commands_of(command: Any, *words: str) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield every command and group with the words that it is called by."""
+    yield words, command
+    for name, each in getattr(command, "commands", {}).items():
+        yield from commands_of(each, *words, name)
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        pytest.param(words, command, id=" ".join(("parley", *words)))
+        for words, command in commands_of(typer.main.get_command(app))
+    ],
+)
+def test_help_has_whole_names_and_examples_to_copy(words, command):
+    """An option whose name is cut off, or an example that is broken in two, is of no use."""
+    help_ = CliRunner().invoke(app, [*words, "--help"], terminal_width=80).stdout
+    assert max(map(len, help_.splitlines())) <= 80
+    assert "…" not in help_
+    shown = set(help_.replace("/", " ").replace(",", " ").split())
+    for parameter in command.params:
+        if not getattr(parameter, "hidden", False):
+            named = {*parameter.opts, *parameter.secondary_opts}
+            assert {name for name in named if name.startswith("-")} <= shown, parameter.opts
+    inner = getattr(command, "commands", None)
+    if inner is None:
+        example = help_.rpartition("Example")[2].partition("\n")[2]
+        assert f"parley {' '.join(words)}" in example
+    else:
+        # What each is for, in a whole sentence.
+        assert "..." not in help_.partition("Commands:")[2]
+        assert inner.keys() <= shown
+
+
+def test_shell_completion_is_printed_and_installed(tmp_path):
+    """Long names are typed by hand."""
+    environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    said = []
+    for option in ("--show-completion", "--install-completion"):
+        # In a shell, which it asks the system for; "; true" keeps it there.
+        command = ["bash", "-c", f"{PROGRAM} {option}; true"]
+        ran = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+        assert ran.stderr == ""
+        said.append(ran.stdout)
+    assert "complete -o default -F _parley_completion parley" in said[0]
+    assert "bash completion installed in" in said[1]
+    (script,) = (tmp_path / ".bash_completions").iterdir()
+    assert "_PARLEY_COMPLETE=complete_bash" in script.read_text()
+    assert script.name in (tmp_path / ".bashrc").read_text()
+
+
+def test_a_shell_completes_commands_and_options():
+    """What the script calls at each press of the key has to answer."""
+    asked = {"_PARLEY_COMPLETE": "complete_bash", "COMP_WORDS": "parley dead dr", "COMP_CWORD": "2"}
+    assert completed(**asked) == ["drop"]
+    asked |= {"COMP_WORDS": "parley bench --connector-d", "COMP_CWORD": "2"}
+    assert completed(**asked) == ["--connector-delay-ms"]
+
+
+def completed(**asked: str) -> list[str]:
+    """Ask the installed `parley` as a shell does."""
+    environ = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"} | asked
+    ran = subprocess.run([PROGRAM], env=environ, capture_output=True, text=True, check=False)
+    return ran.stdout.split()
 
 
 def test_a_host_that_is_none_of_ours_is_named_and_not_the_port():
