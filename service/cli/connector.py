@@ -10,6 +10,7 @@ import typer
 
 from service.cli.printing import say, say_error, say_json
 from service.cli.running import run_on_deployment
+from service.cli.words import examples
 from service.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,8 +23,9 @@ SOMETHING_TO_DO = 3
 """Exit status of `plan --exit-code`; 1 and 2 are errors, as everywhere."""
 
 app = typer.Typer(
-    help="The instance at Open Connectors: what it is, what it should be, and putting it right.",
+    help="The instance at Open Connectors, and putting it right.",
     no_args_is_help=True,
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -32,7 +34,7 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Result = TypeVar("Result")
 
 
-@app.command(epilog="Examples:  parley connector plan   |   parley connector plan --exit-code")
+@app.command(epilog=examples("parley connector plan", "parley connector plan --exit-code"))
 def plan(
     as_json: AsJson = False,
     exit_code: Annotated[
@@ -59,9 +61,9 @@ def plan(
     raise typer.Exit(status)
 
 
-@app.command(epilog="Example:  parley connector apply")
+@app.command(epilog=examples("parley connector apply"))
 def apply(as_json: AsJson = False) -> None:
-    """Do what `plan` shows: create, adopt, enable or update the instance."""
+    """Do what `plan` shows: create, enable or update the instance."""
 
     async def both(provisioner: Provisioner) -> tuple[list[str], str]:
         lines = (await provisioner.plan()).lines()
@@ -73,9 +75,9 @@ def apply(as_json: AsJson = False) -> None:
     _tell(as_json, {"instance": id_, "done": lines}, f"Instance {id_} is as it should be.")
 
 
-@app.command(epilog="Example:  parley connector show --json")
+@app.command(epilog=examples("parley connector show --json"))
 def show(as_json: AsJson = False) -> None:
-    """Show our instance: what this Redis knows of it, and what the connector says."""
+    """Show our instance, as this Redis and the connector know it."""
     kept, found = _run(lambda provisioner: provisioner.current())
     if kept is None:
         _tell(
@@ -104,11 +106,11 @@ def show(as_json: AsJson = False) -> None:
         say("The connector does not know it any more; see `parley connector plan`.")
 
 
-@app.command(epilog="Example:  parley connector check")
+@app.command(epilog=examples("parley connector check"))
 def check(as_json: AsJson = False) -> None:
-    """Compare message.json with the instance's own API description. Sends and changes nothing.
+    """Compare message.json with the instance's API description.
 
-    Status 1 when something has to be changed in the file.
+    Sends and changes nothing.     Status 1 when something has to be changed in the file.
     """
     from service.operate.deployment import check_message
 
@@ -131,7 +133,7 @@ def check(as_json: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
-@app.command(epilog="Example:  parley connector rotate --yes")
+@app.command(epilog=examples("parley connector rotate --yes"))
 def rotate(yes: Yes = False, as_json: AsJson = False) -> None:
     """Take a new instance, with a new token, for the one there is.
 
@@ -149,7 +151,7 @@ def rotate(yes: Yes = False, as_json: AsJson = False) -> None:
     _tell(as_json, facts, f"Instance {id_} is in use now.")
 
 
-@app.command(epilog="Example:  parley connector disable")
+@app.command(epilog=examples("parley connector disable"))
 def disable(yes: Yes = False, as_json: AsJson = False) -> None:
     """Switch our instance off. A running service switches it on again (CONNECTOR_REPAIR)."""
     _ask("Switch the instance off? No reply leaves meanwhile.", yes=yes)
@@ -157,16 +159,16 @@ def disable(yes: Yes = False, as_json: AsJson = False) -> None:
     _tell(as_json, {"instance": id_, "disabled": True}, f"Instance {id_} is switched off.")
 
 
-@app.command(epilog="Example:  parley connector enable")
+@app.command(epilog=examples("parley connector enable"))
 def enable(as_json: AsJson = False) -> None:
     """Switch our instance on."""
     id_ = _run(lambda provisioner: provisioner.switch(on=True))
     _tell(as_json, {"instance": id_, "disabled": False}, f"Instance {id_} is switched on.")
 
 
-@app.command(epilog="Example:  parley connector remove --yes")
+@app.command(epilog=examples("parley connector remove --yes"))
 def remove(yes: Yes = False, as_json: AsJson = False) -> None:
-    """Delete our instance at the connector, and what this Redis knows of it.
+    """Delete our instance at the connector, and here.
 
     For the end of a deployment: a service that still runs makes another one.
     """
@@ -180,19 +182,23 @@ def remove(yes: Yes = False, as_json: AsJson = False) -> None:
     _tell(as_json, {"removed": id_, "formulas": using}, f"Instance {id_} is deleted.")
 
 
-@app.command(epilog="Example:  SECRET_KEY=new,former parley connector rekey")
+@app.command(epilog=examples("SECRET_KEY=new,former parley connector rekey"))
 def rekey(as_json: AsJson = False) -> None:
-    """Seal the instance token in Redis with the first SECRET_KEY; the others can go afterwards."""
+    """Seal the instance token with the first SECRET_KEY.
+
+    The others can go afterwards.
+    """
     id_ = _run(lambda provisioner: provisioner.rekey())
     _tell(as_json, {"instance": id_}, f"The token of instance {id_} is sealed with the first key.")
 
 
-@app.command(epilog="Example:  parley connector forget --yes")
+@app.command(epilog=examples("parley connector forget --yes"))
 def forget(yes: Yes = False, as_json: AsJson = False) -> None:
-    """Forget the instance in this Redis alone, when the SECRET_KEY of its token is lost.
+    """Forget the instance in this Redis alone.
 
-    The connector keeps it, and messages stay where they are. A running service, or the next start
-    or `apply`, adopts it by its tag; where the connector does not show its token, another is made.
+    For a lost SECRET_KEY. The connector keeps it, and messages stay where they are. A running
+    service, or the next start or `apply`, adopts it by its tag; where the connector does not show
+    its token, another is made.
     """
     _ask("Forget the instance here? Another may be made for it.", yes=yes)
     _run(lambda provisioner: provisioner.forget())

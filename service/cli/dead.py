@@ -9,7 +9,7 @@ import typer
 
 from service.cli.printing import print_table, say, say_error, say_json
 from service.cli.running import run_on_deployment
-from service.cli.words import read_age, refuse_empty
+from service.cli.words import examples, read_age, refuse_empty
 from service.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 
 app = typer.Typer(
-    help="Dead letters: messages and replies that used up their attempts.",
+    help="Dead letters: what used up its attempts.",
     no_args_is_help=True,
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -33,7 +34,7 @@ All = Annotated[bool, typer.Option("--all", help="Every one that the filters let
 
 @app.command(
     name="list",
-    epilog="Examples:  parley dead list  |  parley dead list --error 21610 --older-than 2h",
+    epilog=examples("parley dead list", "parley dead list --error 21610 --older-than 2h"),
 )
 def list_(
     number: Number = None,
@@ -74,7 +75,7 @@ def list_(
     say(f"{len(found)} in all. Next: parley dead show ID, replay ID, drop ID")
 
 
-@app.command(epilog="Example:  parley dead show 7-1700000000000-0")
+@app.command(epilog=examples("parley dead show 7-1700000000000-0"))
 def show(
     id_: Annotated[str, typer.Argument(metavar="ID", help="As `parley dead list` shows it.")],
     as_json: AsJson = False,
@@ -95,8 +96,9 @@ def show(
 
 
 @app.command(
-    epilog="Examples:  parley dead replay 7-1700000000000-0   |   "
-    "parley dead replay --all --error 'time-out'"
+    epilog=examples(
+        "parley dead replay 7-1700000000000-0", "parley dead replay --all --error 'time-out'"
+    )
 )
 def replay(
     ids: Ids = None,
@@ -114,7 +116,7 @@ def replay(
     _act("replay", ids, all_, _filters(number, route, error, older_than), yes=True)
 
 
-@app.command(epilog="Example:  parley dead drop --all --older-than 30d --yes")
+@app.command(epilog=examples("parley dead drop --all --older-than 30d --yes"))
 def drop(
     ids: Ids = None,
     all_: All = False,

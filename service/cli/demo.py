@@ -9,13 +9,13 @@ from typing import Annotated
 import typer
 
 from service.cli.printing import print_table, say_json
+from service.cli.words import examples
 from service.errors import UsageError
 
-DEMO_EXAMPLES = (
-    "Examples:  parley demo   |   parley demo --once   |   "
-    "parley demo --handlers my_handlers.py --reload"
+DEMO_EXAMPLES = examples(
+    "parley demo", "parley demo --once", "parley demo --handlers my_handlers.py --reload"
 )
-ROUTES_EXAMPLES = "Examples:  parley routes   |   HANDLERS=my_handlers.py parley routes --json"
+ROUTES_EXAMPLES = examples("parley routes", "HANDLERS=my_handlers.py parley routes --json")
 
 
 def demo(

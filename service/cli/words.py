@@ -1,4 +1,4 @@
-"""What several commands read alike: how long ago, and options that say nothing."""
+"""What several commands share: examples in help, how long ago, options that say nothing."""
 
 from __future__ import annotations
 
@@ -11,6 +11,12 @@ SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 LONGEST = timedelta(days=36_500)
 """A hundred years; what is longer was mistyped, and would overflow a date."""
+
+
+def examples(*commands: str) -> str:
+    """Write the end of a command's help: each example whole, on a line of its own."""
+    # Click wraps no paragraph that begins with \b.
+    return "\n".join(("\b", "Examples:" if len(commands) > 1 else "Example:", *commands))
 
 
 def read_age(option: str, text: str) -> timedelta | None:

@@ -14,7 +14,7 @@ from service.connector.client import Connector
 from service.connector.formulas import Formulas, find_formulas, warn_of_formulas
 from service.core.masking import MASK, mask_login
 from service.core.open_connectors import wire
-from service.core.open_connectors.elements import SECRET_ENTRIES, element_of
+from service.core.open_connectors.elements import element_of, is_secret
 from service.core.open_connectors.plan import (
     Plan,
     carries_tag,
@@ -178,8 +178,9 @@ class Provisioner:
         stored = await self._stored()
         found = None if stored is None else await self._connector.get_instance(stored.id)
         if found is not None:
+            known = wire.secrets_of(self._wanted.body)
             shown = {
-                entry: MASK if value and entry in SECRET_ENTRIES else mask_login(value)
+                entry: MASK if value and is_secret(entry, value, known) else mask_login(value)
                 for entry, value in found.configuration.items()
             }
             found = replace(found, configuration=shown)

@@ -60,6 +60,18 @@ def _http_address(url: str, *, login: bool = False) -> str:
     return url.rstrip("/")
 
 
+API_PATH = "/elements/api-v2"
+"""What every base address of Open Connectors ends with, in every region."""
+
+
+def _connector_address(url: str) -> str:
+    address = _http_address(url)
+    if not address.endswith(API_PATH):
+        host = address.partition("/elements")[0]
+        raise ValueError(f"must end with {API_PATH}; write {host}{API_PATH}")
+    return address
+
+
 def _public_url(url: str) -> str:
     # Twilio logs in with it at a proxy that asks for a password (HTTP Basic).
     address = _http_address(url, login=True)
@@ -249,7 +261,7 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
-HttpAddress = Annotated[Text, AfterValidator(_http_address)]
+ConnectorAddress = Annotated[Text, AfterValidator(_connector_address)]
 PublicUrl = Annotated[Text, AfterValidator(_public_url)]
 AccountSid = Annotated[Text, AfterValidator(_account_sid)]
 Sender = Annotated[Text, AfterValidator(_sender)]

@@ -42,6 +42,13 @@ WORDS: Mapping[str, str] = {
 """What pydantic finds, in our words. Its own are not shown: they may quote a secret."""
 
 
+CLOSE = 0.88
+"""How like a setting's name another has to be, by difflib: REDIS_URI is, REDIS_TLS_URL is not."""
+
+SHORTEST = 6
+"""Letters of a name that is compared at all: PORTS and HOSTS are anybody's."""
+
+
 @dataclass(frozen=True, slots=True)
 class SettingRow:
     """A line of `parley settings`.
@@ -182,6 +189,23 @@ def _check(
                 problems.append(problem_of(field, words, source))
     order = {field.upper(): place for place, field in enumerate(Settings.model_fields)}
     return settings, sorted(problems, key=lambda problem: order.get(problem.name, -1))
+
+
+def find_near_names(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """Say, in a sentence each, which names in the environment look like a setting and are none.
+
+    environ: the environment; the process's own if None. Values are not told.
+    """
+    environ = os.environ if environ is None else environ
+    settings = [field.upper() for field in Settings.model_fields]
+    said = []
+    for name, value in environ.items():
+        bare, file = (name[:-5], "_FILE") if name.endswith("_FILE") else (name, "")
+        if name in settings or bare in settings or len(bare) < SHORTEST or not value.strip():
+            continue
+        nearest = difflib.get_close_matches(bare.upper(), settings, n=1, cutoff=CLOSE)
+        said += [f"{name} is no setting; did you mean {near}{file}?" for near in nearest]
+    return tuple(said)
 
 
 def _misspelt(field: str, environ: Mapping[str, str]) -> str:

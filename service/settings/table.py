@@ -1,8 +1,8 @@
 """The table of settings: names, types, bounds, defaults and what an operator reads of them.
 
-pydantic-settings holds them. Where a value comes from is worked out in `sources` instead of by its
-own, because a problem has to name the file and the line, and because nothing may read the
-environment of the process but the one function that is told to.
+Where a value comes from is worked out in `sources`, not by pydantic-settings: a problem has to name
+the file and the line, and nothing may read the environment of the process but the one function that
+is told to.
 """
 
 from __future__ import annotations
@@ -10,15 +10,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+)
 
 from service.settings.forms import (
     AccountSid,
+    ConnectorAddress,
     Count,
     Handlers,
     HostNames,
-    HttpAddress,
     PlainName,
     Port,
     PublicUrl,
@@ -36,14 +42,15 @@ from service.settings.forms import (
 )
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """Everything an operator can set, checked. Made by `load_settings` alone.
 
     Times end in `_s` and are seconds. Secrets are `SecretStr`: they print as stars.
     """
 
-    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
-        frozen=True, extra="forbid", hide_input_in_errors=True, coerce_numbers_to_str=False
+    # Defaults are checked too: one that does not go with what another setting was given is told.
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True
     )
 
     public_url: PublicUrl = Field(
@@ -83,7 +90,7 @@ class Settings(BaseSettings):
         description="Our number: the sender the connector's instance is provisioned with.",
         examples=["+14155550100"],
     )
-    open_connectors_base_url: HttpAddress = Field(
+    open_connectors_base_url: ConnectorAddress = Field(
         description="Base of the Open Connectors API of your region.",
         examples=["https://api.openconnectors.us2.ext.hana.ondemand.com/elements/api-v2"],
     )
@@ -123,7 +130,6 @@ class Settings(BaseSettings):
     )
     internal_port: Port = Field(
         default=8081,
-        validate_default=True,
         description="Its port; 0 takes a free one.",
         examples=["8081"],
     )
@@ -188,7 +194,6 @@ class Settings(BaseSettings):
     )
     backfill_max_s: Annotated[float, Field(ge=60)] = Field(
         default=259200.0,
-        validate_default=True,
         description="How far back a look goes by itself after an outage.",
         examples=["259200"],
     )
@@ -260,7 +265,6 @@ class Settings(BaseSettings):
     )
     retry_max_s: Seconds = Field(
         default=300.0,
-        validate_default=True,
         description="Longest wait before any retry.",
         examples=["300"],
     )
@@ -349,15 +353,3 @@ class Settings(BaseSettings):
     def internal_port_given(self) -> bool:
         """Whether somebody chose INTERNAL_PORT: a chosen one is used or the start fails."""
         return "internal_port" in self.model_fields_set
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take values from `load_settings` alone."""
-        return (init_settings,)

@@ -138,18 +138,17 @@ class Batch:
 
         cut_short: called with the answer, before the cancellation goes on.
         """
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Any] = loop.create_future()
-        heard = answer
-        self.submit(script, keys, args, lambda found, error: _settle(heard, found, error))
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.submit(script, keys, args, partial(_settle, answer))
         try:
-            return await answer
+            # Shielded: a cancelled future would not hear an answer that comes in the same turn of
+            # the loop, before whoever waits for it runs.
+            return await asyncio.shield(answer)
         except asyncio.CancelledError:
-            if answer.cancelled():
-                heard = loop.create_future()
-                await cut_short(await heard)
-            else:  # Answered in the very turn of the loop.
-                await cut_short(answer.result())
+            while not answer.done():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait((answer,))
+            await cut_short(answer.result())
             raise
 
     def submit(

@@ -18,7 +18,7 @@ from service.host.logs import set_up_logs
 from service.host.notify import OurSupervisor, Starter, Systemd
 from service.host.slots import as_argument, parse_slot, unnamed_file
 from service.host.supervisor import Supervisor
-from service.settings.loading import load_settings
+from service.settings.loading import find_near_names, load_settings
 from service.settings.table import Settings
 from service.wiring.alone import run_alone
 from service.wiring.dead_workers import DeadWorkers, worker_id
@@ -64,6 +64,9 @@ def serve(
     """
     tell = set_up_logs(settings.log_format, settings.log_level)
     raise_limit(needed=needed_for(settings.send_concurrency, settings.handler_concurrency))
+    if slot is None:  # else the supervisor has said so
+        for doubt in find_near_names():
+            log.warning("the environment has a name that is almost a setting's", doubt=doubt)
     # Loaded before anything listens: a broken handlers file must not take a single callback.
     router = load_router(settings.handlers, settings.config_dir)
     for doubt in router.doubts:

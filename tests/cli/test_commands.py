@@ -8,17 +8,36 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+import typer
 from twilio.request_validator import RequestValidator
+from typer.testing import CliRunner
+
+from service.cli.app import app
 
 ROOT = Path(__file__).parents[2]
 URL = "https://sms.example.com/callbacks/twilio"
 PARAMS = {"Body": "hello", "From": "+15005550123", "MessageSid": "SM1"} | dict.fromkeys(
     ("FromCity", "FromState", "FromZip", "FromCountry"), ""
 )
+
+
+COMPLETE = {
+    "PUBLIC_URL": "https://sms.example.com",
+    "TWILIO_ACCOUNT_SID": f"AC{'0' * 32}",
+    "TWILIO_AUTH_TOKEN": "0" * 32,
+    "TWILIO_SENDER": "+15005550100",
+    "OPEN_CONNECTORS_BASE_URL": "http://127.0.0.1:9/elements/api-v2",
+    "OPEN_CONNECTORS_USER_SECRET": "user",
+    "OPEN_CONNECTORS_ORGANIZATION_SECRET": "organization",
+    "SECRET_KEY": "k" * 40,
+}
+"""Every setting that has no default."""
 
 
 def parley(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -175,12 +194,89 @@ def test_settings_lists_all_of_them_and_what_is_wrong():
     assert rows["PORT"] == {"name": "PORT", "value": "8080", "source": "default", "problem": ""}
 
 
-def test_every_command_has_help_with_an_example():
-    """Nobody reads the source to find an option."""
-    for command in ("serve", "demo", "sandbox", "settings", "explain-signature"):
-        ran = parley(command, "--help", COLUMNS="120")
-        assert ran.returncode == 0
-        assert f"parley {command}" in ran.stdout, command
+def test_names_close_to_a_settings_are_warned_of_and_are_no_error():
+    """A time-out that somebody set would stay at its default, and nobody would know."""
+    said = "HANDLER_TIMEOUTS_S is no setting; did you mean HANDLER_TIMEOUT_S?\n"
+    for form in ((), ("--json",)):
+        ran = parley("settings", *form, **COMPLETE, HANDLER_TIMEOUTS_S="60")
+        assert (ran.returncode, ran.stderr) == (0, said)
+
+
+def test_a_base_address_of_the_wrong_form_ends_the_start_with_what_to_write():
+    """Every call would be answered 404, and the instance looked for in the wrong place."""
+    host = "https://api.openconnectors.us2.ext.hana.ondemand.com"
+    ran = parley("serve", **COMPLETE | {"OPEN_CONNECTORS_BASE_URL": host})
+    assert ran.returncode == 2
+    assert f"must end with /elements/api-v2; write {host}/elements/api-v2 " in ran.stderr
+
+
+PROGRAM = Path(sys.executable).with_name("parley")
+
+
+def commands_of(command: Any, *words: str) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield every command and group with the words that it is called by."""
+    yield words, command
+    for name, each in getattr(command, "commands", {}).items():
+        yield from commands_of(each, *words, name)
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        pytest.param(words, command, id=" ".join(("parley", *words)))
+        for words, command in commands_of(typer.main.get_command(app))
+    ],
+)
+def test_help_has_whole_names_and_examples_to_copy(words, command):
+    """An option whose name is cut off, or an example that is broken in two, is of no use."""
+    help_ = CliRunner().invoke(app, [*words, "--help"], terminal_width=80).stdout
+    assert max(map(len, help_.splitlines())) <= 80
+    assert "…" not in help_
+    shown = set(help_.replace("/", " ").replace(",", " ").split())
+    for parameter in command.params:
+        if not getattr(parameter, "hidden", False):
+            named = {*parameter.opts, *parameter.secondary_opts}
+            assert {name for name in named if name.startswith("-")} <= shown, parameter.opts
+    inner = getattr(command, "commands", None)
+    if inner is None:
+        example = help_.rpartition("Example")[2].partition("\n")[2]
+        assert f"parley {' '.join(words)}" in example
+    else:
+        # What each is for, in a whole sentence.
+        assert "..." not in help_.partition("Commands:")[2]
+        assert inner.keys() <= shown
+
+
+def test_shell_completion_is_printed_and_installed(tmp_path):
+    """Long names are typed by hand."""
+    environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    said = []
+    for option in ("--show-completion", "--install-completion"):
+        # In a shell, which it asks the system for; "; true" keeps it there.
+        command = ["bash", "-c", f"{PROGRAM} {option}; true"]
+        ran = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+        assert ran.stderr == ""
+        said.append(ran.stdout)
+    assert "complete -o default -F _parley_completion parley" in said[0]
+    assert "bash completion installed in" in said[1]
+    (script,) = (tmp_path / ".bash_completions").iterdir()
+    assert "_PARLEY_COMPLETE=complete_bash" in script.read_text()
+    assert script.name in (tmp_path / ".bashrc").read_text()
+
+
+def test_a_shell_completes_commands_and_options():
+    """What the script calls at each press of the key has to answer."""
+    asked = {"_PARLEY_COMPLETE": "complete_bash", "COMP_WORDS": "parley dead dr", "COMP_CWORD": "2"}
+    assert completed(**asked) == ["drop"]
+    asked |= {"COMP_WORDS": "parley bench --connector-d", "COMP_CWORD": "2"}
+    assert completed(**asked) == ["--connector-delay-ms"]
+
+
+def completed(**asked: str) -> list[str]:
+    """Ask the installed `parley` as a shell does."""
+    environ = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"} | asked
+    ran = subprocess.run([PROGRAM], env=environ, capture_output=True, text=True, check=False)
+    return ran.stdout.split()
 
 
 def test_a_host_that_is_none_of_ours_is_named_and_not_the_port():
@@ -202,14 +298,7 @@ def test_the_connectors_error_comes_with_what_to_do():
             "connector",
             "plan",
             DATA_DIR=folder,
-            PUBLIC_URL="https://sms.example.com",
-            TWILIO_ACCOUNT_SID=f"AC{'0' * 32}",
-            TWILIO_AUTH_TOKEN="0" * 32,
-            TWILIO_SENDER="+15005550100",
-            OPEN_CONNECTORS_BASE_URL="http://127.0.0.1:9/elements/api-v2",
-            OPEN_CONNECTORS_USER_SECRET="user",
-            OPEN_CONNECTORS_ORGANIZATION_SECRET="organization",
-            SECRET_KEY="k" * 40,
+            **COMPLETE,
         )
     assert ran.returncode == 1
     assert "no connection to 127.0.0.1:9" in ran.stderr

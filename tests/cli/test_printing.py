@@ -125,7 +125,7 @@ def environ(redis_server: str, connector: type[_Connector]) -> dict[str, str]:
         "TWILIO_ACCOUNT_SID": "AC" + "0" * 32,
         "TWILIO_AUTH_TOKEN": "token",
         "TWILIO_SENDER": "+15005550100",
-        "OPEN_CONNECTORS_BASE_URL": connector.address,  # type: ignore[attr-defined]
+        "OPEN_CONNECTORS_BASE_URL": f"{connector.address}/elements/api-v2",  # type: ignore[attr-defined]
         "OPEN_CONNECTORS_USER_SECRET": "user",
         "OPEN_CONNECTORS_ORGANIZATION_SECRET": "organization",
         "SECRET_KEY": SECRET_KEY,

@@ -266,6 +266,26 @@ def build(text: str, **values: str) -> Wanted:
     return Wanted.build(template, dict.fromkeys(INSTANCE_NAMES, "x") | values, "instance.json")
 
 
+@pytest.mark.parametrize("entry", ["messaging.sms.own.secret", "own.entry"])
+async def test_a_secret_in_an_entry_of_the_operators_own_is_neither_logged_nor_shown(
+    platform, store, entry
+):
+    """The log of the first start, and `parley connector show`, would print it."""
+    value = f"Basic {AUTH_TOKEN}" if entry == "own.entry" else "heron-4711"
+    body = wanted().body
+    own = Wanted(body | {"configuration": body["configuration"] | {entry: value}})
+    with structlog.testing.capture_logs() as logged:
+        await ensured(platform, store, own)
+        async with connected(platform.url) as connector:
+            _, found = await provisioner(connector, store, own).current()
+
+    steps = [line["step"] for line in logged if line["event"] == "plan"]
+    assert f"  {entry}: (none) -> ********" in steps
+    assert found is not None
+    assert found.configuration[entry] == "********"
+    assert found.configuration["messaging.sms.twilio.sender"] == "+15005550100"
+
+
 def test_every_missing_entry_is_named_before_anything_is_asked():
     """The operator would mend them one refused request at a time."""
     with pytest.raises(SettingsError) as caught:

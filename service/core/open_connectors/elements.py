@@ -5,7 +5,8 @@ Source: SAP Open Connectors' documentation of both ("Authenticate Through API").
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,27 @@ EVENTS = "event.notification."
 
 SECRET_ENTRIES = frozenset({f"{PREFIX}token", "password", f"{EVENTS}signature.key"})
 """Configuration entries of either whose values are never shown."""
+
+PRIVATE_WORDS = "secret|passw|passphrase|pwd|token|key|credential"
+"""What the name of a secret says, in entries that an operator adds to instance.json."""
+
+NAMES_A_SECRET = re.compile(PRIVATE_WORDS, re.IGNORECASE)
+
+HOLDS_A_SECRET = re.compile(rf"(?:{PRIVATE_WORDS})[\w-]*[\"']?\s*[=:]", re.IGNORECASE)
+"""A query such as `?api_key=...` or JSON such as `{"clientSecret": ...}`."""
+
+
+def is_secret(entry: str, value: str, known: Iterable[str] = ()) -> bool:
+    """Tell whether an entry's value must not be shown: by its name, by its form, by what it holds.
+
+    known: secrets that are in no shown value, such as the auth token in an entry of another name.
+    """
+    return bool(
+        entry in SECRET_ENTRIES
+        or NAMES_A_SECRET.search(entry)
+        or HOLDS_A_SECRET.search(value)
+        or any(secret and secret in value for secret in known)
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from service.core.masking import MASK, mask_login
-from service.core.open_connectors.elements import SECRET_ENTRIES
-from service.core.open_connectors.wire import InstanceAnswer
+from service.core.open_connectors.elements import SECRET_ENTRIES, is_secret
+from service.core.open_connectors.wire import InstanceAnswer, secrets_of
 
 Kind = Literal["create", "adopt", "enable", "update", "token"]
 """What a step does: make an instance, take one that carries our tag, switch it on again, write what
@@ -97,8 +97,9 @@ def make_plan(
     secrets_known, rest_known: what was written last, the secrets and the rest, is what is wanted.
     """
     if found is None:
+        known = secrets_of(wanted)
         entries = [
-            Change(key, "(none)", _shown(key, str(value)))
+            Change(key, "(none)", _shown(str(value), secret=is_secret(key, str(value), known)))
             for key, value in wanted["configuration"].items()
         ]
         return Plan((Step("create", "", tuple(entries)),))
@@ -183,6 +184,7 @@ def _changes(
     wanted: Mapping[str, Any], found: InstanceAnswer, *, secrets_known: bool, rest_known: bool
 ) -> Sequence[Change]:
     changes = []
+    known = secrets_of(wanted)
     name = str(wanted["name"])
     if sanitise(found.name) != sanitise(name):
         changes.append(Change("name", repr(found.name), repr(name)))
@@ -201,12 +203,12 @@ def _changes(
             same = rest_known
         else:
             same = old == new
-        if not same and hidden:
-            changes.append(Change(key, MASK, MASK))
-        elif not same:
-            changes.append(Change(key, _shown(key, old or "(not told)"), _shown(key, new)))
+        if not same:
+            secret = hidden or any(is_secret(key, each, known) for each in (old or "", new))
+            old = _shown(old or "(not told)", secret=secret)
+            changes.append(Change(key, old, _shown(new, secret=secret)))
     return changes
 
 
-def _shown(key: str, value: str) -> str:
-    return MASK if key in SECRET_ENTRIES else repr(mask_login(value))
+def _shown(value: str, *, secret: bool) -> str:
+    return MASK if secret else repr(mask_login(value))

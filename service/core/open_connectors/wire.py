@@ -15,7 +15,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from service.core.open_connectors.elements import SECRET_ENTRIES, element_of
+from service.core.open_connectors.elements import SECRET_ENTRIES, element_of, is_secret
 from service.errors import ConnectorUnreadable
 from service.model import Media
 
@@ -100,10 +100,9 @@ def logins_of(body: Mapping[str, Any]) -> list[str]:
 
 
 def private_entries(body: Mapping[str, Any]) -> list[str]:
-    """Return whatever may be secret in such a body: an operator's own entries by their names."""
-    words = re.compile("secret|password|token|key|credential", re.IGNORECASE)
+    """Return whatever may be secret in such a body: an operator's own entries, too."""
     configuration = _object(body.get("configuration"))
-    own = [str(value) for key, value in configuration.items() if words.search(key)]
+    own = [str(value) for key, value in configuration.items() if is_secret(key, str(value))]
     return [*secrets_of(body), *logins_of(body), *own]
 
 

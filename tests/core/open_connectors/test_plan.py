@@ -135,6 +135,40 @@ def test_an_entry_that_only_the_platform_hides_is_not_told_either(known):
     assert "hunter2" not in "\n".join(lines)
 
 
+OWN_SECRETS = {
+    "messaging.sms.own.secret": "heron-4711",
+    "own.Password": "heron-4711",
+    "apiToken": "heron-4711",
+    "signing_key": "heron-4711",
+    "own.entry": f"Basic {SECRET}",
+    "own.address": "https://hooks.example.com/in?api_key=heron-4711",
+    "own.settings": '{"clientSecret": "heron-4711"}',
+    "own.url": "https://parley:heron-4711@hooks.example.com",
+}
+
+
+@pytest.mark.parametrize("read", ["nothing", "no instance", "another", "the former one", "stars"])
+@pytest.mark.parametrize("entry", OWN_SECRETS)
+def test_a_secret_in_an_entry_of_the_operators_own_is_in_no_plan(entry, read):
+    """What an operator adds to instance.json would be printed in the log of every first start."""
+    body = wanted(configuration={**wanted()["configuration"], entry: OWN_SECRETS[entry]})
+    former = OWN_SECRETS[entry].replace("heron-4711", "heron-0815").replace(SECRET, SECRET[::-1])
+    told = {"nothing": {}, "another": {entry: "x"}, "the former one": {entry: former}}
+    configuration = told.get(read, {entry: MASK})
+    found = None if read == "no instance" else answered(body, configuration=configuration)
+    plan = planned(body, found, rest_known=False)
+    said = "\n".join([*plan.lines(), plan.summary(), repr(plan)])
+    assert entry in said
+    assert "heron-" not in said.replace(MASK, "")
+    assert SECRET not in said
+
+
+def test_an_entry_that_says_nothing_of_a_secret_is_shown():
+    """An operator could not tell from a plan what it is about to change."""
+    body = wanted(configuration={**wanted()["configuration"], "event.poller.refresh_interval": 5})
+    assert "  event.poller.refresh_interval: (none) -> '5'" in planned(body, None).lines()
+
+
 @pytest.mark.parametrize("known", [True, False])
 def test_what_the_connector_does_not_tell_is_known_by_its_fingerprint(known):
     """A changed address would never be registered where entries can't be read."""
