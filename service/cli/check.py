@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
 ) -> None:
-    """Load what a start would load, and say what is wrong or that all is well.
+    """Load what a start would load, and say what is wrong.
 
     Settings, instance.json, message.json and the handlers; neither Redis nor the connector is
     asked. Ends 2, as a start would, for what has to be mended first; a warning does not count.

@@ -92,7 +92,10 @@ def show(
         say_json(shown)
         return
     traceback = shown.pop("traceback", "")
-    say(*(f"{name:8} {value}" for name, value in shown.items()), *traceback.splitlines())
+    say(
+        *(f"{name:8} {value}" for name, value in shown.items()),
+        *(f"    {line}" for line in traceback.splitlines()),
+    )
 
 
 @app.command(

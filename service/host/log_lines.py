@@ -41,7 +41,7 @@ class LibraryLimit(logging.Filter):
 
     def __init__(self) -> None:
         super().__init__()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._ends = 0.0
         self._passed: Counter[tuple[str, str]] = Counter()
         self._held_back: Counter[tuple[str, str]] = Counter()

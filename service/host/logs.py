@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Literal, TextIO
 
@@ -112,7 +113,9 @@ class Lines:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._lock = threading.Lock()
+        # A finalizer may log in the middle of it, on the same thread.
+        self._lock = threading.RLock()
+        self._writing = False
         self._waiting: list[str | Callable[[], str]] = []
         self._turn: asyncio.AbstractEventLoop | None = None
         self._later: asyncio.AbstractEventLoop | None = None
@@ -167,24 +170,36 @@ class Lines:
         """Write what waits, as few pieces as may be, each of whole lines."""
         with self._lock:
             self._turn = None
-            waiting, self._waiting = self._waiting, []
-            piece: list[str] = []
-            length = 0
-            for each in waiting:
-                line = each if isinstance(each, str) else each()
-                # Counted in bytes only where it matters: most lines are ASCII or nearly so.
-                size = len(line) + 1 if line.isascii() else len(line.encode(errors="replace")) + 1
-                if piece and length + size > PIECE_BYTES:
-                    self._write(piece)
-                    piece, length = [], 0
-                piece.append(line)
-                length += size
-            if piece:
+            if self._writing:
+                return  # What a finalizer said meanwhile leaves with the rest.
+            self._writing = True
+            try:
+                while self._waiting:
+                    waiting, self._waiting = self._waiting, []
+                    self._write_all(waiting)
+            finally:
+                self._writing = False
+
+    def _write_all(self, waiting: list[str | Callable[[], str]]) -> None:
+        piece: list[str] = []
+        length = 0
+        for each in waiting:
+            line = each if isinstance(each, str) else each()
+            # Counted in bytes only where it matters: most lines are ASCII or nearly so.
+            size = len(line) + 1 if line.isascii() else len(line.encode(errors="replace")) + 1
+            if piece and length + size > PIECE_BYTES:
                 self._write(piece)
+                piece, length = [], 0
+            piece.append(line)
+            length += size
+        if piece:
+            self._write(piece)
 
     def _write(self, lines: list[str]) -> None:
-        self._stream.write("\n".join((*lines, "")))
-        self._stream.flush()
+        # A log that nobody reads any more, or a full disk, must not end what logs.
+        with suppress(OSError, ValueError):
+            self._stream.write("\n".join((*lines, "")))
+            self._stream.flush()
 
 
 class JsonLine:

@@ -310,7 +310,7 @@ class PartitionStore:
         if not found:
             return []
         began_s = await self._clock_began()
-        return [_unlisted(member.decode(), began_s) for member in found]
+        return [_unlisted(member.decode(), began_s) for member in found if member.count(b" ") == 2]
 
     async def known_sids(self, connector_sids: Sequence[str]) -> frozenset[str]:
         """Tell which of these connector sids belong to replies recorded as sent."""

@@ -60,7 +60,8 @@ def run_alone(
             raise
         except Exception as error:
             pause_s = pauses.after(time.monotonic() - began)
-            last = not again or process.stopping or pauses.in_a_row >= FAILURES
+            # Beside a handler that hangs, its message would begin a second time.
+            last = not again or process.stopping or process.hangs or pauses.in_a_row >= FAILURES
             log.error(
                 "Parley failed" if last else "Parley failed and is started anew",
                 **cause_of(error),

@@ -75,7 +75,7 @@ class Lanes:
     def idle(self, conversation: Conversation) -> bool:
         """Tell whether the conversation has nothing queued or under way."""
         key = hash(conversation)
-        return key not in self._tasks and key not in self._line
+        return not self._closed and key not in self._tasks and key not in self._line
 
     @contextmanager
     def pausing(self) -> Iterator[None]:

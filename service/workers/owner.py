@@ -147,7 +147,7 @@ class Owner:
                     return  # Its round ended; the next one reads from the start.
                 self._position = entry.id
                 await handler.offer(entry, later.get(entry.id), tries=tries.get(entry.id, 0))
-        except StoreError as error:
+        except Exception as error:  # noqa: BLE001  (the round raises it: this partition's alone)
             self._fail(error)
 
     async def _notes(

@@ -60,6 +60,10 @@ class SendingConnector(LoggingConnector, Protocol):
         """
 
 
+FRESH_S = 1.0
+"""How old a mark made with the settling of its message may be when its POST leaves."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sending:
     """How a process sends; shared by all of its partitions.
@@ -106,6 +110,7 @@ class _Waiting:
     due: float = 0
     doubt: Doubt | None = None
     fresh_mark: bool = False
+    offered: float = field(default_factory=time.monotonic)
     resent: bool = False
     asked: int = 0
     tries: int = 0
@@ -256,6 +261,10 @@ class Sender:
                 self._sending.breaker.gave_up()
                 await self._bury(item, item.epitaph, in_doubt=True)
                 return True
+        if item.fresh_mark and time.monotonic() - item.offered > FRESH_S:
+            # It has waited: the log would be asked too early for a POST that leaves only now.
+            item.fresh_mark = False
+            item.repeats += 1
         if not item.fresh_mark:
             in_doubt = item.outbound if item.resent else None
             item.tries = await self._store.mark(item.entry, in_doubt)

@@ -170,6 +170,9 @@ async def test_every_page_is_read_and_a_row_that_comes_twice_counts_once(platfor
     class Moving:
         """A log that a new text moved on by one row between two pages."""
 
+        def moment(self, at: float) -> datetime:
+            return NOW
+
         async def log_between(self, since: datetime) -> Any:
             rows = [
                 LoggedMessage(sid, THEIRS, OURS, sid, "inbound", "received", NOW, 0)
@@ -234,6 +237,7 @@ async def test_pictures_that_cannot_be_had_now_end_the_run(platform, watermark):
     class Ailing:
         def __init__(self, connector: Any) -> None:
             self.log_between = connector.log_between
+            self.moment = connector.moment
 
         async def media_of(self, sid: str) -> Any:
             raise ConnectorFailed("try again later", status=503)

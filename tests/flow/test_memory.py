@@ -94,7 +94,7 @@ class Waiting(Fleet):
         )
         data = entries.encode(model)
         note = "" if due_ms is None else f"{due_ms} it raised: not yet"
-        with self._look() as client:
+        with self.look() as client:
             while page := list(islice(texts, PAGE)):
                 found = defaultdict(list)
                 for number, sid, body in page:
@@ -109,7 +109,7 @@ class Waiting(Fleet):
 
     def waiting(self, queue: Callable[[PartitionKeys], str]) -> list[int]:
         """How many entries each partition's queue has."""
-        with self._look() as client:
+        with self.look() as client:
             return [client.xlen(queue(PartitionKeys(Partition(p)))) for p in range(COUNT)]
 
     def handled(self) -> dict[str, list[str]]:

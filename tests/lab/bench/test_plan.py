@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 import pytest
 from twilio.request_validator import RequestValidator
 
-from service.cli.bench import callback_url
+from service.cli.bench_runs import callback_url
 from service.lab.bench.figures import Marker
 from service.lab.bench.plan import Callback, Target, make_plan, poisson
 
