@@ -186,9 +186,8 @@ COMMANDS: dict[tuple[str, ...], str] = {
 """Commands that print what a stranger wrote, and what has to be readable of it."""
 
 SAYS_NOTHING_FROM_OUTSIDE = {
-    "check",
-    "routes",
     "bench",  # figures
+    "check",  # settings and routes
     "sandbox",  # addresses of its own
     "connector forget",  # one sentence
     "routes",  # the handlers file's own words
