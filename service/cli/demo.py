@@ -41,7 +41,10 @@ def demo(
         ),
     ] = None,
 ) -> None:
-    """Show a whole exchange on this machine: no account, no network, real servers."""
+    """Show a whole exchange, on this machine alone.
+
+    It takes no account and no network; the servers are real.
+    """
     from service.lab.demo import OF_THE_DEMO
     from service.lab.play import play_demo
     from service.settings.loading import explain_settings
@@ -80,7 +83,7 @@ def demo(
 def routes(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
 ) -> None:
-    """Show what the handlers' routes take, in the order in which they are tried."""
+    """Show what the handlers' routes take, in their order."""
     from service.wiring.routes import list_routes
 
     found = list_routes()
