@@ -125,6 +125,8 @@ class Cable:
     async def _reset_all(self) -> None:
         for ends in list(self._relays.values()):
             for writer in ends:
+                if writer.transport.is_closing():
+                    continue
                 end = writer.get_extra_info("socket")
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE_BY_RESET)
                 writer.transport.abort()
