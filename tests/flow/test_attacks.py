@@ -121,12 +121,13 @@ def test_signed_callbacks_are_all_accepted_under_a_flood(deployment, redis_serve
         )
         time.sleep(1)
         statuses, took = asyncio.run(text_steadily(*signed, seconds=seconds, first=first + 100_000))
-        assert flood.wait(30) == 0
+        flooded = flood.wait(30) == 0  # Beside other tests its sender may not get to its rate.
+        assert flooded or attempt < 2
         print(f"{kind}: p99 {p99_ms(quiet):.1f} ms, {p99_ms(took):.1f} ms flooded")  # noqa: T201
         assert statuses == [200] * int(seconds * 200)
         assert max(took) < 5
         # Other tests beside this one can only make it look worse, never better.
-        if kind != "forgeries" or p99_ms(took) <= 3 * p99_ms(quiet):
+        if flooded and (kind != "forgeries" or p99_ms(took) <= 3 * p99_ms(quiet)):
             break
     else:
         pytest.fail(

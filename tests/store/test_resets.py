@@ -154,7 +154,7 @@ async def test_texts_and_readers_go_on_over_a_hundred_resets(cable: Cable, clien
             await asyncio.to_thread(cable.reset)
         traffic.over.set()
     assert not traffic.accepted - traffic.read
-    assert len(traffic.accepted) > 50
+    assert len(traffic.accepted) > 10
     assert traffic.refused > 10
     await arrivals.aclose()
     await batch.aclose()
