@@ -303,3 +303,27 @@ def test_the_connectors_error_comes_with_what_to_do():
     assert ran.returncode == 1
     assert "no connection to 127.0.0.1:9" in ran.stderr
     assert "check OPEN_CONNECTORS_BASE_URL" in ran.stderr
+
+
+def test_the_routes_of_a_handlers_file_are_shown_without_an_account(tmp_path):
+    """An author who has no account yet could not see what the file takes."""
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from service import Router\nrouter = Router()\nprint('loading')\n"
+        "@router.keyword('Balance', 'saldo')\ndef a(message): ...\n"
+        "@router.pattern('order')\ndef b(message): ...\n"
+        "@router.to('+14155550100')\ndef c(message): ...\n"
+        "@router.default\ndef d(message): ...\n"
+    )
+    ran = parley("routes", "--json", HANDLERS=str(path))
+    assert [(each["kind"], each["takes"]) for each in json.loads(ran.stdout)] == [
+        ("keyword", ["BALANCE", "SALDO"]),
+        ("pattern", ["order"]),
+        ("to", ["+14155550100"]),
+        ("default", []),
+    ]
+    assert "everything else" in parley("routes", HANDLERS=str(path)).stdout
+    path.write_text("import no_such_module\n")
+    ran = parley("routes", HANDLERS=str(path))
+    assert ran.returncode == 2
+    assert f"{path}:1:" in ran.stderr

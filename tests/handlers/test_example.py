@@ -83,6 +83,15 @@ def test_every_text_gets_one_answer_that_can_be_sent(body: str, phones: Phones) 
     assert len(reply) <= 1_600
 
 
+def test_a_long_echo_is_split_and_loses_no_word(phones: Phones) -> None:
+    """Who pastes a page on the demo's phone gets a dead letter instead of an echo."""
+    words = "A long text. " * 400
+    replies = phones(PHONE).send(f"echo {words}")
+    assert len(replies) > 1
+    assert max(map(len, replies)) <= 1_600
+    assert " ".join(replies).split() == words.split()
+
+
 def test_the_example_imports_nothing_but_the_public_api() -> None:
     """Copies of the example break with the next version."""
     tree = ast.parse(EXAMPLE.read_text(encoding="utf-8"))
