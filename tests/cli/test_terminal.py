@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import re
 import struct
 import subprocess
 import sys
@@ -39,7 +40,7 @@ def on_terminal(columns: int, *arguments: str, **environ: str) -> list[str]:
     finally:
         os.close(ours)
         process.wait(30)
-    return said.decode().splitlines()
+    return re.sub(r"\x1b\[[0-9;]*m", "", said.decode()).splitlines()
 
 
 def test_no_setting_is_split(redis_server):
