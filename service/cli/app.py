@@ -186,19 +186,32 @@ def sandbox(
 @app.command(epilog=examples("parley settings", "parley settings --json"))
 def settings(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print what each of them means instead, and end.")
+    ] = False,
 ) -> None:
     """Show every setting, its source, and what is wrong.
 
     Secrets are masked.
     """
+    from service.settings.describing import settings_as_markdown
     from service.settings.loading import explain_settings, find_near_names
 
+    if markdown:
+        say(*settings_as_markdown().splitlines())
+        return
     rows = explain_settings()
     wrong = [row for row in rows if row.problem]
     if as_json:
         say_json(
             [
-                {"name": r.name, "value": r.shown, "source": r.source, "problem": r.problem}
+                {
+                    "name": r.name,
+                    "value": r.shown,
+                    "source": r.source,
+                    "problem": r.problem,
+                    "means": r.means,
+                }
                 for r in rows
             ]
         )

@@ -52,7 +52,10 @@ def bench(
     ] = 50,
     targets: Annotated[
         bool,
-        typer.Option(help="Run what the targets are stated for: 200/s, then 5,000 flat out."),
+        typer.Option(
+            help="Run what the targets are stated for: 200/s, then 5,000 flat out. "
+            "Status 1 if one of them is missed."
+        ),
     ] = False,
     log_texts: Annotated[
         bool, typer.Option(help="Whether the deployment it starts logs each text (LOG_TEXTS).")
@@ -61,7 +64,7 @@ def bench(
 ) -> None:
     """Measure a deployment under load.
 
-    Counts what was lost, doubled or out of order, too.
+    Counts what was lost, doubled or out of order, too; status 1 if anything was.
     """
     from service.cli import bench_runs
     from service.lab.bench.plan import Place, Target

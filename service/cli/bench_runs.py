@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from service.cli.printing import say_error, say_json
 from service.lab.bench.figures import Run, Sent
 from service.lab.bench.plan import Place, Target
-from service.lab.bench.report import as_json, as_table, summarize
+from service.lab.bench.report import Summary, as_json, as_table, summarize
 from service.lab.bench.run import Wanted, measure
 from service.lab.bench.targets import (
     STEADY_DELAY_MS,
@@ -85,7 +85,7 @@ def bench_targets(wanted: Wanted, *, processes: int, log_texts: bool, json_wante
         for name, rate, messages, seconds in TARGET_RUNS
     ]
     measured = _own(runs, processes=processes, delay_ms=STEADY_DELAY_MS, log_texts=log_texts)
-    return _show(measured, json_wanted=json_wanted)
+    return _show(measured, json_wanted=json_wanted, hold_targets=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +189,18 @@ async def _draw(redraw: Callable[[], None]) -> None:
         await asyncio.sleep(REDRAW_S)
 
 
-def _show(measured: Sequence[_Measured], *, json_wanted: bool) -> int:
-    """Print the runs; 1 when a promise was broken. A target that was missed is no failure."""
+def status_of(found: Sequence[tuple[Summary, float | None]], *, hold_targets: bool = False) -> int:
+    """Return the exit status for runs and what their connectors waited (None: not known).
+
+    1 when a promise was broken; with `hold_targets`, also when a target was missed.
+    """
+    kept = all(summary.promises.kept for summary, _ in found)
+    met = all(each.met for summary, delay_ms in found for each in targets_of(summary, delay_ms))
+    return 0 if kept and (met or not hold_targets) else 1
+
+
+def _show(measured: Sequence[_Measured], *, json_wanted: bool, hold_targets: bool = False) -> int:
+    """Print the runs; returns `status_of` them."""
     found = [(each.name, summarize(each.run), each.delay_ms) for each in measured]
     if json_wanted:
         runs = [
@@ -211,4 +221,5 @@ def _show(measured: Sequence[_Measured], *, json_wanted: bool) -> int:
             output.print()
     for _, summary, _ in found:
         say_error(*(f"note: {note}" for note in summary.notes))
-    return 0 if all(summary.promises.kept for _, summary, _ in found) else 1
+    held = [(summary, delay_ms) for _, summary, delay_ms in found]
+    return status_of(held, hold_targets=hold_targets)

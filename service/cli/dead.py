@@ -15,6 +15,7 @@ from service.errors import UsageError
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from service.operate.dead_letters import Done
 
 app = typer.Typer(
     help="Dead letters: what used up its attempts.",
@@ -71,6 +72,7 @@ def list_(
             )
             for letter in found
         ],
+        below=2,
     )
     say(f"{len(found)} in all. Next: parley dead show ID, replay ID, drop ID")
 
@@ -110,13 +112,16 @@ def replay(
     route: Route = None,
     error: Error = None,
     older_than: OlderThan = None,
+    as_json: AsJson = False,
 ) -> None:
     """Put dead letters back into their inboxes, in conversation order.
 
     A message is handled again with all its attempts. A reply is sent without asking whether an
-    earlier attempt arrived: look at its error first.
+    earlier attempt arrived: look at its error first. Status 1 if one is gone, or has to stay
+    because its inbox is full.
     """
-    _act("replay", ids, all_, _filters(number, route, error, older_than), yes=True)
+    filters = _filters(number, route, error, older_than)
+    _act("replay", ids, all_, filters, yes=True, as_json=as_json)
 
 
 @app.command(epilog=examples("parley dead drop --all --older-than 30d --yes"))
@@ -128,15 +133,25 @@ def drop(
     error: Error = None,
     older_than: OlderThan = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Delete dead letters for good; asks first."""
-    _act("drop", ids, all_, _filters(number, route, error, older_than), yes=yes)
+    """Delete dead letters for good; asks first.
+
+    Status 1 if one is gone already, or if the answer is no.
+    """
+    filters = _filters(number, route, error, older_than)
+    _act("drop", ids, all_, filters, yes=yes, as_json=as_json)
 
 
 def _act(
-    what: str, ids: list[str] | None, all_: bool, filters: dict[str, Any], *, yes: bool
+    what: str,
+    ids: list[str] | None,
+    all_: bool,
+    filters: dict[str, Any],
+    *,
+    yes: bool,
+    as_json: bool,
 ) -> None:
-
     from service.operate import dead_letters
 
     if bool(ids) == all_:
@@ -147,10 +162,14 @@ def _act(
         letter.id
         for letter in run_on_deployment(lambda deployment: dead_letters.find(deployment, **filters))
     ]
+    past = "replayed" if what == "replay" else "dropped"
     if not chosen:
-        say("There are no dead letters like that.")
+        if as_json:
+            say_json({past: 0, "missing": [], "full": []})
+        else:
+            say("There are no dead letters like that.")
         return
-    if not yes and not typer.confirm(f"Delete {len(chosen)} dead letters for good?"):
+    if not yes and not typer.confirm(f"Delete {len(chosen)} dead letters for good?", err=True):
         raise typer.Exit(1)
     act = dead_letters.replay if what == "replay" else dead_letters.drop
     with _progress() as bar:
@@ -160,15 +179,22 @@ def _act(
                 deployment, chosen, lambda count: bar.update(task, completed=count)
             )
         )
-    say(f"{done.done} {'replayed' if what == 'replay' else 'dropped'}.")
+    if as_json:
+        say_json({past: done.done, "missing": list(done.missing), "full": list(done.full)})
+    else:
+        _tell(done, past)
+    if done.missing or done.full:
+        raise typer.Exit(1)
+
+
+def _tell(done: Done, past: str) -> None:
+    say(f"{done.done} {past}.")
     for id_ in done.missing:
         say_error(f"{id_}: there is no such dead letter (any more)")
     if done.full:
         say_error(
             f"{len(done.full)} stay dead letters for now: their inboxes are full; try again later"
         )
-    if done.missing or done.full:
-        raise typer.Exit(1)
 
 
 def _progress() -> Progress:

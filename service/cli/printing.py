@@ -37,19 +37,41 @@ def say_json(value: object) -> None:
     print(escape_in_json(json.dumps(value, indent=2)))
 
 
-def print_table(titles: Sequence[str], rows: Sequence[Row]) -> None:
-    """Print rows under their titles."""
+ROOMY = 120
+"""Columns of a terminal in which a table of seven columns is readable."""
+
+
+def print_table(titles: Sequence[str], rows: Sequence[Row], *, below: int = 0) -> None:
+    """Print rows under their titles. The first cell, by which a row is meant, is never split.
+
+    below: how many of the last cells, those of long texts, stand on lines of their own under the
+        row where the terminal is narrow.
+    """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    console = Console(width=None if sys.stdout.isatty() else WIDE)
+    if below and console.width < ROOMY:
+        _print_stacked(titles, rows, below)
+        return
     table = Table(box=None, pad_edge=False)
-    for title in titles:
-        table.add_column(title, overflow="fold")
+    for place, title in enumerate(titles):
+        table.add_column(title, overflow="fold", no_wrap=place == 0)
     for cells, style in rows:
         # As text: rich would take "[/x]" in a plain string for markup.
         table.add_row(*(Text(_readable(cell, sys.stdout)) for cell in cells), style=style)
-    Console(width=None if sys.stdout.isatty() else WIDE).print(table)
+    console.print(table)
+
+
+def _print_stacked(titles: Sequence[str], rows: Sequence[Row], below: int) -> None:
+    heads = [titles[:-below], *(cells[:-below] for cells, _ in rows)]
+    shown = [[_readable(cell, sys.stdout) for cell in head] for head in heads]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    texts: list[Sequence[str]] = [(), *(cells[-below:] for cells, _ in rows)]
+    for head, more in zip(shown, texts, strict=True):
+        cells = (cell.ljust(width) for cell, width in zip(head, widths, strict=True))
+        say("  ".join(cells).rstrip(), *(f"    {text}" for text in more if text))
 
 
 def _readable(line: object, stream: TextIO) -> str:

@@ -56,12 +56,14 @@ class SettingRow:
     shown: the value, secrets masked; "missing" for a required one, "not set" for an optional one.
     source: "default", "environment", "file /run/secrets/x", "config/service.toml:12" or "".
     problem: what is wrong with it, "" when nothing is.
+    means: the setting in sentences, as docs/settings.md has them; "" for a whole file.
     """
 
     name: str
     shown: str
     source: str
     problem: str
+    means: str = ""
 
 
 def load_settings(
@@ -140,7 +142,7 @@ def explain_settings(
             default = info.default if settings is None else getattr(settings, field)
             text = str(default).lower() if isinstance(default, bool) else str(default)
             shown, source = "not set" if default is None else text, DEFAULT
-        rows.append(SettingRow(name, shown, source, texts.get(name, "")))
+        rows.append(SettingRow(name, shown, source, texts.get(name, ""), info.description or ""))
     return tuple(rows)
 
 

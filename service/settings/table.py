@@ -55,20 +55,26 @@ class Settings(BaseModel):
 
     public_url: PublicUrl = Field(
         repr=False,  # It may hold a password, which `parley settings` masks.
-        description="Address Twilio reaches this service at, without the callback's path.",
+        description="The address Twilio reaches Parley at, without `/callbacks/twilio`. A user "
+        "and a password in it are for Twilio to log in with, and are masked.",
         examples=["https://sms.example.com"],
     )
     redis_url: RedisUrl | None = Field(
         default=None,
-        description="Redis to keep messages in; without it, one of our own in DATA_DIR.",
+        description="The Redis that messages are kept in: `redis://`, `rediss://`, `unix://`, "
+        "`redis+sentinel://host:port,host:port/service[/db]` or "
+        "`redis+cluster://host:port,host:port`; the last two take `?tls=true`. In a "
+        "password, write `/ ? # @` as `%2F %3F %23 %40`. Without it, Parley runs one "
+        "of its own in `DATA_DIR`.",
         examples=["redis://:password@redis.example.com:6379/0"],
     )
     twilio_account_sid: AccountSid = Field(
-        description="The Twilio account; callbacks of any other are refused.",
+        description="The Twilio account. Callbacks of any other are refused.",
         examples=["AC0123456789abcdef0123456789abcdef"],
     )
     twilio_auth_token: Secret = Field(
-        description="Its auth token, which signs callbacks.",
+        description="The account's auth token. It verifies callbacks, and is given to the "
+        "connector.",
         examples=["<auth token of the Twilio console>"],
     )
     twilio_auth_token_secondary: Secret | None = Field(
@@ -78,20 +84,23 @@ class Settings(BaseModel):
     )
     twilio_shared_keys: SharedKeys | None = Field(
         default=None,
-        description="Shared keys callbacks may be signed with: <id>:<secret>, several by commas.",
+        description="Shared keys of Twilio's that callbacks may be signed with instead: "
+        "`<id>:<secret>`, several by commas.",
         examples=["<id of the key>:<its secret>"],
     )
     event_signature_key: Secret | None = Field(
         default=None,
-        description="The instance's event.notification.signature.key, which signs relayed events.",
+        description="The instance's `event.notification.signature.key`. The platform's relayed "
+        "events are refused without it.",
         examples=["<output of: openssl rand -hex 32>"],
     )
     twilio_sender: Sender = Field(
-        description="Our number: the sender the connector's instance is provisioned with.",
+        description="Our number: the sender that the connector's instance is provisioned with.",
         examples=["+14155550100"],
     )
     open_connectors_base_url: ConnectorAddress = Field(
-        description="Base of the Open Connectors API of your region.",
+        description="The base of the Open Connectors API of your region, up to and including "
+        "`/elements/api-v2`.",
         examples=["https://api.openconnectors.us2.ext.hana.ondemand.com/elements/api-v2"],
     )
     open_connectors_user_secret: Secret = Field(
@@ -103,98 +112,120 @@ class Settings(BaseModel):
         examples=["<Organization of the Authorization header in the API documentation>"],
     )
     secret_key: SealingKeys = Field(
-        description="Seals the instance token in Redis; several by commas, the first one seals.",
+        description="Seals the instance token in Redis: 32 characters or more. Several are "
+        "separated by commas; the first one seals, all of them open.",
         examples=["<output of: openssl rand -hex 32>"],
     )
 
     handlers: Handlers = Field(
         default="handlers.py",
-        description="The handlers: a file (relative to where it is set) or a module's name.",
+        description="The handlers: a file, relative to where it is set, or a module's name. By "
+        "default the one in `CONFIG_DIR`.",
         examples=["/srv/parley/handlers.py"],
     )
     data_dir: Path = Field(
         default=Path("~/.local/share/parley"),
-        description="Folder of the Redis of our own; the default follows XDG_DATA_HOME.",
+        description="The folder of the Redis of our own. It has to be the user's own, and is "
+        "closed to others. The default follows `XDG_DATA_HOME`.",
         examples=["/var/lib/parley"],
     )
     host: Text = Field(
         default="127.0.0.1",
-        description="Interface of the public listener; TLS ends in front of it.",
+        description="The interface of the public listener. TLS ends in front of it.",
         examples=["0.0.0.0"],  # noqa: S104  (an example, chosen by an operator)
     )
-    port: Port = Field(default=8080, description="Its port; 0 takes a free one.", examples=["8080"])
+    port: Port = Field(
+        default=8080,
+        description="The public listener's port; 0 takes a free one.",
+        examples=["8080"],
+    )
     internal_host: Text = Field(
         default="127.0.0.1",
-        description="Interface of the internal listener (readiness). Never the internet's.",
+        description="The interface of the internal listener (readiness, metrics). Never the "
+        "internet's.",
         examples=["10.0.0.5"],
     )
     internal_port: Port = Field(
         default=8081,
-        description="Its port; 0 takes a free one.",
+        description="The internal listener's port; 0 takes a free one. If 8081 is taken and you "
+        "did not choose it, a free one is taken; `parley ready` asks 8081 then, so "
+        "choose one.",
         examples=["8081"],
     )
     internal_hosts: HostNames = Field(
         default="",
-        description="Names it may be asked for by besides localhost and IP addresses.",
+        description="Names the internal listener may be asked for by besides `localhost` and IP "
+        "addresses, such as a Kubernetes service's; several by commas. Any other name "
+        "is answered 421: a web page could have made it lead here.",
         examples=["parley-internal parley-internal.sms.svc"],
     )
     processes: Annotated[int, Field(ge=1, le=256)] = Field(
-        default=1, description="Processes that serve and work.", examples=["2"]
+        default=1, description="The processes that serve and work.", examples=["2"]
     )
     instance_name: PlainName = Field(
-        default="Parley", description="Name of the connector's instance.", examples=["Parley"]
+        default="Parley",
+        description="The name of our instance at the connector.",
+        examples=["Parley"],
     )
     instance_tag: PlainName = Field(
         default="parley",
-        description="Tag our instance is found again by; one per deployment.",
+        description="The tag our instance is found again by at the connector; one per deployment.",
         examples=["parley-production"],
     )
 
     connector_element: Annotated[Literal["twilio", "twiliov2"], BeforeValidator(lower)] = Field(
         default="twilio",
-        description="The connector of Open Connectors that the instance is made of.",
+        description="The connector of Open Connectors that the instance is made of: `twilio` or "
+        "`twiliov2`. Set `EVENT_SIGNATURE_KEY` with the latter, whose platform sends "
+        "events.",
         examples=["twiliov2"],
     )
     connector_watch_s: Seconds = Field(
         default=180.0,
-        description="Pause between two looks at the connector's instance.",
+        description="How often the connector's instance is looked at, beside at once when it is "
+        "refused.",
         examples=["180"],
     )
     connector_repair: Annotated[Literal["repair", "report"], BeforeValidator(lower)] = Field(
         default="repair",
-        description="What is done when somebody has changed the instance.",
+        description="What is done when somebody has changed the instance: `repair` puts it right. "
+        "`report` leaves it as it is, and says so in the log and in `/readyz`, which "
+        "is not ready while no reply can leave.",
         examples=["report"],
     )
     backfill_every_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         default=300.0,
-        description="Pause between two looks for texts no callback brought; 0 turns them off.",
+        description="How often texts are looked for that no callback brought; 0 turns it off.",
         examples=["300"],
     )
     backfill_overlap_s: Annotated[float, Field(ge=0, le=86400)] = Field(
         default=600.0,
-        description="How far before the last look each begins, for texts logged late.",
+        description="How far before the last look each one begins, for texts logged late.",
         examples=["600"],
     )
     callback_retries: Annotated[int, Field(ge=0, le=5)] = Field(
         default=5,
-        description="Times Twilio repeats a callback that failed; 0 leaves it to Twilio's default.",
+        description="How often Twilio repeats a callback that failed, 0 to 5; 0 leaves it to "
+        "Twilio's default. Not with `twiliov2`, whose platform calls us.",
         examples=["5"],
     )
     callback_retry_policy: RetryPolicy = Field(
         default="all",
-        description="What it repeats: all, or some of 4xx, 5xx, ct (connection), rt (time-out).",
+        description="After what Twilio repeats a callback: `all`, or some of `4xx`, `5xx`, `ct` "
+        "(no connection) and `rt` (no answer in time).",
         examples=["5xx,ct,rt"],
     )
 
     partitions: Annotated[int, Field(ge=1, le=1024)] = Field(
-        default=16, description="Shards of conversations; fixed once in use.", examples=["16"]
+        default=16, description="The shards of conversations; fixed once in use.", examples=["16"]
     )
     dedupe_window_s: Annotated[int, Field(ge=60)] = Field(
         default=604800, description="How long a MessageSid is remembered.", examples=["604800"]
     )
     backfill_max_s: Annotated[float, Field(ge=60)] = Field(
         default=259200.0,
-        description="How far back a look goes by itself after an outage.",
+        description="How far back a look goes by itself after an outage; at most "
+        "`DEDUPE_WINDOW_S`.",
         examples=["259200"],
     )
     inbox_limit: Count = Field(
@@ -204,30 +235,38 @@ class Settings(BaseModel):
     )
     durability: Annotated[Literal["memory", "fsync", "replicated"], BeforeValidator(lower)] = Field(
         default="fsync",
-        description="What Redis has done with a text before its callback is answered.",
+        description="Where a text is before its callback is answered: in the `memory` of Redis, "
+        "on its disk (`fsync`), or with `REPLICAS` replicas as well (`replicated`). "
+        "The start and `/readyz` say what your Redis can't keep.",
         examples=["replicated"],
     )
     replicas: Annotated[int, Field(ge=1, le=100)] = Field(
         default=1,
-        description="Replicas that hold a text before it is answered, when replicated.",
+        description="With `DURABILITY=replicated`: how many replicas have to confirm a text.",
         examples=["1"],
     )
     replica_timeout_s: Annotated[float, Field(ge=0.001, le=4)] = Field(
-        default=1.0, description="Longest to wait for them; then 503.", examples=["1"]
+        default=1.0,
+        description="With `DURABILITY=replicated`: the longest to wait for them; then 503.",
+        examples=["1"],
     )
     body_limit_bytes: Annotated[int, Field(ge=1024, le=1048576)] = Field(
-        default=65536, description="Longest callback accepted.", examples=["65536"]
+        default=65536, description="The longest callback accepted.", examples=["65536"]
     )
     event_limit_bytes: Annotated[int, Field(ge=65536, le=67108864)] = Field(
-        default=4194304, description="Longest event of the platform accepted.", examples=["4194304"]
+        default=4194304,
+        description="The longest event of Open Connectors accepted: a page of all texts since the "
+        "last one.",
+        examples=["4194304"],
     )
     lease_ttl_s: Annotated[float, Field(ge=1, le=300)] = Field(
         default=4.0,
-        description="How long a partition stays with a worker that went silent.",
+        description="How long a partition stays with a worker that went silent. Longer is better "
+        "where machines stand still for seconds (`parley_leases_lost_total` grows).",
         examples=["4"],
     )
     handler_timeout_s: Seconds = Field(
-        default=30.0, description="Longest a handler may take.", examples=["30"]
+        default=30.0, description="The longest a handler may take.", examples=["30"]
     )
     handler_concurrency: Count = Field(
         default=64, description="Handlers at once in a process.", examples=["64"]
@@ -237,11 +276,13 @@ class Settings(BaseModel):
     )
     long_replies: Annotated[Literal["split", "refuse"], BeforeValidator(lower)] = Field(
         default="split",
-        description="A reply of over 1,600 characters: split it at blanks, or fail its handler.",
+        description="What becomes of a reply of more than 1,600 characters: `split` sends it as "
+        "several, split at blanks, pictures with the first. `refuse` fails its "
+        "handler.",
         examples=["refuse"],
     )
     send_timeout_s: Seconds = Field(
-        default=15.0, description="Longest to wait for the connector's answer.", examples=["15"]
+        default=15.0, description="The longest to wait for the connector's answer.", examples=["15"]
     )
     send_concurrency: Count = Field(
         default=128, description="Replies on their way at once in a process.", examples=["128"]
@@ -251,45 +292,58 @@ class Settings(BaseModel):
     )
     opt_out_words: Words = Field(
         default="STOP STOPALL UNSUBSCRIBE END QUIT CANCEL REVOKE OPTOUT START UNSTOP YES HELP INFO",
-        description="Words that Twilio answers itself on a long code, START, UNSTOP and YES from "
-        "somebody opted out; none leaves it nothing.",
+        description="Words that Twilio answers itself on a long code; START, UNSTOP and YES from "
+        "somebody who is opted out. `none` if it has been told not to.",
         examples=["STOP START HELP"],
     )
     segments_per_second: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         default=0.0,
-        description="SMS segments a second a sender may send; 0 leaves it to Twilio.",
+        description="SMS segments a second that each of our numbers may send, over all processes; "
+        "0 leaves the pace to Twilio's queue.",
         examples=["1"],
     )
     retry_first_s: Seconds = Field(
-        default=1.0, description="Longest wait before the first retry.", examples=["1"]
+        default=1.0,
+        description="The longest wait before the first retry. Waits grow exponentially, with full "
+        "jitter.",
+        examples=["1"],
     )
     retry_max_s: Seconds = Field(
         default=300.0,
-        description="Longest wait before any retry.",
+        description="The longest wait before any retry.",
         examples=["300"],
     )
     in_doubt: Annotated[Literal["hold", "resend"], BeforeValidator(lower)] = Field(
         default="hold",
-        description="A reply that may have been sent, when the connector can't tell.",
+        description="What becomes of a reply that may have been sent, when the connector's log "
+        "can't tell: `hold` keeps it as a dead letter, `resend` sends it again.",
         examples=["hold"],
     )
 
     log_format: Annotated[Literal["auto", "console", "json"], BeforeValidator(lower)] = Field(
         default="auto",
-        description="Form of the log; auto is console on a terminal, else json.",
+        description="The form of the log: `console` or `json`; `auto` is console on a terminal, "
+        "else json.",
         examples=["json"],
     )
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(lower)] = (
-        Field(default="info", description="Least level that is logged.", examples=["info"])
+        Field(
+            default="info",
+            description="The least level that is logged: `debug`, `info`, `warning` or `error`.",
+            examples=["info"],
+        )
     )
     log_texts: bool = Field(
         default=True,
-        description="Whether each text handled and each reply sent leaves a line in the log.",
+        description="Whether each text handled and each reply sent leaves a line in the log, up "
+        "to 20 ms late; never what they say.",
         examples=["false"],
     )
     config_dir: Path = Field(
         default=Path("config"),
-        description="Folder of service.toml, instance.json, message.json. Environment only.",
+        description="The folder of `service.toml`, `instance.json`, `message.json` and "
+        "`handlers.py`: `./config` if it has a service.toml, else the packaged copy. "
+        "Environment only.",
         examples=["/etc/parley"],
     )
 

@@ -191,7 +191,16 @@ def test_settings_lists_all_of_them_and_what_is_wrong():
     assert rows["SECRET_KEY"]["value"] == "******** (40 characters)"
     assert rows["PUBLIC_URL"]["source"] == "environment"
     assert "https://" in rows["PUBLIC_URL"]["problem"]
-    assert rows["PORT"] == {"name": "PORT", "value": "8080", "source": "default", "problem": ""}
+    port = {"name": "PORT", "value": "8080", "source": "default", "problem": ""}
+    assert rows["PORT"] == port | {"means": "The public listener's port; 0 takes a free one."}
+
+
+def test_the_page_of_settings_is_what_the_table_says():
+    """A default that was changed would stand in the documentation for ever."""
+    page = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    assert parley("settings", "--markdown").stdout == page, (
+        "run: parley settings --markdown > docs/settings.md"
+    )
 
 
 def test_names_close_to_a_settings_are_warned_of_and_are_no_error():

@@ -63,7 +63,10 @@ def test_a_mistake_in_a_handler_is_found_mended_and_replayed(deployment, tmp_pat
     process.terminate()
     assert process.wait(15) == 0
     path.write_text(HANDLERS.format(body='return f"order {number} is on its way"'))
-    assert "2 replayed." in parley(deployment, "dead", "replay", "--all", "--error", "keyerror")
+    replayed = parley(deployment, "dead", "replay", "--all", "--error", "keyerror", "--json")
+    assert json.loads(replayed) == {"replayed": 2, "missing": [], "full": []}
+    none = parley(deployment, "dead", "replay", "--all", "--error", "keyerror", "--json")
+    assert json.loads(none) == {"replayed": 0, "missing": [], "full": []}
     deployment.serve()
     until(lambda: len(deployment.bodies()) == 3)
     assert deployment.bodies()[1:] == ["order A1 is on its way", "order A2 is on its way"]
@@ -85,7 +88,10 @@ def test_a_refused_reply_is_a_dead_letter_at_once_and_can_be_dropped(deployment,
     until(lambda: len(deployment.bodies()) == 1)
     letters = json.loads(parley(deployment, "dead", "list", "--json"))
     assert [(letter["kind"], letter["tries"]) for letter in letters] == [("reply", 1)]
-    assert "1 dropped." in parley(deployment, "dead", "drop", letters[0]["id"], "--yes")
+    dropped = parley(deployment, "dead", "drop", letters[0]["id"], "--yes", "--json")
+    assert json.loads(dropped) == {"dropped": 1, "missing": [], "full": []}
+    gone = parley(deployment, "dead", "drop", letters[0]["id"], "--yes", "--json", status=1)
+    assert json.loads(gone) == {"dropped": 0, "missing": [letters[0]["id"]], "full": []}
     assert "no such dead letter" in parley(
         deployment, "dead", "drop", letters[0]["id"], "--yes", status=1
     )

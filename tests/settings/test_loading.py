@@ -586,7 +586,8 @@ def test_each_value_is_shown_with_where_it_came_from(folder: MakeFolder) -> None
     assert [row.name for row in rows] == [field.upper() for field in Settings.model_fields]
     assert not any(row.problem for row in rows)
     source = f"{place}/service.toml:2"
-    assert row_of(rows, "LOG_LEVEL") == SettingRow("LOG_LEVEL", "debug", source, "")
+    means = Settings.model_fields["log_level"].description or ""
+    assert row_of(rows, "LOG_LEVEL") == SettingRow("LOG_LEVEL", "debug", source, "", means)
     assert row_of(rows, "SECRET_KEY").shown == f"{MASK} (32 characters)"
     assert row_of(rows, "SECRET_KEY").source == f"file {key}"
     assert row_of(rows, "PUBLIC_URL").source == "environment"

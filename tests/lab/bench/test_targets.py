@@ -5,15 +5,19 @@ from __future__ import annotations
 import pytest
 from rich.console import Console
 
+from service.cli.bench_runs import status_of
 from service.lab.bench.figures import Arrival, Counted, Marker, Run, Sent, Usage
-from service.lab.bench.report import summarize
+from service.lab.bench.report import Summary, summarize
 from service.lab.bench.targets import Target, targets_as_json, targets_as_table, targets_of
 
 
-def found(
-    *, rate: float = 200, delay_ms: float | None = 50, crossing_s: float = 0.002, mib: float = 59
-) -> dict[str, Target]:
+def found(*, delay_ms: float | None = 50, **figures: float) -> dict[str, Target]:
     """Hold a run of one message against the targets; by name."""
+    return {each.name: each for each in targets_of(summary_of(**figures), delay_ms)}
+
+
+def summary_of(*, rate: float = 200, crossing_s: float = 0.002, mib: float = 59) -> Summary:
+    """Summarize a run of one message."""
     marker = Marker("a", 0, 0)
     run = Run(
         rate=rate,
@@ -25,7 +29,7 @@ def found(
         counted=Counted(script_calls=5, script_trips=1, reads=1, commands={}),
         notes=(),
     )
-    return {each.name: each for each in targets_of(summarize(run), delay_ms)}
+    return summarize(run)
 
 
 @pytest.mark.parametrize(
@@ -65,6 +69,14 @@ def test_every_promise_is_a_target() -> None:
     names = ("lost", "doubled", "out of order", "bad signatures let in")
 
     assert {name: found()[name].value for name in names} == dict.fromkeys(names, 0)
+
+
+@pytest.mark.parametrize(("mib", "status"), [(59, 0), (90.1, 1)])
+def test_a_missed_target_fails_the_run_that_is_for_targets(mib: float, status: int) -> None:
+    """A pipeline that runs `parley bench --targets` would pass whatever it measures."""
+    runs = [(summary_of(), 50.0), (summary_of(rate=0, mib=mib), None)]
+    assert status_of(runs, hold_targets=True) == status
+    assert status_of(runs) == 0
 
 
 def test_a_missed_target_is_called_missed_for_people_and_for_scripts() -> None:

@@ -1,0 +1,43 @@
+"""The settings described for people: the text of `docs/settings.md`, made from the table alone."""
+
+from __future__ import annotations
+
+from pydantic.fields import FieldInfo
+
+from service.settings.table import Settings
+
+HEAD = """# Settings
+
+From the weakest to the strongest: the default, `config/service.toml` (names in lower case), the
+environment, a secret file (`NAME_FILE=/run/secrets/x`), and the command line. `parley settings`
+shows all of them with their source, secrets masked. A start with missing or malformed ones lists
+every problem and exits 2. A name that ends in `_S` is a time in seconds.
+
+This page is what `parley settings --markdown` prints.
+
+| setting | default | what it means |
+|---|---|---|
+"""
+
+FOOT = """
+The files of `config/` are explained in [going live](going-live.md).
+"""
+
+
+def settings_as_markdown() -> str:
+    """Describe every setting: its name, its default, what it means. Markdown, a row for each."""
+    rows = (
+        f"| `{field.upper()}` | {_default(info)} | {info.description} |\n"
+        for field, info in Settings.model_fields.items()
+    )
+    return HEAD + "".join(rows) + FOOT
+
+
+def _default(info: FieldInfo) -> str:
+    if info.is_required():
+        return "required"
+    if info.default is None or info.default == "":
+        return "none"
+    if isinstance(info.default, bool):
+        return f"`{str(info.default).lower()}`"
+    return f"`{info.default:.10g}`" if isinstance(info.default, float) else f"`{info.default}`"
