@@ -75,7 +75,7 @@ def test_a_newcomers_two_shells_answer_a_text(home, tmp_path, quote):
     try:
         until(provisioned, within_s=60)
         assert fetch(f"{address}/texts", {"from": "+15005550123", "body": "hello"})[0] == 200
-        until(lambda: fetch(f"{address}/records")[1]["replies"])
+        until(lambda: fetch(f"{address}/records")[1]["replies"], within_s=60)
     finally:
         for process in started:
             process.terminate()
