@@ -126,11 +126,12 @@ class Lanes:
         """
         del self._tasks[key]
         if task.cancelled():
+            if not self._closed:
+                self._fail(RuntimeError("an entry's work was cancelled by nobody here"))
             return
         if (error := task.exception()) is not None:
             if not self._closed:
-                self._closed = True  # Nothing may overtake this entry.
-                self._failed(error)
+                self._fail(error)
             return
         due = task.result()
         if due is None:
@@ -138,6 +139,10 @@ class Lanes:
         else:
             self._line.add(key, entry, due, head=True)
         self._fill()
+
+    def _fail(self, error: BaseException) -> None:
+        self._closed = True  # Nothing may overtake this entry.
+        self._failed(error)
 
     def _fill(self) -> None:
         """Begin with what is due while there are lanes; come again when the next entry is."""

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
@@ -99,16 +101,21 @@ class Tasks:
         """Await `run()`, anew whenever it raises, until it returns or is cancelled.
 
         Returns, too, once the task is given up, or when it fails after `stop` was set.
+        A cancellation out of something inside `run`, when nobody cancelled this task, is a failure.
         name: shown in the log and at /readyz. stop: ends a pause.
         answers: texts are not answered without it. alone: it is one of many of its kind, which
             must not end with it: it is never given up.
         """
         pauses = self._pauses()
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101  (whoever awaits this is one)
         while True:
             began = time.monotonic()
             try:
                 await run()
-            except Exception as error:
+            except BaseException as error:
+                if _is_meant(error, task):
+                    raise
                 pause_s = pauses.after(time.monotonic() - began)
                 if pauses.in_a_row >= FAILURES and not alone:
                     self._give_up(name, error, pauses.in_a_row)
@@ -136,7 +143,7 @@ class Tasks:
                 raise
             state.running = True
 
-    def _give_up(self, name: str, error: Exception, failures: int) -> None:
+    def _give_up(self, name: str, error: BaseException, failures: int) -> None:
         reason = KeepsFailing(f"{name} failed {failures} times in a row: {type(error).__name__}")
         log.error(
             "a task keeps failing: the process ends",
@@ -146,6 +153,18 @@ class Tasks:
             exc_info=error,
         )
         self._given_up(reason)
+
+
+def _is_meant(error: BaseException, task: asyncio.Task[Any]) -> bool:
+    """Whether the task is to end by this: it was cancelled, or thrown away, or the process ends."""
+    if isinstance(error, asyncio.CancelledError):
+        return task.cancelling() > 0
+    if isinstance(error, GeneratorExit):
+        # Thrown away, it is not what runs; raised inside `run`, it is.
+        with suppress(RuntimeError):
+            return asyncio.current_task() is not task
+        return True
+    return isinstance(error, KeyboardInterrupt | SystemExit)
 
 
 async def end_all(tasks: Collection[asyncio.Task[None]], within_s: float) -> bool:

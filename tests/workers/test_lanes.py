@@ -201,3 +201,24 @@ async def test_a_failure_ends_the_other_conversations_and_is_told_once(desk):
     await settled()
     await desk.lanes.close(0)
     assert len(desk.failures) == 1
+
+
+async def test_work_that_is_cancelled_from_within_is_a_failure():
+    """Its conversation would stand still, or its next text be answered before it."""
+    failures = []
+
+    async def work(entry: EntryId) -> None:
+        raise asyncio.CancelledError
+
+    lanes = Lanes(work, failures.append)
+    lanes.put(ONE, EntryId("1-0"))
+    await settled()
+    assert [type(each) for each in failures] == [RuntimeError]
+    await lanes.close(0)
+
+
+async def test_a_closed_conversation_is_not_idle(desk):
+    """A reply would be marked as being POSTed that nobody POSTs any more, and be in doubt."""
+    assert desk.lanes.idle(ONE)
+    await desk.lanes.close(0)
+    assert not desk.lanes.idle(ONE)

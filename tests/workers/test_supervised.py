@@ -59,6 +59,33 @@ async def test_what_keeps_failing_is_given_up_once():
     ]
 
 
+@pytest.mark.parametrize("end", [asyncio.CancelledError, GeneratorExit])
+async def test_what_ends_by_a_cancellation_that_nobody_asked_of_it_runs_again(log, end):
+    """The task would be gone, and neither the log nor /readyz would tell."""
+    runs = []
+
+    async def run() -> None:
+        runs.append(len(runs))
+        if len(runs) == 1:
+            raise end
+
+    tasks = Tasks(pauses=quick)
+    await asyncio.wait([tasks.start("a part", run)])
+    assert runs == [0, 1]
+    assert [each["error"] for each in log] == [end.__name__]
+
+
+@pytest.mark.parametrize("pausing", [False, True], ids=["at work", "in a pause"])
+async def test_what_is_cancelled_itself_ends(pausing):
+    """A stop would start anew what it ends."""
+    tasks = Tasks(pauses=lambda: Pauses(first_s=30))
+    kept = tasks.start("a part", failing(int(pausing), asyncio.Event().wait))
+    await asyncio.sleep(0.01)
+    kept.cancel()
+    await asyncio.wait([kept], timeout=1)
+    assert kept.cancelled()
+
+
 async def test_one_of_many_is_never_given_up():
     """One text that breaks its partition would end all conversations."""
     reasons = []
