@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 
+LONGEST_LEASE_MS = 360_000
+"""The longest that LEASE_TTL_S allows and a minute more, as a clock that is put right by a little
+takes nothing from a living worker. What lasts longer dates from before Redis's clock was put back.
+"""
+
+
 class Leases:
     """Takes, renews and gives up partitions for one worker.
 
@@ -31,7 +37,7 @@ class Leases:
         """Take a partition nobody holds; returns the lease token, None when it is held."""
         keys = PartitionKeys(partition)
         answer = await self._batch.run(
-            ACQUIRE, (keys.lease, keys.epoch), (self.owner, self._ttl_ms)
+            ACQUIRE, (keys.lease, keys.epoch), (self.owner, self._ttl_ms, LONGEST_LEASE_MS)
         )
         return None if answer == b"held" else str(answer.decode())
 
@@ -48,7 +54,9 @@ class Leases:
 
         The register forgets a worker silent for a lease's time, by Redis's clock.
         """
-        living = await self._batch.run(ANNOUNCE, (WORKERS,), (self.owner, self._ttl_ms))
+        living = await self._batch.run(
+            ANNOUNCE, (WORKERS,), (self.owner, self._ttl_ms, LONGEST_LEASE_MS)
+        )
         return sorted(worker.decode() for worker in living)
 
     async def leave(self) -> None:

@@ -29,14 +29,22 @@ RENEWALS = 3
 LOCK_POLL_S = 0.2
 """How often others ask for it. Its holder may be another machine, and may have died."""
 
+SLACK_MS = 60_000
+"""How far Redis's clock may be put back without costing a living holder its lock."""
+
 _TAKE = """
-if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+local left = redis.call('PTTL', KEYS[1])
+if left >= 0 and left <= tonumber(ARGV[3]) then return 0 end
 redis.call('DEL', KEYS[1])
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1
 """
 """The deletion of nothing, as a full Redis lets a script grow once it has begun to write without
-growing: no reply leaves it before the instance was looked at under this lock."""
+growing: no reply leaves it before the instance was looked at under this lock.
+
+A lock that would last longer than anybody takes it for dates from before Redis's clock was put
+back. It is taken for free, as it would last as long as the jump. A holder that lives has renewed it
+since, or learns that it was lost."""
 
 
 class _Taken(Lock):
@@ -44,7 +52,7 @@ class _Taken(Lock):
 
     async def do_acquire(self, token: str | bytes) -> bool:
         ttl_ms = int((self.timeout or LOCK_TTL_S) * 1000)
-        return bool(await self.redis.eval(_TAKE, 1, self.name, token, ttl_ms))
+        return bool(await self.redis.eval(_TAKE, 1, self.name, token, ttl_ms, ttl_ms + SLACK_MS))
 
 
 @asynccontextmanager

@@ -8,7 +8,9 @@ import pytest
 
 from service.errors import LeaseLost
 from service.model import Partition
+from service.store.keys import WORKERS, PartitionKeys
 from service.store.partition import PartitionStore
+from tests.store.pieces import LEASE_MS
 
 pytestmark = pytest.mark.anyio
 P = Partition(1)
@@ -89,3 +91,32 @@ async def test_a_dead_workers_leases_are_given_up_and_nobody_elses(store):
     assert await alike.announce() == ["w11"]
     assert await store.leases("heir").acquire(Partition(1))
     assert await store.leases("w1").disown(4) == 0
+
+
+HOUR_MS = 3_600_000
+
+
+async def test_a_dead_workers_lease_does_not_last_as_long_as_redis_clock_was_put_back(store):
+    """Redis keeps the moment at which it runs out: a partition would have no owner for an hour."""
+    keys = PartitionKeys(P)
+    former = await store.leases("dead").acquire(P)
+    await store.client.pexpire(keys.lease, HOUR_MS)
+    token = await store.leases("next").acquire(P)
+    assert token == "next:2"
+    assert not await store.leases("dead").renew(P, former)
+    assert await store.client.pttl(keys.lease) <= LEASE_MS
+
+
+async def test_the_longest_lease_that_can_be_set_is_held(store):
+    """A worker that lives would lose its partitions to whoever asks first."""
+    assert await store.leases("w", ttl_ms=300_000).acquire(P)
+    assert await store.leases("other").acquire(P) is None
+
+
+async def test_the_register_forgets_the_dead_though_redis_clock_was_put_back(store):
+    """The living would leave a dead worker its share of the partitions for an hour."""
+    now_s, _ = await store.client.time()
+    await store.client.zadd(WORKERS, {"dead": now_s * 1000 + HOUR_MS})
+    longest = store.leases("a", ttl_ms=300_000)
+    assert await longest.announce() == ["a"]
+    assert await store.leases("b").announce() == ["a", "b"]

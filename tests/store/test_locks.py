@@ -49,6 +49,23 @@ async def test_a_killed_holder_blocks_the_others_for_the_locks_time_only(store):
         assert TTL_S - 0.05 < time.monotonic() - begun < TTL_S + 1
 
 
+async def test_a_killed_holders_lock_does_not_last_as_long_as_redis_clock_was_put_back(store):
+    """Redis keeps the moment at which it runs out: nothing would be provisioned for an hour."""
+    await store.client.set(KEY, "of a killed one", px=3_600_000)
+    async with asyncio.timeout(1):
+        async with locked(store.client, KEY, ttl_s=TTL_S):
+            assert await store.client.pttl(KEY) <= TTL_S * 1000
+
+
+async def test_a_lock_is_held_though_redis_clock_was_put_right_by_a_little(store):
+    """Two processes would make an instance each whenever a machine sets its clock."""
+    await store.client.set(KEY, "of one that lives", px=int(TTL_S * 1000) + 30_000)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.3), locked(store.client, KEY, ttl_s=TTL_S):
+            pass
+    assert await store.client.get(KEY) == b"of one that lives"
+
+
 async def test_a_holder_whose_lock_has_gone_to_another_is_stopped(store):
     """Two processes would go on side by side, each sure to be the only one."""
     steps = []

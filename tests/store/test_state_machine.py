@@ -537,7 +537,7 @@ class StoreMachine(RuleBasedStateMachine):
     # How the machine asks and looks.
 
     def leases(self, owner: str) -> Leases:
-        return Leases(self.client, self.batch, owner=owner, ttl_ms=600_000)
+        return Leases(self.client, self.batch, owner=owner, ttl_ms=300_000)
 
     def owns(self, hand: PartitionStore) -> bool:
         """Whether its commits count: it holds the lease, and has not restarted since."""
