@@ -207,12 +207,8 @@ class Sender:
             with self.lanes.pausing():
                 await asyncio.sleep(wait_ms / 1000)
         try:
-            if item.doubt is None and not await self._turn(item.outbound):
-                self._sending.breaker.gave_up()
-                # Spread, so that not everybody asks at once again.
-                return time.monotonic() + random.uniform(0.2, 1)  # noqa: S311
-            async with held(self._sending.slots, self.lanes):
-                done = await self._attempt(item)
+            while (done := await self._attempt(item)) is None:
+                pass
         except BaseException:
             self._sending.breaker.gave_up()
             raise
@@ -251,9 +247,20 @@ class Sender:
         else:
             breaker.succeeded()  # It refuses, so it works.
 
-    async def _attempt(self, item: _Waiting) -> bool:
-        """Bring one reply a step further; True when it is done with."""
-        if item.doubt is not None:
+    async def _attempt(self, item: _Waiting) -> bool | None:
+        """Bring one reply a step further.
+
+        Returns True when it is done with, False when it waits until `due`, None when it is now in
+        doubt and the log is to be asked at once.
+        """
+        if item.doubt is None:
+            if not await self._turn(item.outbound):
+                self._sending.breaker.gave_up()
+                # Spread, so that not everybody asks at once again.
+                item.due = time.monotonic() + random.uniform(0.2, 1)  # noqa: S311
+                return False
+        else:
+            # Without a slot: others must not wait while the log is read, which takes its time.
             answer = await self._look_up(item, item.doubt)
             if answer is not None:
                 return answer
@@ -261,6 +268,11 @@ class Sender:
                 self._sending.breaker.gave_up()
                 await self._bury(item, item.epitaph, in_doubt=True)
                 return True
+        async with held(self._sending.slots, self.lanes):
+            return await self._post(item)
+
+    async def _post(self, item: _Waiting) -> bool | None:
+        """Mark and POST a reply of which no POST is in doubt, with a slot; returns as _attempt."""
         if item.fresh_mark and time.monotonic() - item.offered > FRESH_S:
             # It has waited: the log would be asked too early for a POST that leaves only now.
             item.fresh_mark = False
@@ -351,7 +363,7 @@ class Sender:
 
     async def _failed_post(
         self, item: _Waiting, error: ConnectorError, began: float, began_at: datetime
-    ) -> bool:
+    ) -> bool | None:
         verdict = self._doubt_the_cause(item, error, judge(error))
         if verdict is Verdict.BURY:
             if error.code == OPTED_OUT:
@@ -365,7 +377,7 @@ class Sender:
                 item.epitaph = f"{item.tries} attempts, the last: {error}"
             if item.epitaph:
                 # The log tells whether the last POST arrived after all.
-                return await self._attempt(item)
+                return None
         else:
             # Through no fault of the reply: no attempt of its own.
             item.repeats += 1

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -17,7 +19,7 @@ from service.operate.dead_letters import say_error
 from service.store.keys import PartitionKeys
 from service.store.opt_outs import list_opt_outs
 from service.workers.clock import ticks_ms
-from service.workers.sending import Sender
+from service.workers.sending import FRESH_S, Sender
 from tests.store.pieces import outbound
 from tests.workers.pieces import (
     ACCEPTED,
@@ -55,6 +57,21 @@ async def leave_in_doubt(desk, ago: timedelta = timedelta(), asked: Message = AS
     async with desk.owned() as earlier:
         (reply,) = await earlier.settle(entry, [outbound(asked, body=TOLD)], mark=True) or ()
         await marked_so_long_ago(desk.client, reply, ago)
+
+
+class Slow:
+    """A connector whose log is told only once it may be."""
+
+    def __init__(self, connector) -> None:
+        self._connector = connector
+        self.send = connector.send
+        self.moment = connector.moment
+        self.asked, self.told = asyncio.Event(), asyncio.Event()
+
+    async def sent_to(self, conversation, since):
+        self.asked.set()
+        await self.told.wait()
+        return await self._connector.sent_to(conversation, since)
 
 
 async def hold_one(desk, phone, *, gone_out: bool, ago: timedelta = LONG_AGO) -> None:
@@ -125,6 +142,41 @@ async def test_a_reply_in_doubt_that_the_log_does_not_show_is_sent(desk, phone):
         await until(desk.empty)
     assert phone.accepted[1:] == [(ASKED.from_, TOLD)]
     assert phone.looks > 0
+
+
+async def test_a_reply_whose_doubt_takes_long_to_settle_holds_up_no_other(desk, phone):
+    """After a crash a slow log would keep every reply of the process from leaving."""
+    await leave_in_doubt(desk)
+    async with ways(echo(), phone.url) as how:
+        slow = Slow(how.sending.connector)
+        sending = replace(how.sending, connector=slow, slots=asyncio.Semaphore(1))
+        async with at_work(desk, replace(how, sending=sending)):
+            async with asyncio.timeout(5):
+                await slow.asked.wait()
+            await desk.take_in(text("SM2", "another", theirs="+15005550177"))
+            await until(lambda: phone.texts == ["another"])
+            slow.told.set()
+            await until(desk.empty)
+    assert phone.texts == ["another", TOLD]
+
+
+async def test_a_mark_that_has_waited_is_made_anew_before_the_post_leaves(desk, phone):
+    """A text that arrives late would not be found where the log is read, and go out twice."""
+    (entry,) = await desk.take_in(ASKED)
+    phone.always = (500, {})
+    patient = Schedule(first_ms=60_000, longest_ms=60_000, attempts=9)
+    async with desk.owned() as store, ways(echo(), phone.url, sends=patient) as how:
+        (reply,) = await store.settle(entry, [outbound(ASKED)], mark=True) or ()
+        await marked_so_long_ago(desk.client, reply, LONG_AGO)
+        sender = Sender(store, how.sending, lambda: None, [].append)
+        how.sending.provisioned.clear()
+        sender.offer(reply, outbound(ASKED), accepted_ms=0, fresh_mark=True)
+        await asyncio.sleep(FRESH_S + 0.1)
+        how.sending.provisioned.set()
+        await until(lambda: len(phone.posts) == 1)
+        marked = (await store.backlog()).marked[reply]
+        await sender.lanes.close(1)
+    assert marked == pytest.approx(phone.posts[0], abs=0.5)
 
 
 async def test_with_hold_a_doubt_the_log_can_not_settle_becomes_a_dead_letter_saying_so(
