@@ -103,10 +103,6 @@ class Backlog:
     outbox_later: Mapping[EntryId, Later]
     marked: Mapping[EntryId, float]
 
-    def noted(self, entry: EntryId) -> bool:
-        """Whether this inbox entry, or one behind it, may have notes."""
-        return self.noted_to is not None and _order(entry) <= _order(self.noted_to)
-
 
 class PartitionStore:
     """One partition under one lease.
@@ -411,6 +407,11 @@ class PartitionStore:
             found += read_entries(page)
             start = f"({found[-1].id}"
         return found
+
+
+def may_have_notes(entry: EntryId, noted_to: EntryId | None) -> bool:
+    """Whether this inbox entry, or one behind it, may have notes. noted_to: the backlog's."""
+    return noted_to is not None and _order(entry) <= _order(noted_to)
 
 
 def read_entries(raw: Sequence[tuple[bytes, Mapping[bytes, bytes]]]) -> list[Entry]:

@@ -128,7 +128,7 @@ class Handler:
             del self._ahead[entry.id]
 
     async def _work(self, entry: EntryId) -> float | None:
-        item = _Waiting(entry, self._unended.get(entry, 0))
+        item = _Waiting(entry, self._unended.pop(entry, 0))
         read = self._ahead.pop(entry, None)
         while True:
             if self._sender.full:
@@ -136,6 +136,7 @@ class Handler:
                     await self._sender.room()
             apart = self._apart(item)
             if apart is not None and apart.locked():
+                self._unended[entry] = item.unended
                 return time.monotonic() + APART_S
             async with apart or nullcontext(), held(self._handling.slots, self.lanes):
                 if self._sender.full:

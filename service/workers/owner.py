@@ -16,7 +16,7 @@ import structlog
 from service.errors import LeaseLost, StoreError
 from service.model import EntryId, Partition
 from service.store.arrivals import START
-from service.store.partition import Backlog, Entry, Later, PartitionStore
+from service.store.partition import Entry, Later, PartitionStore, may_have_notes
 from service.workers.handling import Handler, Handling, SettledUnseen
 from service.workers.lanes import Lanes
 from service.workers.sending import Sender, Sending
@@ -64,7 +64,7 @@ class Owner:
         self._sending = sending
         self._changed = changed
         self._failure: asyncio.Future[BaseException] | None = None
-        self._backlog: Backlog | None = None
+        self._noted_to: EntryId | None = None
         self._handler: Handler | None = None
         self._stopping = asyncio.Event()
         self._grace_s = 0.0
@@ -137,11 +137,11 @@ class Owner:
 
         Ignored when it is not today's: the partition started over while they were on their way.
         """
-        handler, backlog = self._handler, self._backlog
-        if handler is None or backlog is None or bookmark != self.bookmark:
+        handler = self._handler
+        if handler is None or bookmark != self.bookmark:
             return
         try:
-            later, tries = await self._notes(backlog, entries)
+            later, tries = await self._notes(entries)
             for entry in entries:
                 if self._handler is not handler:
                     return  # Its round ended; the next one reads from the start.
@@ -151,10 +151,10 @@ class Owner:
             self._fail(error)
 
     async def _notes(
-        self, backlog: Backlog, entries: Sequence[Entry]
+        self, entries: Sequence[Entry]
     ) -> tuple[Mapping[EntryId, Later], Mapping[EntryId, int]]:
         """Read what earlier owners noted of entries; what came since has no notes."""
-        if not entries or not backlog.noted(entries[0].id):
+        if not entries or not may_have_notes(entries[0].id, self._noted_to):
             return {}, {}
         return await self._store.notes([entry.id for entry in entries])
 
@@ -176,8 +176,11 @@ class Owner:
                 # What an earlier round sent and gave up on could still be carried out, behind the
                 # back of this one.
                 await self._store.restart(self._restarts)
-            self._backlog = await self._store.backlog()
-            await sender.restore(self._backlog)
+            backlog = await self._store.backlog()
+            await sender.restore(backlog)
+            # Of the rest, the outbox above all, the sender keeps what it needs.
+            self._noted_to = backlog.noted_to
+            del backlog
             self._handler = handler
             self._rounds += 1
             self._position = START

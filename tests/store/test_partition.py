@@ -10,7 +10,14 @@ from service.core.partitions import partition_of
 from service.errors import LeaseLost, StoreError
 from service.model import EntryId, Partition
 from service.store.keys import PartitionKeys
-from service.store.partition import Begun, Later, PartitionStore, Unlisted, read_entries
+from service.store.partition import (
+    Begun,
+    Later,
+    PartitionStore,
+    Unlisted,
+    may_have_notes,
+    read_entries,
+)
 from tests.store.pieces import PARTITIONS, message, outbound
 
 pytestmark = pytest.mark.anyio
@@ -116,6 +123,17 @@ async def test_a_post_that_stays_in_doubt_is_kept_by_its_words_and_no_other(stor
         assert 0 < await store.client.ttl(key) <= 60
 
 
+async def test_what_an_earlier_version_kept_by_a_replys_words_is_passed_over(store):
+    """No doubt of the same words could be settled any more: its conversation would stand still."""
+    entry, owner = await accepted(store), await store.own(HOME)
+    reply = outbound(TEXT)
+    (id_,) = await owner.settle(entry, [reply], mark=True) or ()
+    await owner.sent(id_, reply, "714")
+    (key,) = [key async for key in store.client.scan_iter("*:unlisted:*")]
+    await store.client.zadd(key, {f"{id_} 714": 1, "714": 2})
+    assert [each.connector_id for each in await owner.unlisted(reply)] == ["714"]
+
+
 async def test_what_is_kept_by_its_words_is_bounded_by_the_window(store):
     """A bot that says the same for ever would fill Redis."""
     entry, owner = await accepted(store), await store.own(HOME)
@@ -136,7 +154,7 @@ async def test_attempts_and_retry_times_outlive_the_owner(store):
     await owner.put_off_message(entry, 12_345, "it raised: no such order")
     await store.leases("worker").release(HOME, owner.token)
     successor = await store.own(HOME, "successor")
-    assert (await successor.backlog()).noted(entry)
+    assert may_have_notes(entry, (await successor.backlog()).noted_to)
     later, tries = await successor.notes([EntryId("1-1"), entry])
     assert later == {entry: Later(pytest.approx(due, abs=1), "it raised: no such order")}
     assert tries == {entry: 1}

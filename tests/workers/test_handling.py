@@ -14,7 +14,7 @@ from service.core.retry import Schedule
 from service.handlers.router import Router
 from service.model import EntryId
 from service.store.opt_outs import list_opt_outs
-from service.store.partition import Begun, PartitionStore
+from service.store.partition import Begun, Entry, PartitionStore
 from service.store.scripts import BEGIN
 from service.workers.handling import Handler
 from service.workers.sending import OUTBOX_LIMIT, Sender
@@ -435,3 +435,17 @@ async def test_a_start_whose_handler_fails_stays_twilios_and_opts_in_all_the_sam
     assert phone.texts == (["welcome back"] if recovers else [])
     assert [letter.route for letter in await desk.dead()] == ([] if recovers else ["keyword START"])
     assert not await _opted_out(desk)
+
+
+async def test_attempts_of_earlier_workers_are_forgotten_with_their_message(desk, phone):
+    """A partition that is owned for months would keep an id for each text it ever took over."""
+    (entry,) = await desk.take_in(text("SM1"))
+    async with desk.owned() as store, ways(echo(), phone.url) as how:
+        sender = Sender(store, how.sending, lambda: None, [].append)
+        handler = Handler(store, sender, how.handling, [].append)
+        await handler.offer(Entry(entry, text("SM1")), None, tries=1)
+        assert entry in handler._unended
+        await until(lambda: phone.texts == ["hello"])
+        assert not handler._unended
+        await handler.lanes.close(1)
+        await sender.lanes.close(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from dataclasses import replace
 
@@ -10,8 +11,9 @@ import pytest
 
 from service.handlers.router import Router
 from service.store.arrivals import START
-from service.store.partition import Entry, PartitionStore
+from service.store.partition import Backlog, Entry, PartitionStore
 from service.workers.owner import Bookmark, Owner
+from tests.store.pieces import outbound
 from tests.workers.pieces import ONLY, echo, owner_of, text, until, ways
 
 pytestmark = pytest.mark.anyio
@@ -104,3 +106,30 @@ async def test_a_process_frozen_on_the_way_to_a_post_does_not_send_it(desk, phon
             await running
         assert phone.posts == []
         assert len((await mine.backlog()).marked) == 1, "in doubt: the next owner looks it up"
+
+
+async def test_an_entry_that_breaks_its_partition_breaks_no_other(desk, phone):
+    """The reader brings entries to all partitions, and none would get any more."""
+    async with desk.owned() as mine, ways(echo(), phone.url) as how:
+        owner = owner_of(desk, how, mine.token, time.monotonic(), lambda: None)
+        running = asyncio.create_task(owner.run())
+        await until(lambda: owner.bookmark is not None)
+        (entry,) = await desk.take_in(text("SM1"))
+        await owner.take([Entry(entry, None)], owner.bookmark)
+        with pytest.raises(AttributeError):
+            await asyncio.wait_for(running, 1)
+
+
+async def test_the_outbox_of_the_start_is_not_kept_in_memory(desk, phone):
+    """Every reply that an earlier worker left would be in memory for as long as the lease."""
+    (entry,) = await desk.take_in(text("SM1"))
+    async with desk.owned() as mine, ways(echo(), phone.url) as how:
+        await mine.settle(entry, [outbound(text("SM1"))], mark=False)
+        owner = owner_of(desk, how, mine.token, time.monotonic(), lambda: None)
+        running = asyncio.create_task(owner.run())
+        await until(desk.empty)
+        gc.collect()
+        kept = [each for each in gc.get_objects() if isinstance(each, Backlog)]
+        assert not [each for each in kept if each.outbox]
+        owner.stop(1)
+        await running
