@@ -95,6 +95,8 @@ class Supervisor:
             code = child.process.poll()
             if code is None:
                 return 0
+            if (pipe := child.process.stdin) is not None:
+                pipe.close()
             if code == OPERATOR_MUST_MEND:
                 return code
             self._died(child.number)
@@ -108,7 +110,13 @@ class Supervisor:
             child.process = None
             child.due = now + pause_s
         if now >= child.due:
-            child.started = now
+            self._start(child, now)
+        return 0
+
+    def _start(self, child: _Child, now: float) -> None:
+        """Start a process; one that the machine has no room for now is tried again later."""
+        child.started = now
+        try:
             child.process = subprocess.Popen(
                 [*self._command, *self._own_arguments(child.number)],
                 env=self._environ,
@@ -116,7 +124,10 @@ class Supervisor:
                 stdin=subprocess.PIPE,
                 pass_fds=self._inherited,
             )
-        return 0
+        except OSError as error:
+            pause_s = child.pauses.after(0)
+            child.due = now + pause_s
+            log.error("a process can't be started", error=str(error), in_s=pause_s)
 
     def _stop_all(self) -> None:
         running = [(child, process) for child in self._children if (process := child.process)]

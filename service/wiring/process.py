@@ -70,7 +70,7 @@ from service.wiring.reporting import (
 from service.workers.counts import Counts
 from service.workers.handling import Handling
 from service.workers.lanes import WIDTH
-from service.workers.owner import Owner
+from service.workers.owner import POST_GRACE_S, Owner
 from service.workers.partitions import Partitions
 from service.workers.sending import Sending
 from service.workers.supervised import Tasks, end_all
@@ -86,17 +86,21 @@ Role = Literal["web", "worker", "all"]
 STOP_GRACE_S = 7.0
 """What requests, handlers and POSTs under way get at a stop; container platforms give 10 s."""
 
+LET_GO_S = 0.3
+"""After that grace, what a handler gets to end once it has been cancelled."""
+
 CUT_SHORT_S = 0.5
-"""Behind the grace: what has not stopped by then is cancelled, and left if that does not help."""
+"""Behind all graces: what has not stopped by then is cancelled, and left if that does not help."""
+
+PARTS_S = STOP_GRACE_S + LET_GO_S + POST_GRACE_S + CUT_SHORT_S
+"""What the door and the worker get at a stop: the POST of a handler that took all of the grace has
+one of its own behind it."""
 
 CLOSE_S = 1.0
 """What each step of tidying up gets after that."""
 
 FORCE_S = 6.0
 """Behind the grace: the process ends by force, such as with a thread of a handler that hangs."""
-
-LET_GO_S = 0.3
-"""After that grace, what a handler gets to end once it has been cancelled."""
 
 LAYOUT_RETRY_S = 1.0
 
@@ -232,7 +236,7 @@ class Process:
             self._starter.stopping()
             self._let_go()
             _end_by_force(STOP_GRACE_S + FORCE_S)
-            tidied = await end_all(parts, STOP_GRACE_S + CUT_SHORT_S)
+            tidied = await end_all(parts, PARTS_S)
             parts.clear()
         finally:
             for task in (*parts, *watching):

@@ -22,7 +22,7 @@ from service.settings.loading import find_near_names, load_settings
 from service.settings.table import Settings
 from service.wiring.alone import run_alone
 from service.wiring.dead_workers import DeadWorkers, worker_id
-from service.wiring.process import CLOSE_S, CUT_SHORT_S, STOP_GRACE_S, Process, Role
+from service.wiring.process import CLOSE_S, PARTS_S, Process, Role
 
 log = structlog.get_logger()
 
@@ -156,7 +156,7 @@ def _serve_many(
         environ,
         [*(listener.fileno() for listener in listeners), slots, up_fd],
         own_arguments=own_arguments,
-        stop_s=STOP_GRACE_S + CUT_SHORT_S + 2 * CLOSE_S,
+        stop_s=PARTS_S + CLOSE_S,
         died=dead.disown,
         told=told,
         starter=_service_manager(),

@@ -70,6 +70,21 @@ def test_a_handler_that_takes_too_long_is_left_for_the_next_start(deployment, be
     until(lambda: deployment.bodies() == ["done waiting"])
 
 
+def test_the_post_of_a_handler_that_took_all_of_the_grace_is_not_cut_off(deployment, begun):
+    """The reply would be in doubt, and wait for the next start, which may be days away."""
+    process = deployment.serve()
+    deployment.trouble(delay_ms=850, count=1)
+    deployment.text("wait 7.4")
+    until(begun.exists)
+    time.sleep(0.5)
+    asked = time.monotonic()
+    process.terminate()
+    assert process.wait(15) == 0
+    assert 7.5 < time.monotonic() - asked < 10
+    assert "not everything stopped in time" not in deployment.log()
+    assert deployment.bodies() == ["done waiting"]
+
+
 @pytest.mark.parametrize("reason", ["Retry-After", "no instance yet"])
 def test_a_reply_that_waits_does_not_hold_up_a_stop_and_is_sent_after_the_next_start(
     deployment, begun, reason
