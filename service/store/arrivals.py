@@ -14,10 +14,10 @@ import structlog
 
 from service.errors import StoreUnavailable
 from service.model import EntryId, Partition
+from service.store.backlog import Entry, read_entries
 from service.store.cluster import Cluster, slot_of
 from service.store.connection import ANSWER_TIMEOUT_S, translated
 from service.store.keys import PartitionKeys
-from service.store.partition import Entry, read_entries
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis

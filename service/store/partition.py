@@ -18,7 +18,19 @@ from typing import TYPE_CHECKING, Any
 from service.core import entries
 from service.core.delivery import fingerprint, is_listed
 from service.errors import LeaseLost, StoreError
-from service.model import Conversation, EntryId, Message, Outbound, Partition
+from service.model import Conversation, EntryId, Outbound, Partition
+from service.store.backlog import (
+    Backlog,
+    Entry,
+    Later,
+    Unlisted,
+    decode,
+    laters,
+    numbers,
+    present,
+    read_entries,
+    read_unlisted,
+)
 from service.store.batch import Batch
 from service.store.connection import translated
 from service.store.keys import PartitionKeys
@@ -46,25 +58,6 @@ READ_PAGE = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """One entry of an inbox or outbox.
-
-    value: what it holds, or the reason why it can't be read.
-    """
-
-    id: EntryId
-    value: Message | Outbound | entries.EntryUnreadable
-
-
-@dataclass(frozen=True, slots=True)
-class Later:
-    """A failed attempt's note: not before `due` (time.monotonic), and why it failed."""
-
-    due: float
-    error: str
-
-
-@dataclass(frozen=True, slots=True)
 class Begun:
     """An attempt at handling that was counted.
 
@@ -73,35 +66,6 @@ class Begun:
 
     number: int
     opted_out: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Unlisted:
-    """A POST that may be in the connector's log and that no sid of Twilio's names.
-
-    marked: time.monotonic, as Redis has it: in the far future where its clock was put back.
-    connector_id: what its reply was recorded as sent under; "" while that is in doubt.
-    """
-
-    entry: EntryId
-    marked: float
-    connector_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Backlog:
-    """What a new owner has to know before it reads the inbox from its start.
-
-    noted_to: the last inbox entry that may have notes, None when none has any.
-    outbox: replies not sent, oldest first. outbox_later: when the next POST is due.
-    marked: when POSTs were begun whose outcome was never recorded (in doubt), time.monotonic.
-    Both kinds of times are as Redis has them: in the far future where its clock was put back.
-    """
-
-    noted_to: EntryId | None
-    outbox: Sequence[Entry]
-    outbox_later: Mapping[EntryId, Later]
-    marked: Mapping[EntryId, float]
 
 
 class PartitionStore:
@@ -152,8 +116,8 @@ class PartitionStore:
         return Backlog(
             noted_to=next((EntryId(id_.decode()) for id_, _ in noted), None),
             outbox=outbox,
-            outbox_later=_laters(outbox_later, began_s),
-            marked={entry: began_s + ms / 1000 for entry, ms in _numbers(marked).items()},
+            outbox_later=laters(outbox_later, began_s),
+            marked={entry: began_s + ms / 1000 for entry, ms in numbers(marked).items()},
         )
 
     async def notes(
@@ -170,9 +134,9 @@ class PartitionStore:
             pipeline.hmget(self._keys.inbox_tries, inbox_entries)
             later, tries = await pipeline.execute()
         ids = [entry.encode() for entry in inbox_entries]
-        noted = _found(ids, later)
+        noted = present(ids, later)
         began_s = await self._clock_began() if noted else 0.0
-        return _laters(noted, began_s), _numbers(_found(ids, tries))
+        return laters(noted, began_s), numbers(present(ids, tries))
 
     async def fetch(self, entry: EntryId) -> Entry | None:
         """Read one inbox entry again; None when it is not there any more."""
@@ -181,7 +145,7 @@ class PartitionStore:
             return None
         flat = found[0][1]
         fields = dict(zip(flat[::2], flat[1::2], strict=True))
-        return Entry(entry, _decode(fields))
+        return Entry(entry, decode(fields))
 
     async def begin(self, entry: EntryId, asked: Conversation | None = None) -> Begun | None:
         """Count an attempt at handling; None if the message is settled.
@@ -306,7 +270,9 @@ class PartitionStore:
         if not found:
             return []
         began_s = await self._clock_began()
-        return [_unlisted(member.decode(), began_s) for member in found if member.count(b" ") == 2]
+        return [
+            read_unlisted(member.decode(), began_s) for member in found if member.count(b" ") == 2
+        ]
 
     async def known_sids(self, connector_sids: Sequence[str]) -> frozenset[str]:
         """Tell which of these connector sids belong to replies recorded as sent."""
@@ -407,49 +373,3 @@ class PartitionStore:
             found += read_entries(page)
             start = f"({found[-1].id}"
         return found
-
-
-def may_have_notes(entry: EntryId, noted_to: EntryId | None) -> bool:
-    """Whether this inbox entry, or one behind it, may have notes. noted_to: the backlog's."""
-    return noted_to is not None and _order(entry) <= _order(noted_to)
-
-
-def read_entries(raw: Sequence[tuple[bytes, Mapping[bytes, bytes]]]) -> list[Entry]:
-    """Decode stream entries as redis-py returns them."""
-    return [Entry(EntryId(id_.decode()), _decode(fields)) for id_, fields in raw]
-
-
-def _decode(
-    fields: Mapping[bytes, bytes],
-) -> Message | Outbound | entries.EntryUnreadable:
-    try:
-        return entries.decode(fields)
-    except entries.EntryUnreadable as error:
-        return error
-
-
-def _order(entry: EntryId) -> tuple[int, int]:
-    ms, _, seq = entry.partition("-")
-    return int(ms), int(seq)
-
-
-def _found(keys: Sequence[bytes], values: Sequence[bytes | None]) -> dict[bytes, bytes]:
-    return {key: value for key, value in zip(keys, values, strict=True) if value is not None}
-
-
-def _numbers(raw: Mapping[bytes, bytes]) -> dict[EntryId, int]:
-    return {EntryId(key.decode()): int(value) for key, value in raw.items()}
-
-
-def _unlisted(member: str, began_s: float) -> Unlisted:
-    entry, mark, connector_id = member.split(" ", 2)
-    return Unlisted(EntryId(entry), began_s + int(mark) / 1000, connector_id)
-
-
-def _laters(raw: Mapping[bytes, bytes], began_s: float) -> dict[EntryId, Later]:
-    """Read notes of failed attempts. began_s: when Redis's clock showed the epoch."""
-    found = {}
-    for key, value in raw.items():
-        next_ms, _, error = value.decode(errors="replace").partition(" ")
-        found[EntryId(key.decode())] = Later(began_s + int(next_ms) / 1000, error)
-    return found

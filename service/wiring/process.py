@@ -72,7 +72,7 @@ from service.workers.handling import Handling
 from service.workers.lanes import WIDTH
 from service.workers.owner import POST_GRACE_S, Owner
 from service.workers.partitions import Partitions
-from service.workers.sending import Sending
+from service.workers.replies import Sending
 from service.workers.supervised import Tasks, end_all
 from service.workers.telling import Tell
 

@@ -23,7 +23,8 @@ from service.core.delivery import (
     lately,
 )
 from service.model import Conversation, EntryId, Outbound
-from service.store.partition import PartitionStore, Unlisted
+from service.store.backlog import Unlisted
+from service.store.partition import PartitionStore
 from service.workers.clock import happened_by
 
 

@@ -21,7 +21,8 @@ from service.handlers.loop import HandlersLoop
 from service.handlers.router import Choice, Router
 from service.handlers.running import LongReplies, run_handler
 from service.model import Conversation, EntryId, Message, Outbound, Reply
-from service.store.partition import Begun, Entry, Later, PartitionStore
+from service.store.backlog import Entry, Later
+from service.store.partition import Begun, PartitionStore
 from service.workers.clock import due_by, entered_ms
 from service.workers.counts import Counts
 from service.workers.lanes import WIDTH, Lanes, held

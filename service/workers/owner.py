@@ -16,10 +16,12 @@ import structlog
 from service.errors import LeaseLost, StoreError
 from service.model import EntryId, Partition
 from service.store.arrivals import START
-from service.store.partition import Entry, Later, PartitionStore, may_have_notes
+from service.store.backlog import Entry, Later, may_have_notes
+from service.store.partition import PartitionStore
 from service.workers.handling import Handler, Handling, SettledUnseen
 from service.workers.lanes import Lanes
-from service.workers.sending import Sender, Sending
+from service.workers.replies import Sending
+from service.workers.sending import Sender
 
 log = structlog.get_logger()
 

@@ -6,18 +6,13 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, Protocol
 
 import structlog
 
-from service.core.breaker import Breaker
 from service.core.delivery import Told, Verdict, judge, may_still_arrive, names_no_cause
 from service.core.entries import EntryUnreadable
-from service.core.masking import mask_number
 from service.core.open_connectors.error_answers import LONGEST_PAUSE_S
-from service.core.retry import Schedule
 from service.core.twilio.error_codes import OPTED_OUT
 from service.core.twilio.segments import count_segments
 from service.errors import (
@@ -31,13 +26,17 @@ from service.errors import (
     ConnectorUnreadable,
 )
 from service.model import Conversation, EntryId, Outbound
-from service.store.pace import Pace
-from service.store.partition import Backlog, PartitionStore
-from service.workers.clock import due_by, entered_ms, now_ms, ticks_ms
-from service.workers.counts import Counts
-from service.workers.doubts import Doubt, Doubts, LoggingConnector
-from service.workers.lanes import WIDTH, Lanes, held
-from service.workers.telling import Tell
+from service.store.backlog import Backlog
+from service.store.partition import PartitionStore
+from service.workers.clock import due_by, entered_ms, ticks_ms
+from service.workers.doubts import Doubt, Doubts
+from service.workers.lanes import Lanes, held
+from service.workers.replies import (
+    Sending,
+    WaitingReply,
+    advice_of,
+    facts_of,
+)
 
 log = structlog.get_logger()
 
@@ -49,75 +48,8 @@ AMBIGUOUS = "a row of it may be that of an earlier reply of the same words that 
 OUTBOX_LIMIT = 1_000
 """Replies of one partition that may wait before its handlers pause."""
 
-
-class SendingConnector(LoggingConnector, Protocol):
-    """What sending needs of the connector."""
-
-    async def send(self, outbound: Outbound, before_write: Callable[[], None]) -> str:
-        """POST a reply; returns the connector's sid. Raises ConnectorError.
-
-        before_write: called just before the bytes leave; what it raises is raised, unsent.
-        """
-
-
 FRESH_S = 1.0
 """How old a mark made with the settling of its message may be when its POST leaves."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sending:
-    """How a process sends; shared by all of its partitions.
-
-    provisioned: set while there is an instance to send through. suspect: told when the connector
-        refuses the instance, which is somebody else's to put right; replies wait meanwhile.
-    slots: bounds POSTs at once.
-    breaker: leaves an ailing connector alone. pace: limits each number's rate, None for no limit.
-    schedule: retries of a reply. in_doubt: what happens to a reply in doubt when the connector's
-        log can't be asked: "hold" makes it a dead letter, "resend" sends it again.
-    arrival_s: how long a POST whose end nobody saw may take to show up in the connector's log. As
-        long it can't be taken for unsent: the connector carries it out although its sender is gone.
-    counts: what is counted of replies. tell: logs a line for each reply; None for no lines.
-    redis_now_ms: what Redis's clock shows, ms since the epoch; for what is counted alone.
-    width: replies of one partition under way at once, no fewer than there are slots.
-    """
-
-    connector: SendingConnector
-    provisioned: asyncio.Event
-    suspect: Callable[[], None]
-    breaker: Breaker
-    pace: Pace | None
-    slots: asyncio.Semaphore
-    schedule: Schedule
-    in_doubt: Literal["hold", "resend"]
-    arrival_s: float
-    counts: Counts = field(default_factory=Counts)
-    tell: Tell | None = None
-    redis_now_ms: Callable[[], int] = now_ms
-    width: int = WIDTH
-
-
-@dataclass(slots=True)
-class _Waiting:
-    """A reply that waits.
-
-    due: time.monotonic. doubt: about its last POST, None without one. resent: sent again although
-        a POST of it stays in doubt.
-    """
-
-    entry: EntryId
-    outbound: Outbound
-    accepted_ms: int
-    due: float = 0
-    doubt: Doubt | None = None
-    fresh_mark: bool = False
-    offered: float = field(default_factory=time.monotonic)
-    resent: bool = False
-    asked: int = 0
-    tries: int = 0
-    repeats: int = 0
-    throttled: int = 0
-    taken: int = 0
-    epitaph: str = ""
 
 
 class Sender:
@@ -142,7 +74,7 @@ class Sender:
         self._check_lease = check_lease
         self._below_limit = asyncio.Event()
         self._below_limit.set()
-        self._items: dict[EntryId, _Waiting] = {}
+        self._items: dict[EntryId, WaitingReply] = {}
         self.lanes = Lanes(self._work, failed, sending.width)
 
     async def restore(self, backlog: Backlog) -> None:
@@ -156,7 +88,7 @@ class Sender:
                 continue
             later = backlog.outbox_later.get(entry.id)
             # When its text was accepted is not kept with it.
-            item = _Waiting(entry.id, entry.value, entered_ms(entry.id))
+            item = WaitingReply(entry.id, entry.value, entered_ms(entry.id))
             if later is not None:
                 item.due = due_by(later.due, self._longest_wait_ms)
             if (marked := backlog.marked.get(entry.id)) is not None:
@@ -170,7 +102,7 @@ class Sender:
 
         accepted_ms: when its text was. fresh_mark: it was marked in the same step, not POSTed.
         """
-        self._put(_Waiting(entry, outbound, accepted_ms, fresh_mark=fresh_mark))
+        self._put(WaitingReply(entry, outbound, accepted_ms, fresh_mark=fresh_mark))
 
     def ready(self, conversation: Conversation) -> bool:
         """Tell whether a reply settled now would be POSTed at once."""
@@ -191,7 +123,7 @@ class Sender:
         """Wait until the outbox is below its limit."""
         await self._below_limit.wait()
 
-    def _put(self, item: _Waiting) -> None:
+    def _put(self, item: WaitingReply) -> None:
         self._items[item.entry] = item
         due = item.due or time.monotonic()
         self.lanes.put(item.outbound.conversation, item.entry, due)
@@ -247,7 +179,7 @@ class Sender:
         else:
             breaker.succeeded()  # It refuses, so it works.
 
-    async def _attempt(self, item: _Waiting) -> bool | None:
+    async def _attempt(self, item: WaitingReply) -> bool | None:
         """Bring one reply a step further.
 
         Returns True when it is done with, False when it waits until `due`, None when it is now in
@@ -271,7 +203,7 @@ class Sender:
         async with held(self._sending.slots, self.lanes):
             return await self._post(item)
 
-    async def _post(self, item: _Waiting) -> bool | None:
+    async def _post(self, item: WaitingReply) -> bool | None:
         """Mark and POST a reply of which no POST is in doubt, with a slot; returns as _attempt."""
         if item.fresh_mark and time.monotonic() - item.offered > FRESH_S:
             # It has waited: the log would be asked too early for a POST that leaves only now.
@@ -301,12 +233,12 @@ class Sender:
             tell("reply sent", sid=sid, reply_to=item.outbound.reply_to, ms=ms)
         return True
 
-    def _done(self, item: _Waiting, outcome: str) -> None:
+    def _done(self, item: WaitingReply, outcome: str) -> None:
         self._counts.replies[outcome] += 1
         took_ms = max(0, self._sending.redis_now_ms() - item.accepted_ms)
         self._counts.callback_to_reply.observe(took_ms / 1000)
 
-    async def _look_up(self, item: _Waiting, doubt: Doubt) -> bool | None:
+    async def _look_up(self, item: WaitingReply, doubt: Doubt) -> bool | None:
         """Settle a doubt by the connector's log.
 
         Returns True when the reply is done with, False when the log must be asked again later,
@@ -330,13 +262,13 @@ class Sender:
         if mine is None:
             item.doubt = None
             return None
-        log.info("a reply in doubt had been sent", **_facts(item), connector_sid=mine.sid)
+        log.info("a reply in doubt had been sent", **facts_of(item), connector_sid=mine.sid)
         await self._store.sent(item.entry, item.outbound, mine.sid)
         self._done(item, "found_sent")
         self._sending.breaker.gave_up()  # A log that can be read says nothing of POSTs.
         return True
 
-    async def _log_unavailable(self, item: _Waiting, error: ConnectorError) -> bool | None:
+    async def _log_unavailable(self, item: WaitingReply, error: ConnectorError) -> bool | None:
         schedule = self._sending.schedule
         if isinstance(error, ConnectorForbidden):
             self._sending.suspect()
@@ -349,11 +281,11 @@ class Sender:
         return await self._untold(item, str(error), error)
 
     async def _untold(
-        self, item: _Waiting, why: str, cause: ConnectorError | None = None
+        self, item: WaitingReply, why: str, cause: ConnectorError | None = None
     ) -> bool | None:
         """Do with a doubt that the log can't settle as the operator chose; returns as _look_up."""
         if self._sending.in_doubt == "resend":
-            log.warning("a reply in doubt is sent again", **_facts(item), error=why)
+            log.warning("a reply in doubt is sent again", **facts_of(item), error=why)
             item.doubt = None
             item.resent = True
             return None
@@ -362,7 +294,7 @@ class Sender:
         return True
 
     async def _failed_post(
-        self, item: _Waiting, error: ConnectorError, began: float, began_at: datetime
+        self, item: WaitingReply, error: ConnectorError, began: float, began_at: datetime
     ) -> bool | None:
         verdict = self._doubt_the_cause(item, error, judge(error))
         if verdict is Verdict.BURY:
@@ -389,7 +321,9 @@ class Sender:
             await self._put_off(item, error, item.tries, in_doubt=verdict is Verdict.ASK)
         return False
 
-    def _doubt_the_cause(self, item: _Waiting, error: ConnectorError, verdict: Verdict) -> Verdict:
+    def _doubt_the_cause(
+        self, item: WaitingReply, error: ConnectorError, verdict: Verdict
+    ) -> Verdict:
         """Find out whether a reply that is throttled again and again is so for its own sake.
 
         The connector answers 429 for limits of size and time as well. While as many others are
@@ -408,7 +342,7 @@ class Sender:
         if taken - item.taken < attempts:
             log.error(
                 "a reply is throttled again and again",
-                **_facts(item),
+                **facts_of(item),
                 times=item.throttled,
                 error=str(error),
                 advice=f"if the connector takes nothing, {error.advice}; if it takes others, "
@@ -426,7 +360,7 @@ class Sender:
         return max(self._sending.schedule.longest_ms, int(LONGEST_PAUSE_S * 1000))
 
     async def _put_off(
-        self, item: _Waiting, error: ConnectorError, attempt: int, *, in_doubt: bool
+        self, item: WaitingReply, error: ConnectorError, attempt: int, *, in_doubt: bool
     ) -> None:
         wait_ms = self._sending.schedule.wait_ms(max(attempt, 1), random.random())  # noqa: S311
         if error.retry_after_s is not None:
@@ -434,36 +368,21 @@ class Sender:
         item.due = time.monotonic() + wait_ms / 1000
         self._counts.postponed += 1
         log.warning(
-            "a reply waits", **_facts(item), wait_ms=wait_ms, error=str(error), **_advice(error)
+            "a reply waits", **facts_of(item), wait_ms=wait_ms, error=str(error), **advice_of(error)
         )
         await self._store.put_off_reply(item.entry, wait_ms, str(error), in_doubt=in_doubt)
 
     async def _bury(
         self,
-        item: _Waiting,
+        item: WaitingReply,
         error: str,
         cause: ConnectorError | None = None,
         *,
         in_doubt: bool = False,
     ) -> None:
         """Make a dead letter; in_doubt: its last POST may have gone out, whatever the log said."""
-        advice = _advice(cause) if cause else {}
-        log.error("a reply becomes a dead letter", **_facts(item), error=error, **advice)
+        advice = advice_of(cause) if cause else {}
+        log.error("a reply becomes a dead letter", **facts_of(item), error=error, **advice)
         posted = item.outbound if in_doubt else None
         if await self._store.bury_reply(item.entry, error, posted):
             self._counts.replies["dead_letter"] += 1
-
-
-def _facts(item: _Waiting) -> dict[str, str | int]:
-    """What a log line says of a reply: which one, and the end of the number it goes to."""
-    return {
-        "reply_to": item.outbound.reply_to,
-        "index": item.outbound.index,
-        "recipient": mask_number(item.outbound.conversation.theirs),
-    }
-
-
-def _advice(error: ConnectorError) -> dict[str, str | int]:
-    """What a log line says of an error beside its text: Twilio's code, and what can be done."""
-    code: dict[str, str | int] = {"code": error.code} if error.code else {}
-    return {**code, "advice": error.advice}

@@ -12,6 +12,7 @@ from service.core.partitions import partition_of
 from service.errors import LockLost, StoreUnavailable
 from service.model import DeliveryStatus, MessageSid, Partition
 from service.store.arrivals import START, Arrivals
+from service.store.backlog import read_entries
 from service.store.batch import Batch
 from service.store.cluster import slot_of
 from service.store.connection import clock_of, connect
@@ -22,7 +23,7 @@ from service.store.keys import PartitionKeys
 from service.store.layout import claim_partition_count
 from service.store.locks import locked
 from service.store.opt_outs import list_opt_outs
-from service.store.partition import Begun, read_entries
+from service.store.partition import Begun
 from tests.redis_servers import Cluster, cluster
 from tests.store.pieces import PARTITIONS, Store, message, outbound
 

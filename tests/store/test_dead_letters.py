@@ -9,9 +9,9 @@ import pytest
 from service.core.partitions import partition_of
 from service.errors import StoreFull
 from service.model import Conversation
+from service.store.backlog import read_entries
 from service.store.dead_letters import DeadLetters, Filter
 from service.store.keys import PartitionKeys
-from service.store.partition import read_entries
 from tests.store.pieces import PARTITIONS, message, outbound
 
 pytestmark = pytest.mark.anyio

@@ -10,13 +10,13 @@ from redis.asyncio import Redis
 from service.core.partitions import partition_of
 from service.errors import StoreError, StoreFull, StoreUnavailable
 from service.model import DeliveryStatus, MessageSid, Partition
+from service.store.backlog import read_entries
 from service.store.batch import Batch
 from service.store.cluster import Cluster
 from service.store.connection import connect
 from service.store.inbox import Inbox
 from service.store.keys import PartitionKeys
 from service.store.opt_outs import list_opt_outs
-from service.store.partition import read_entries
 from tests.store.pieces import PARTITIONS, configure, message
 
 pytestmark = pytest.mark.anyio

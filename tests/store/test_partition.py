@@ -9,15 +9,9 @@ import pytest
 from service.core.partitions import partition_of
 from service.errors import LeaseLost, StoreError
 from service.model import EntryId, Partition
+from service.store.backlog import Later, Unlisted, may_have_notes, read_entries
 from service.store.keys import PartitionKeys
-from service.store.partition import (
-    Begun,
-    Later,
-    PartitionStore,
-    Unlisted,
-    may_have_notes,
-    read_entries,
-)
+from service.store.partition import Begun, PartitionStore
 from tests.store.pieces import PARTITIONS, message, outbound
 
 pytestmark = pytest.mark.anyio

@@ -9,12 +9,12 @@ import pytest
 from service.core.partitions import partition_of
 from service.errors import StoreUnavailable
 from service.store.arrivals import START, Arrivals
+from service.store.backlog import read_entries
 from service.store.batch import Batch
 from service.store.connection import connect, ping
 from service.store.durability import look
 from service.store.inbox import Inbox
 from service.store.keys import PartitionKeys
-from service.store.partition import read_entries
 from tests.redis_servers import sentinel
 from tests.store.pieces import PARTITIONS, Store, message
 

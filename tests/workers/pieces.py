@@ -31,7 +31,7 @@ from service.store.partition import PartitionStore
 from service.workers.handling import Handling
 from service.workers.owner import Owner
 from service.workers.partitions import Partitions
-from service.workers.sending import Sending
+from service.workers.replies import Sending
 from tests.connector.pieces import BASE, OURS, connected
 
 ONLY = Partition(0)

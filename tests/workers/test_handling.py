@@ -13,8 +13,9 @@ from structlog.testing import capture_logs
 from service.core.retry import Schedule
 from service.handlers.router import Router
 from service.model import EntryId
+from service.store.backlog import Entry
 from service.store.opt_outs import list_opt_outs
-from service.store.partition import Begun, Entry, PartitionStore
+from service.store.partition import Begun, PartitionStore
 from service.store.scripts import BEGIN
 from service.workers.handling import Handler
 from service.workers.sending import OUTBOX_LIMIT, Sender

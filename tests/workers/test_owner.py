@@ -11,7 +11,8 @@ import pytest
 
 from service.handlers.router import Router
 from service.store.arrivals import START
-from service.store.partition import Backlog, Entry, PartitionStore
+from service.store.backlog import Backlog, Entry
+from service.store.partition import PartitionStore
 from service.workers.owner import Bookmark, Owner
 from tests.store.pieces import outbound
 from tests.workers.pieces import ONLY, echo, owner_of, text, until, ways
