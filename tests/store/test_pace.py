@@ -10,6 +10,7 @@ import pytest
 
 from service.store.batch import Batch
 from service.store.connection import connect
+from service.store.keys import pace as key_of
 from service.store.pace import HORIZON_S, Pace
 
 pytestmark = pytest.mark.anyio
@@ -65,3 +66,11 @@ async def test_the_pace_key_does_not_stay_for_ever(store):
     await Pace(store.batch, 10).turn("+1", 1)
     (key,) = [key async for key in store.client.scan_iter("*pace")]
     assert 0 < await store.client.pttl(key) <= 1_200
+
+
+async def test_a_number_does_not_wait_for_as_long_as_redis_clock_was_put_back(store):
+    """Every reply from it would wait for an hour."""
+    now_s, _ = await store.client.time()
+    await store.client.set(key_of("+15005550100"), (now_s + 3_600) * 1_000_000, px=3_600_000)
+    assert await Pace(store.batch, 10).turn("+15005550100", 1) == 0
+    assert 0 < await store.client.pttl(key_of("+15005550100")) < 2_000

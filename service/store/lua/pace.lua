@@ -11,6 +11,11 @@
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local free = math.max(tonumber(redis.call('GET', KEYS[1]) or '0'), now)
+-- No reply has a hundred segments: this one would end later than any turn given out, as Redis's clock
+-- was put back since. Nothing would be sent for as long as the jump.
+if free - now > ARGV[3] + 100 * ARGV[2] then
+  free = now
+end
 local wait = free - now
 if wait > tonumber(ARGV[3]) then
   return -(wait - ARGV[3])
