@@ -17,7 +17,7 @@ from service.store.arrivals import Arrivals
 from service.store.leases import Leases
 from service.workers.counts import Counts
 from service.workers.owner import Owner
-from service.workers.supervised import Tasks
+from service.workers.supervised import Tasks, paused
 
 log = structlog.get_logger()
 
@@ -106,7 +106,7 @@ class Partitions:
                     renewed = time.monotonic()
             except StoreError as error:
                 log.warning("leases can't be kept at the moment", error=str(error))
-            await _wait(stop, min(TICK_S, self._renew_s))
+            await paused(min(TICK_S, self._renew_s), stop)
 
     async def _tick(self, *, renew: bool) -> None:
         if renew:
@@ -209,7 +209,7 @@ class Partitions:
                 continue
             bookmarks = {p: each for p, each in reading.items() if self._owners[p][0].room}
             if not bookmarks:
-                await _wait(self._changed, HELD_BACK_MS / 1000)
+                await paused(HELD_BACK_MS / 1000, self._changed)
                 continue
             waiting = asyncio.ensure_future(
                 self._arrivals.wait(
@@ -232,11 +232,3 @@ class Partitions:
                 for task in (waiting, changed):
                     task.cancel()
                 await asyncio.gather(waiting, changed, return_exceptions=True)
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return

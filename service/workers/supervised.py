@@ -135,7 +135,7 @@ class Tasks:
                 return
             self._failed[name] = state
             try:
-                if await _stopped(stop, pause_s):
+                if await paused(pause_s, stop):
                     del self._failed[name]
                     return
             except asyncio.CancelledError:
@@ -188,7 +188,7 @@ async def end_all(tasks: Collection[asyncio.Task[None]], within_s: float) -> boo
     return not left
 
 
-async def _stopped(stop: asyncio.Event | None, pause_s: float) -> bool:
+async def paused(pause_s: float, stop: asyncio.Event | None) -> bool:
     """Pause; returns at once, and True, when `stop` is set."""
     if stop is None:
         await asyncio.sleep(pause_s)
