@@ -8,6 +8,8 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1]
 """Ours: frames of a library rarely tell what to look at."""
 
+STANDARD_LIBRARY = Path(traceback.__file__).parent
+
 
 def cause_of(error: BaseException) -> dict[str, str]:
     """Return `error`, its class and text, and `at`, file and line of our innermost frame in it.
@@ -23,3 +25,27 @@ def cause_of(error: BaseException) -> dict[str, str]:
     path = Path(frame.filename)
     place = path.relative_to(PACKAGE.parent) if ours else path
     return {"error": said, "at": f"{place}:{frame.lineno} in {frame.name}"}
+
+
+def kind_of(error: BaseException) -> dict[str, str]:
+    """Return `error`, its class alone, and `at`, file and line of an author's innermost frame.
+
+    For an error that may be a handler's, of which nobody knows the message: what it says may be
+    somebody's text. Without a frame of an author's, `at` is the innermost one.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    known = {"error": type(error).__name__}
+    if not frames:
+        return known
+    authors = [frame for frame in frames if not _is_library(frame.filename)]
+    frame = (authors or frames)[-1]
+    return {**known, "at": f"{frame.filename}:{frame.lineno} in {frame.name}"}
+
+
+def _is_library(file: str) -> bool:
+    folders = (PACKAGE, STANDARD_LIBRARY)
+    return (
+        any(folder in Path(file).parents for folder in folders)
+        or "-packages" in file
+        or file.startswith("<")
+    )

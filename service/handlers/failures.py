@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import traceback
+import unicodedata
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +25,28 @@ TRACE_LIMIT = 8_000
 
 QUOTED = 8
 """Characters in a row that are taken for a quotation; and so is a word with a digit, a word of
-four letters, and two words in a row."""
+four letters, two words in a row, the whole body however short, and two characters in a row of a
+script that leaves no blanks between words."""
+
+DIGITS = 4
+"""Digits in a row that are taken for a number, however they are grouped."""
+
+TECHNICAL = {"ApiVersion", "NumMedia", "NumSegments", "SmsStatus"}
+"""Parameters of a callback that tell of nobody."""
+
+SHORTEST = 3
+"""Characters of any other parameter that are taken for a quotation as a word: "CA" tells little."""
+
+WITHOUT_BLANKS = (
+    r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
+    r"\U00020000-\U0003ffff]"
+)
+"""Characters of Thai, Lao, Burmese, Khmer, Japanese, Chinese and Korean."""
+
+URL = re.compile(
+    r"([a-z][a-z0-9+.-]*://)(?:[^\s'\"<>]*@)?([^\s/?#'\"<>]*)[^\s'\"<>]*", re.IGNORECASE
+)
+"""A URL, with its scheme and its host as groups. Around them may be passwords and keys."""
 
 
 def outline(error: HandlerError, choice: Choice, message: Message) -> str:
@@ -65,47 +87,82 @@ def authors_part(cause: BaseException) -> TracebackType | None:
 def _named(cause: BaseException, message: Message) -> str:
     said = " ".join(str(cause).split())
     name = type(cause).__name__
-    return name if not said or quotes(said, message) else f"{name}: {said[:TEXT_LIMIT]}"
+    if not said or quotes(said, message):
+        return name
+    told = URL.sub(r"\1\2", said)
+    return f"{name}: {told[:TEXT_LIMIT]}"
 
 
 def quotes(said: str, message: Message) -> bool:
     """Say whether a text repeats something of a message: of its body, a number, a parameter."""
-    readings = {said, unquote_plus(said), _unescaped(said)}
+    readings = {said, unquote_plus(said), *_unescaped(said)}
     return any(_repeats(_plain(reading), message) for reading in readings)
 
 
 def _repeats(said: str, message: Message) -> bool:
-    digits = re.sub(r"[^0-9]", "", said)
-    for number in (message.from_, message.to):
-        own = re.sub(r"[^0-9]", "", number)
-        if (own and own[-7:] in digits) or _plain(number) in said:
-            return True
-    values = [value for value in message.raw.values() if len(value) >= QUOTED]
-    if any(_plain(value) in said for value in (*values, *(each.url for each in message.media))):
-        return True
     body = _plain(message.body)
+    digits = _digits(said)
+    numbers = [_digits(number)[-7:] for number in (message.from_, message.to)]
+    numbers += [each for each in map(_digits, _groups(body)) if len(each) >= DIGITS]
+    if any(number and number in digits for number in numbers):
+        return True
+    values = [message.from_, message.to, *(each.url for each in message.media)]
+    values += [
+        value
+        for name, value in message.raw.items()
+        if name not in TECHNICAL and len(value) >= SHORTEST
+    ]
+    if any(_holds(said, value) for value in (body, *map(_plain, values))):
+        return True
     if any(body[at : at + QUOTED] in said for at in range(len(body) - QUOTED + 1)):
+        return True
+    pairs = re.findall(f"(?=({WITHOUT_BLANKS}{{2}}))", body)
+    if any(pair in said for pair in pairs):
         return True
     words = re.findall(r"\w+", body)
     known = re.findall(r"\w+", said)
     if any(left in set(known) and _tells(left) for left in words):
         return True
-    pairs = set(pairwise(known))
-    return any(pair in pairs for pair in pairwise(words))
+    both = set(pairwise(known))
+    return any(pair in both for pair in pairwise(words))
+
+
+def _holds(said: str, value: str) -> bool:
+    """Say whether a text holds a value, as a word of its own where words have ends."""
+    if len(value) >= QUOTED or re.search(WITHOUT_BLANKS, value):
+        return value in said
+    return bool(value and re.search(rf"(?<!\w){re.escape(value)}(?!\w)", said))
 
 
 def _tells(word: str) -> bool:
     return len(word) >= 4 or any(character.isdigit() for character in word)
 
 
+def _groups(body: str) -> list[str]:
+    """Find what may be a number, with the marks that people put between its digits."""
+    return re.findall(r"\d[\d\s().+/-]*\d", body)
+
+
+def _digits(text: str) -> str:
+    """Leave the digits alone, those of any script as 0 to 9."""
+    return "".join(str(unicodedata.digit(each)) for each in text if each.isdigit())
+
+
 def _plain(text: str) -> str:
-    return " ".join(text.casefold().split())
+    """Write a text as any other that reads the same: its case, blanks and composed characters."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
-def _unescaped(said: str) -> str:
-    r"""Read what is written as "\u00e9" or "\xe9", as repr() and JSON do."""
-    return re.sub(
-        r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2}))",
-        lambda found: chr(int(found[1] or found[2], 16)),
+def _unescaped(said: str) -> tuple[str, str]:
+    r"""Read what is written as "\u00e9", "\xe9" or "\xc3\xa9", as repr(), JSON and bytes do."""
+    text = re.sub(
+        r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|U(00[01][0-9a-fA-F]{5}))",
+        lambda found: chr(min(int(found[1] or found[2] or found[3], 16), 0x10FFFF)),
         said,
     )
+    # Halves of characters, as JSON writes those beyond U+FFFF.
+    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    as_utf8 = re.sub(
+        "[\x80-\xff]+", lambda found: found[0].encode("latin-1").decode(errors="replace"), text
+    )
+    return text, as_utf8

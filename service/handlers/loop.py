@@ -23,7 +23,16 @@ from typing import Self
 import structlog
 
 from service.handlers.places import line_of_stack
-from service.handlers.steps import CLOSE_S, RUN, HandOver, Home, Outcome, Run, Work
+from service.handlers.steps import (
+    CLOSE_S,
+    RUN,
+    HandOver,
+    Home,
+    Outcome,
+    Run,
+    StartAnew,
+    Work,
+)
 
 log = structlog.get_logger()
 
@@ -97,7 +106,7 @@ class HandlersLoop:
         Returns False if it had its time: its own code blocks the loop, or none does.
         """
         run = work.run
-        if run is None or not run.home.standing or not self._drop(run):
+        if run is None or (run.begun and not run.home.standing) or not self._drop(run):
             return False
         self._elsewhere(work)
         return True
@@ -147,7 +156,7 @@ class HandlersLoop:
                     return False
                 # Cancelled when the step under way ends, before any other: see `Home._leave`.
                 run.home.dropped += run.tasks
-            run.over = True
+            run.over = run.dropped = True
         run.home.runs.discard(run)
         return True
 
@@ -156,13 +165,13 @@ class HandlersLoop:
         if work.ending:
             work.end(Outcome(error=asyncio.CancelledError()))
             return
-        if begun and work.once:
-            error = TimeoutError("another handler blocked its event loop")
-            work.end(Outcome(error=error))
-            return
         if begun:
             log.warning("a handler starts anew on another event loop", route=work.choice.route)
-            work.deadline = self._engine.time() + work.timeout_s
+            if work.once:
+                work.end(Outcome(error=StartAnew()))
+                return
+        # Its own time, of which others took some; with no loop that turns, until it is asked again.
+        work.deadline = self._engine.time() + work.timeout_s
         self.start(work)
 
     def _in_thread(self, work: Work) -> None:

@@ -13,10 +13,10 @@ from typing import Literal
 import structlog
 
 from service.core.splitting import split
-from service.errors import HandlerFailed, HandlerMisbehaved, HandlerTimedOut
+from service.errors import HandlerFailed, HandlerMisbehaved, HandlerTimedOut, LeaseLost
 from service.handlers.loop import HandlersLoop
 from service.handlers.router import Choice
-from service.handlers.steps import Work
+from service.handlers.steps import StartAnew, Work
 from service.model import Message, Reply
 
 log = structlog.get_logger()
@@ -49,11 +49,27 @@ async def run_handler(
     long_replies: what becomes of a text that is too long for one message.
     expired: whether the lease may have run out; then an `async def` is cancelled at its next step.
         Called in any thread.
-    Raises HandlerFailed when it raised (the cause is chained), HandlerTimedOut, HandlerMisbehaved.
+    Raises HandlerFailed when it raised (the cause is chained), HandlerTimedOut, HandlerMisbehaved;
+        LeaseLost when it was cancelled because the lease may have run out.
     Returns or raises only once the handler runs no more: one that ignores its cancellation, or a
         thread, which can't be stopped, is waited for, so that no second one starts beside it.
         Only a stop of the process does not wait for ever: see HandlersLoop.let_go_of_all.
     """
+    while True:
+        try:
+            outcome = await _outcome(choice, message, place, timeout_s, expired)
+        except StartAnew:
+            continue
+        return _read(choice, outcome, long_replies)
+
+
+async def _outcome(
+    choice: Choice,
+    message: Message,
+    place: HandlersLoop,
+    timeout_s: float,
+    expired: Callable[[], bool],
+) -> object:
     call = partial(choice.handler, message, **choice.arguments)
     loop = asyncio.get_running_loop()
     work = Work(
@@ -76,7 +92,7 @@ async def run_handler(
         work.call, work.once = lambda: outcome, True
         place.start(work)
         outcome = await _finish(work, place)
-    return _read(choice, outcome, long_replies)
+    return outcome
 
 
 async def _finish(work: Work, place: HandlersLoop) -> object:
@@ -98,7 +114,11 @@ async def _finish(work: Work, place: HandlersLoop) -> object:
                 await _end(work, place)
                 raise HandlerTimedOut(_too_long(work))
     error = work.outcome.error
+    if isinstance(error, StartAnew):
+        raise error
     if error is not None:
+        if work.cut:
+            raise LeaseLost("the lease ran out while a handler was under way") from error
         raise HandlerFailed(f"{work.choice.route}: {describe(error)}") from error
     return work.outcome.value
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import os
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator
@@ -14,7 +15,9 @@ from typing import Any, Generic, TypeVar, cast
 
 import structlog
 
+from service.core.causes import kind_of
 from service.handlers.router import Choice
+from service.handlers.threads import DaemonThreads
 
 log = structlog.get_logger()
 
@@ -22,6 +25,16 @@ T = TypeVar("T")
 
 CLOSE_S = 1.0
 """What tasks that handlers left behind get at the end to be cancelled."""
+
+THREADS = min(32, (os.cpu_count() or 1) + 4)
+"""Threads of a loop for `asyncio.to_thread`, as many as asyncio's own would be."""
+
+DROPPED_AWAITS = 100
+"""Awaits that a dropped start is refused, one after another, before it is closed for good."""
+
+
+class StartAnew(Exception):
+    """A start was dropped and can't be repeated on its own: the handler is to be called again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +58,7 @@ class Work:
     deadline: of the engine's clock. timeout_s: what each start gets.
     expired: whether the lease may have run out, so that no further step may be taken.
     once: it can't be called again. ending: it has been asked to end.
+    cut: it was cancelled as the lease may have run out.
     blocked_at: the line that blocks its loop, once one was seen to.
     run: its present start on a handlers' loop; None in a thread.
     """
@@ -58,6 +72,7 @@ class Work:
     call: Callable[[], object]
     once: bool = False
     ending: bool = False
+    cut: bool = False
     outcome: Outcome | None = None
     blocked_at: str = ""
     run: Run | None = None
@@ -73,13 +88,15 @@ class Work:
 class Run:
     """One start of a work on a loop.
 
-    over: it has ended, or its outcome is wanted no more. tasks: its own, and those it began.
+    over: it has ended, or its outcome is wanted no more. dropped: its handler starts anew, so no
+        more of it may run than its clean-up. tasks: its own, and those it began.
     """
 
     work: Work
     home: Home
     begun: bool = False
     over: bool = False
+    dropped: bool = False
     tasks: list[asyncio.Task[Any]] = field(default_factory=list)
 
 
@@ -114,6 +131,9 @@ class Home:
         self._closed = False
         self.put = HandOver(loop, self._begin).put
         loop.set_task_factory(self._make_task)
+        loop.set_exception_handler(_tell_of_uncaught)
+        # Asyncio's own threads are waited for when Python ends, for ever if one hangs.
+        loop.set_default_executor(DaemonThreads(THREADS, "handler's own"))
         self.thread = threading.Thread(target=self._turn, name="handlers", daemon=True)
         self.thread.start()
 
@@ -142,7 +162,7 @@ class Home:
             try:
                 self._loop.run_forever()
             except BaseException as error:  # noqa: BLE001  (SystemExit of a task of an author's)
-                log.error("a task in the handlers' event loop tried to end it", error=repr(error))
+                log.error("a task in the handlers' event loop tried to end it", **kind_of(error))
         tasks = asyncio.all_tasks(self._loop)
         for task in tasks:
             task.cancel()
@@ -165,6 +185,7 @@ class Home:
             run.begun = True
         try:
             if run.work.expired():
+                run.work.cut = True
                 raise asyncio.CancelledError
             outcome = Outcome(await self._steps(run, _calling(run.work.call)))
         except BaseException as error:  # noqa: BLE001  (a handler may raise anything, SystemExit too)
@@ -202,10 +223,12 @@ class Home:
         while True:
             if not cut and run is not None and run.begun and not run.over and run.work.expired():
                 # Frozen longer than the lease, perhaps: another worker may have begun the message.
-                cut = True
+                cut = run.work.cut = True
                 error = asyncio.CancelledError()
             outer = self._enter(run)
             try:
+                if run is not None and run.dropped:
+                    _refuse_all_awaits(work)
                 awaited = work.send(None) if error is None else work.throw(error)
             except StopIteration as end:
                 return end.value
@@ -230,6 +253,34 @@ class Home:
             dropped, self.dropped = self.dropped, []
         for task in dropped:
             task.cancel()
+
+
+def _refuse_all_awaits(work: Coroutine[Any, Any, object]) -> None:
+    """End what was dropped within this step: each await of it, in its clean-up too, is cancelled.
+
+    Else a handler that goes on after its cancellation would run on beside its new start.
+    """
+    for _ in range(DROPPED_AWAITS):
+        work.throw(asyncio.CancelledError())
+    with contextlib.suppress(RuntimeError):  # It awaits even so; it never goes on from there.
+        work.close()
+    raise asyncio.CancelledError
+
+
+def _tell_of_uncaught(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Tell of an error in a task or callback in the background, without what it says.
+
+    Nobody knows which message it belongs to, and asyncio's own line quotes values.
+    """
+    error = context.get("exception")
+    future = context.get("task", context.get("future"))
+    task = (
+        getattr(future.get_coro(), "__qualname__", "?")
+        if isinstance(future, asyncio.Task)
+        else None
+    )
+    known = kind_of(error) if error is not None else {}
+    log.error("an error in the background of handlers was not caught", task=task, **known)
 
 
 async def _calling(call: Callable[[], object]) -> object:

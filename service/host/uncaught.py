@@ -3,6 +3,9 @@
 Used by `logs`. asyncio and uvicorn write through `logging`, which `logs` has already. The one thing
 that is left is `faulthandler`, where somebody asks for it: a process that is crashing in C can
 do no more than write.
+
+Of threads and finalizers nobody knows whether they are a handler's, so what their errors say is
+left out: it may be somebody's text.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from types import TracebackType
 
 import structlog
 
-from service.core.causes import cause_of
+from service.core.causes import cause_of, kind_of
 
 log = structlog.get_logger()
 
@@ -39,12 +42,11 @@ def _uncaught_in_thread(uncaught: threading.ExceptHookArgs) -> None:
     if error is None or isinstance(error, SystemExit):
         return
     name = uncaught.thread.name if uncaught.thread is not None else None
-    log.error("a thread ended with an error", thread=name, **cause_of(error), exc_info=error)
+    log.error("a thread ended with an error", thread=name, **kind_of(error))
 
 
 def _unraisable(found: sys.UnraisableHookArgs) -> None:
     error = found.exc_value
     if error is None:
         return
-    what = " ".join(filter(None, (found.err_msg, type(found.object).__name__)))
-    log.error("an error could not be raised", where=what, **cause_of(error), exc_info=error)
+    log.error("an error could not be raised", where=type(found.object).__name__, **kind_of(error))

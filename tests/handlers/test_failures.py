@@ -93,15 +93,15 @@ async def test_the_whole_of_a_failure_is_kept_for_the_dead_letter_and_its_frames
 
 MESSAGE = replace(
     TEXT,
-    body="Is order A-9 on its way? Gr\u00fc\u00dfe an Zo\u00eb",
-    raw={"City": "SPRINGFIELD", "NumMedia": "0"},
+    body="Is order A-9 on its way? Gr\u00fc\u00dfe an Zo\u00eb 555017",
+    raw={"City": "SPRINGFIELD", "FromCity": "ULM", "NumMedia": "0"},
 )
 
 
 @pytest.mark.parametrize(
     "said",
     [
-        "Is order A-9 on its way? Gr\u00fc\u00dfe an Zo\u00eb",
+        MESSAGE.body,
         "no such key: 'order'",
         "nothing ON  ITS list",
         "A 9",
@@ -114,6 +114,14 @@ MESSAGE = replace(
         "no user (500) 555-0123",
         "no such sender: 1 500 555 0100",
         "weather of Springfield not found",
+        "no such town: Ulm",
+        "Gru\u0308ße",
+        "ＧＲÜẞE",
+        repr("Gr\u00fc\u00dfe".encode()),
+        "no order 55 50 17",
+        "no order 5.5.5.0.1.7",
+        "٥٥٥٠١٧",
+        "no number +1 (500)5550123",
     ],
 )
 def test_what_repeats_the_message_is_seen(said):
@@ -127,6 +135,38 @@ def test_what_repeats_the_message_is_seen(said):
 def test_what_does_not_is_told(said):
     """Every log line says nothing but the name of the error."""
     assert not quotes(said, MESSAGE)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("y", "invalid literal: 'Y'"),
+        ("no", "'no' is no number"),
+        ("東京", "没有東京駅"),
+        ("東京に行きたい", "no such place: 東京"),
+        ("\U0001f600", json.dumps("\U0001f600")),
+        ("東", "not found: 東京"),
+        ("call 555-0199", "bad number 5550199"),
+        ("5550199", "bad number 555 01 99"),
+    ],
+)
+def test_a_short_text_and_one_without_blanks_are_seen(body, said):
+    """A one-word answer, or all of what people write in Japanese, is in the log."""
+    message = replace(TEXT, body=body)
+    assert quotes(said, message)
+    assert not quotes("connection refused after 30 s", message)
+
+
+async def test_a_url_in_an_error_is_told_by_its_host_alone():
+    """The key of the author's weather service is in the log of the whole company."""
+
+    def fail(message: Message) -> None:
+        raise ConnectionError(
+            "401 for 'https://me:pass@x.example/bot/s3cret?key=k3y' and redis://:pw/1@db:6379/0"
+        )
+
+    _, told = await failure(fail)
+    assert told.startswith("ConnectionError: 401 for 'https://x.example' and redis://db:6379 at ")
 
 
 async def test_an_error_that_quotes_the_message_is_told_without_its_text():

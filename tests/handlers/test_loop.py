@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -15,7 +18,7 @@ import uvloop
 from structlog.testing import capture_logs
 
 from service import Message, Reply
-from service.errors import HandlerFailed, HandlerTimedOut
+from service.errors import HandlerTimedOut, LeaseLost
 from service.handlers.loop import HandlersLoop
 from service.handlers.router import Choice
 from service.handlers.running import run_handler
@@ -280,7 +283,7 @@ async def test_after_a_lost_lease_a_handler_takes_no_further_step(place):
     while len(steps) < 3:
         await asyncio.sleep(0.005)
     lost.set()
-    with pytest.raises(HandlerFailed):
+    with pytest.raises(LeaseLost):
         await work
     assert cleaned.is_set(), "it may still tidy up"
     assert sum(steps) <= 1, "a step that was under way, at most"
@@ -325,3 +328,156 @@ async def test_a_stop_ends_a_handler_that_waits_beside_a_blocked_one(place, seen
     assert not blocked.done()
     culprit.go.set()
     await blocked
+
+
+async def test_a_dropped_handler_that_swallows_its_cancellation_does_not_run_on(place):
+    """Two handlers of one conversation run at once, and both do what they do elsewhere."""
+    steps: list[str] = []
+
+    async def later() -> None:
+        steps.append("later")
+
+    async def stubborn(message: Message) -> str:
+        steps.append("began")
+        for _ in range(1_000):
+            try:
+                await asyncio.sleep(0.1)
+                break
+            except asyncio.CancelledError:
+                kept.append(asyncio.create_task(later()))
+        try:
+            await asyncio.sleep(0)
+            steps.append("went on")
+        finally:
+            await asyncio.sleep(0)
+            steps.append("tidied up")
+        return "stubborn"
+
+    kept: list[asyncio.Task[None]] = []
+    culprit = Blocking()
+    waiting = begin(stubborn, place, 30)
+    await asyncio.sleep(0.05)
+    blocked = begin(culprit.handler, place, 0.7)
+    await until(culprit.begun)
+    assert await waiting == (Reply("stubborn"),)
+    assert steps == ["began", "began", "went on", "tidied up"]
+    culprit.go.set()
+    await asyncio.gather(blocked, return_exceptions=True)
+    await asyncio.sleep(0.3)
+    assert steps == ["began", "began", "went on", "tidied up"]
+
+
+async def test_a_decorated_handler_beside_a_long_block_starts_anew_too(place):
+    """A text is charged an attempt for what another's handler did."""
+    runs = []
+
+    async def beside(message: Message) -> str:
+        runs.append(1)
+        await asyncio.sleep(0.1)
+        return "beside"
+
+    def decorated(message: Message) -> Any:
+        return beside(message)
+
+    culprit = Blocking()
+    waiting = begin(decorated, place, 30)
+    while not runs:
+        await asyncio.sleep(0.005)
+    blocked = begin(culprit.handler, place, 0.7)
+    await until(culprit.begun)
+    assert await waiting == (Reply("beside"),)
+    assert len(runs) == 2
+    culprit.go.set()
+    await asyncio.gather(blocked, return_exceptions=True)
+
+
+async def test_what_is_cut_as_the_lease_ran_out_is_no_failure_although_it_was_renewed(place):
+    """A text is charged, put off and told as failed for a renewal that was late."""
+    looks = []
+
+    def expired() -> bool:
+        looks.append(1)
+        return len(looks) == 2
+
+    with pytest.raises(LeaseLost):
+        await begin(which, place, expired=expired)
+    assert len(looks) == 2
+
+
+async def test_at_the_limit_of_loops_one_more_text_waits_in_peace(place, monkeypatch):
+    """The engine of a process with blocked handlers takes a whole core, and does nothing else."""
+    monkeypatch.setattr("service.handlers.loop.LOOPS_LIMIT", 1)
+    starts = []
+    start = place.start
+    monkeypatch.setattr(place, "start", lambda work: (starts.append(1), start(work)))
+    culprit = Blocking()
+    blocked = begin(culprit.handler, place, 30)
+    await until(culprit.begun)
+    waiting = begin(quick, place, 0.2)
+    await asyncio.sleep(1)
+    assert not waiting.done()
+    assert len(starts) < 10, "asked once in its time"
+    culprit.go.set()
+    assert await waiting == (Reply("quick"),)
+    await blocked
+
+
+async def test_errors_in_the_background_of_handlers_are_told_without_what_they_say(place, caplog):
+    """Nobody knows whose text it is that a forgotten task quotes, and all of it is logged."""
+
+    async def forgotten() -> None:
+        raise KeyError("somebody's text")  # forgotten
+
+    def called_back(text: str) -> None:
+        raise ValueError(text)
+
+    async def ending() -> None:
+        raise SystemExit("somebody's text")
+
+    async def handler(message: Message) -> None:
+        loop = asyncio.get_running_loop()
+        loop.create_task(forgotten())  # noqa: RUF006  (as an author forgets it)
+        loop.create_task(ending())  # noqa: RUF006
+        loop.call_soon(called_back, "somebody's text")
+        await asyncio.sleep(0.01)
+        gc.collect()
+
+    with capture_logs() as lines:
+        await begin(handler, place)
+        await asyncio.sleep(0.05)
+    told = [line for line in lines if line["log_level"] == "error"]
+    assert {"KeyError", "ValueError", "SystemExit"} <= {line["error"] for line in told}
+    assert f"{line_of('# forgotten')} in forgotten" in [line.get("at") for line in told]
+    assert "somebody" not in f"{lines}{caplog.text}"
+
+
+HANGS = """
+import asyncio, sys, time, uvloop
+from service.handlers.loop import HandlersLoop
+from service.handlers.threads import DaemonThreads
+from service.handlers.router import Choice
+from service.handlers.running import run_handler
+
+async def handler(message):
+    await asyncio.to_thread(time.sleep, 60)
+
+async def main():
+    new = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}[sys.argv[1]]
+    async with HandlersLoop(DaemonThreads(1, "t"), new) as place:
+        work = asyncio.create_task(run_handler(Choice("x", handler, {}), None, place, 30))
+        await asyncio.sleep(0.1)
+        work.cancel()
+        await asyncio.wait([work])
+    print("over")
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("kind", ["asyncio", "uvloop"])
+def test_a_process_ends_although_a_thread_of_a_handlers_own_hangs(kind):
+    """A stop is waited for by the interpreter until the process ends by force."""
+    ran = subprocess.run(
+        [sys.executable, "-c", HANGS, kind], capture_output=True, timeout=20, check=True
+    )
+    assert (ran.stdout, ran.stderr) == (b"over\n", b"")

@@ -5,17 +5,22 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import logging
 import re
 import socket
 import subprocess
 import sys
+import threading
 import time
 import unicodedata
+from collections import Counter
+from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 
 import pytest
 
+from service.host.log_lines import LibraryLimit
 from service.host.logs import Lines
 
 CODE = """
@@ -479,8 +484,108 @@ def test_what_nobody_caught_is_a_line_like_any_other(form):
         event = json.loads(line)["event"] if form == "json" else line
         assert said in event
     ours = [lines[place] for place in (1, 2, 6)]
-    assert all("ValueError: what went wrong" in line for line in ours)
+    assert all("ValueError" in line for line in ours)
+    assert ["ValueError: what went wrong" in line for line in ours] == [False, False, True]
+    assert "what went" not in ours[0] + ours[1], "a handler's, perhaps, and somebody's text"
     if form == "json":
         assert all(json.loads(line)["at"] == "<string>:7 in fail" for line in ours)
         assert all(json.loads(line)["level"] in {"error", "critical"} for line in ours)
         assert len(ran.stderr.splitlines()) == len(lines)
+
+
+def within(seconds: float, call: Callable[[], object]) -> None:
+    """Fail if a call does not come back: it waits for itself."""
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    assert not thread.is_alive(), "it waits for itself"
+
+
+def test_a_line_that_is_logged_while_another_is_written_leaves_behind_it():
+    """A finalizer that logs, on the same thread, stops the service for ever."""
+
+    class Logging(Pieces):
+        def write(self, text: str) -> int:
+            if not self.pieces:
+                lines.warning("nested")
+            return super().write(text)
+
+    def made() -> str:
+        lines.warning("while it was made")
+        return "late"
+
+    async def soon() -> None:
+        lines.soon(made)
+        lines.warning("behind it")
+
+    stream = Logging()
+    lines = Lines(stream)
+    within(5, partial(lines.warning, "first"))
+    within(5, lambda: asyncio.run(soon()))
+    written = stream.getvalue().splitlines()
+    assert sorted(written) == ["behind it", "first", "late", "nested", "while it was made"]
+    assert written.index("late") < written.index("behind it")
+
+
+def test_a_log_may_be_written_to_while_it_takes_a_line_in():
+    """The collector of garbage runs a finalizer that logs while a line is taken in."""
+
+    class Waiting(list[object]):
+        def append(self, line: object) -> None:
+            super().append(line)
+            if line == "first":
+                lines.warning("nested")
+
+    lines = Lines(stream := Pieces())
+    lines._waiting = Waiting()  # type: ignore[assignment]
+    within(5, partial(lines.warning, "first"))
+    assert stream.getvalue() == "first\nnested\n"
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), ValueError("closed")])
+def test_a_log_that_cannot_be_written_hurts_nobody_and_goes_on_later(error):
+    """A full disk, or a reader of the log that went away, ends the service."""
+
+    class Full(Pieces):
+        full = True
+
+        def write(self, text: str) -> int:
+            if self.full:
+                raise error
+            return super().write(text)
+
+    stream = Full()
+    lines = Lines(stream)
+    lines.warning("lost")
+    asyncio.run(said_in_a_loop(lines))
+    stream.full = False
+    lines.warning("there again")
+    assert stream.getvalue() == "there again\n"
+
+
+async def said_in_a_loop(lines: Lines) -> None:
+    """Say a line in each way; none may raise, not in the loop's callbacks either."""
+    wrong: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, found: wrong.append(found))
+    lines.info("lost")
+    lines.soon(lambda: "lost")
+    await asyncio.sleep(0.05)
+    assert wrong == []
+
+
+def test_the_limit_of_libraries_lines_may_be_asked_while_it_is_asked():
+    """A library's finalizer that logs in the middle of another line stops the service for ever."""
+
+    class Passed(Counter[tuple[str, str]]):
+        def __setitem__(self, kind: tuple[str, str], count: int) -> None:
+            super().__setitem__(kind, count)
+            if not asked:
+                asked.append(True)
+                asked.append(limit.filter(record))
+
+    asked: list[bool] = []
+    limit = LibraryLimit()
+    record = logging.LogRecord("library", logging.WARNING, "", 0, "a line", (), None)
+    limit._passed = Passed()
+    within(5, lambda: asked.append(limit.filter(record)))
+    assert asked == [True, True, True]
