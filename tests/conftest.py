@@ -127,8 +127,9 @@ def promtool() -> str:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let a failed round of chaos be run again, and more of them than usual."""
-    parser.addoption("--long", action="store_true", help="run the tests that take minutes as well")
-    parser.addoption("--hostile", type=int, default=20_000, help="hostile callbacks (20000)")
+    parser.addoption("--long", action="store_true", help="run the tests that take long as well")
+    parser.addoption("--waiting", type=int, default=30_000, help="texts that wait (30000)")
+    parser.addoption("--hostile", type=int, default=5_000, help="hostile callbacks (5000)")
     parser.addoption("--hostile-seed", type=int, default=10, help="others of them (10)")
     parser.addoption("--chaos-seed", default=None, help="run one round of chaos, with this seed")
     parser.addoption(
@@ -150,9 +151,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not config.getoption("long"):
         for item in items:
             if item.get_closest_marker("long"):
-                item.add_marker(
-                    pytest.mark.skip(reason="takes minutes: --long runs it, as CI does")
-                )
+                item.add_marker(pytest.mark.skip(reason="takes long: --long runs it, as CI does"))
     items.sort(key=lambda item: not runs_a_system(item.nodeid))
     for item, group in zip(items, groups_of([item.nodeid for item in items]), strict=True):
         item.add_marker(pytest.mark.xdist_group(group))

@@ -45,7 +45,7 @@ class Line:
     def __init__(self) -> None:
         self._table = sqlite3.connect(":memory:", isolation_level=None)
         self._table.executescript(TABLE)
-        self._count = 0
+        self._count = self._heads = 0
 
     def __len__(self) -> int:
         return self._count
@@ -61,31 +61,30 @@ class Line:
         ms, _, seq = entry.partition("-")
         self._table.execute(ADD, (conversation, int(ms), int(seq), due, head))
         self._count += 1
+        self._heads += head
 
     def promote(self, conversation: int) -> None:
         """Make the conversation's first entry its head, if it has one: nothing is under way now."""
-        if self._count:
-            self._table.execute(PROMOTE, (conversation,))
+        if self._count > self._heads:
+            self._heads += self._table.execute(PROMOTE, (conversation,)).rowcount
 
     def take(self, now: float) -> tuple[int, EntryId] | float | None:
         """Remove the head that has been due longest; returns its conversation and entry.
 
         Where none is due yet, returns when the first will be; None where there is no head at all.
         """
-        if not self._count:
+        if not self._heads:
             return None
-        first = self._table.execute(FIRST).fetchone()
-        if first is None:
-            return None
-        due, *place = first
+        due, *place = self._table.execute(FIRST).fetchone()
         if due > now:
             return float(due)
         self._table.execute(TAKE, place)
         self._count -= 1
+        self._heads -= 1
         conversation, ms, seq = place
         return conversation, EntryId(f"{ms}-{seq}")
 
     def close(self) -> None:
         """Forget everything."""
         self._table.close()
-        self._count = 0
+        self._count = self._heads = 0

@@ -106,6 +106,7 @@ def p99_ms(took: list[float]) -> float:
     return sorted(took)[int(len(took) * 0.99)] * 1000
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", FLOODS)
 def test_signed_callbacks_are_all_accepted_under_a_flood(deployment, redis_server, kind):
     """Whoever floods the door would keep everybody's texts out."""

@@ -80,6 +80,7 @@ def test_five_hundred_texts_of_two_hours_without_us_are_answered_once_in_order(f
     assert "texts that no callback brought were recovered" in fleet.log()
 
 
+@pytest.mark.long
 def test_what_redis_refused_is_recovered_once_it_is_back(fleet):
     """The texts of ten minutes without Redis would wait for somebody to notice."""
     fleet.settings |= {"BACKFILL_EVERY_S": "3600"}

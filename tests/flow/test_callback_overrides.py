@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
+import pytest
 
 from tests.flow.conftest import fetch, until
 from tests.flow.test_dead_letters import parley
@@ -43,6 +44,7 @@ def test_twilio_fact_07_the_registered_url_asks_twilio_to_repeat_and_callbacks_s
     until(lambda: registered(deployment) == [(id_, "")])
 
 
+@pytest.mark.long
 def test_twilio_fact_13_a_login_in_the_public_url_is_registered_signed_and_shown_nowhere(
     deployment,
 ):

@@ -45,7 +45,12 @@ def at_work(fleet: Fleet, worker_ahead_s: float, connector_ahead_s: float = 0) -
 
 @pytest.mark.parametrize("worker_s", [HOUR_S, -HOUR_S], ids=["worker ahead", "worker behind"])
 @pytest.mark.parametrize(
-    "connector_s", [0, HOUR_S, -HOUR_S], ids=["", "connector ahead", "connector behind"]
+    "connector_s",
+    [
+        pytest.param(0, id=""),
+        pytest.param(HOUR_S, id="connector ahead", marks=pytest.mark.long),
+        pytest.param(-HOUR_S, id="connector behind", marks=pytest.mark.long),
+    ],
 )
 def test_a_reply_in_doubt_is_sent_once_whatever_the_clocks_show(fleet, worker_s, connector_s):
     """Its row in the log would be too old to be looked at, and the text would go out twice."""
@@ -87,6 +92,7 @@ def test_a_retry_is_due_by_redis_clock_whoever_takes_it_over(fleet):
     until(lambda: len(fleet.replies()) == 1)
 
 
+@pytest.mark.long
 def test_a_killed_worker_with_a_fast_clock_is_forgotten_within_the_time_of_a_lease(fleet):
     """Its share would be nobody's for as long as its clock was ahead."""
     at_work(fleet, HOUR_S)

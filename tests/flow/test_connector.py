@@ -78,6 +78,7 @@ def fleet(tmp_path):
     fleet.close()
 
 
+@pytest.mark.long
 def test_ten_processes_at_once_leave_one_instance_and_adopt_it_with_an_empty_redis(fleet):
     """Ten replicas would leave ten instances behind, nine of them with our number."""
     fleet.start_sandbox()
@@ -130,6 +131,7 @@ def test_every_command_of_the_connector_does_what_it_says(fleet):
     assert instances(fleet) == []
 
 
+@pytest.mark.long
 def test_a_lost_key_costs_the_instance_token_and_no_message(fleet):
     """Without it only an empty Redis would help, and what waits in the present one be lost."""
     fleet.start_sandbox()

@@ -121,6 +121,7 @@ def test_callbacks_are_accepted_while_the_connector_is_away(deployment, handlers
     assert process.wait(15) == 0
 
 
+@pytest.mark.long
 def test_ten_thousand_wrong_signatures_leave_redis_as_it_was(deployment, handlers):
     """Strangers could fill Redis, or make handlers run."""
     deployment.serve("--role", "web")

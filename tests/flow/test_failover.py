@@ -6,6 +6,7 @@ import asyncio
 import signal
 from pathlib import Path
 
+import pytest
 import redis
 
 from tests.flow.fleet import Fleet
@@ -16,6 +17,7 @@ REPLICATED = {"DURABILITY": "replicated", "REPLICAS": "1"}
 """What is answered 200 is on the replica: the only promise a fail-over can't break."""
 
 
+@pytest.mark.long
 def test_a_cluster_whose_master_dies_loses_and_doubles_nothing(tmp_path: Path):
     """A third of all conversations would be lost with one machine."""
     with cluster(3, 2, down_ms=DOWN_MS) as servers:
@@ -38,6 +40,7 @@ def test_a_cluster_whose_master_dies_loses_and_doubles_nothing(tmp_path: Path):
             fleet.close()
 
 
+@pytest.mark.long
 def test_a_sentinel_fail_over_loses_and_doubles_nothing(tmp_path: Path):
     """The service would have to be restarted by hand to find the new master."""
     with sentinel() as watched:

@@ -23,9 +23,12 @@ from service.store.keys import PartitionKeys
 from tests.flow.conftest import OUR_NUMBER, until
 from tests.flow.fleet import Fleet
 
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux", reason="the most a process ever took is told by Linux alone"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        sys.platform != "linux", reason="the most a process ever took is told by Linux alone"
+    ),
+    pytest.mark.timeout(1_800),
+]
 
 COUNT = 16
 MIB = 1024 * 1024
@@ -147,16 +150,16 @@ def waiting(tmp_path: Path) -> Iterator[Waiting]:
         made.close()
 
 
-many = pytest.mark.parametrize(
-    ("count", "most"),
-    [
-        pytest.param(30_000, 105 * MIB, id="30000"),
-        pytest.param(
-            600_000, MOST, id="600000", marks=[pytest.mark.long, pytest.mark.timeout(1_800)]
-        ),
-    ],
-)
-"""Texts that wait, and the most memory beside them; what is fixed takes some 90 MiB."""
+@pytest.fixture
+def count(request: pytest.FixtureRequest) -> int:
+    """Texts that wait."""
+    return int(request.config.getoption("--waiting"))
+
+
+@pytest.fixture
+def most(count: int) -> int:
+    """The most memory beside them, bytes; what is fixed takes some 90 MiB."""
+    return 105 * MIB if count <= 30_000 else MOST
 
 
 def each_of_another(count: int, body: str) -> Iterator[Text]:
@@ -193,7 +196,7 @@ def drain(waiting: Waiting, pid: int, count: int, most: int) -> None:
     assert waiting.dead_letters() == []
 
 
-@many
+@pytest.mark.long
 def test_a_worker_stays_small_however_many_conversations_wait_for_it(waiting, count, most):
     """A morning's outage would leave more texts than the machine has memory for."""
     waiting.fill(each_of_another(count, "wait"))
@@ -207,8 +210,7 @@ def test_a_worker_stays_small_however_many_conversations_wait_for_it(waiting, co
     assert set(handled.values()) == {1}
 
 
-@pytest.mark.timeout(300)
-@many
+@pytest.mark.long
 def test_a_worker_stays_small_however_many_messages_are_put_off_and_handles_the_next(
     waiting, count, most
 ):
@@ -227,7 +229,6 @@ def test_a_worker_stays_small_however_many_messages_are_put_off_and_handles_the_
     assert len(waiting.handled()) == count + 2
 
 
-@many
 def test_a_worker_stays_small_however_long_one_conversation_is(waiting, count, most):
     """One customer's loop would take all memory, or silence the others."""
     waiting.fill(("+15000000000", f"SM{n}", f"wait {n}") for n in range(count))
@@ -247,7 +248,7 @@ def test_a_worker_stays_small_however_long_one_conversation_is(waiting, count, m
     assert peak(worker.pid) < most
 
 
-@many
+@pytest.mark.long
 def test_a_worker_stays_small_while_the_connector_is_down_and_texts_keep_arriving(
     waiting, count, most
 ):

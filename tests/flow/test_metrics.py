@@ -145,6 +145,7 @@ def test_several_processes_are_one_and_a_killed_one_takes_no_counter_with_it(
     assert now["parley_leases_taken_total", ""] > 16
 
 
+@pytest.mark.long
 def test_a_process_that_is_frozen_is_not_counted_and_its_counters_stay(deployment: Deployment):
     """Half of the service could stand still and /metrics say that all is well."""
     service = deployment.serve("--processes", "2")

@@ -76,6 +76,7 @@ def test_a_worker_frozen_longer_than_its_lease_commits_nothing(fleet):
     fleet.run(faults, phones=PHONES, texts=40, seed=3, throughout=True)
 
 
+@pytest.mark.long
 def test_workers_join_and_leave_within_two_seconds(tmp_path: Path):
     """Every deployment would hold up its conversations for a lease's time."""
     fleet = Fleet(tmp_path)
@@ -122,6 +123,7 @@ def test_redis_killed_and_restarted_on_its_file_loses_nothing(fleet):
     fleet.run(faults, phones=PHONES, texts=40, seed=5, throughout=True)
 
 
+@pytest.mark.long
 def test_redis_out_of_reach_for_ten_seconds_needs_no_restart(fleet):
     """The door must say 503 meanwhile, and everything go on by itself afterwards."""
 
@@ -138,11 +140,11 @@ def test_redis_out_of_reach_for_ten_seconds_needs_no_restart(fleet):
 @pytest.mark.parametrize(
     "trouble",
     [
-        pytest.param({"status": 429, "retry_after_s": 1}, id="429"),
-        pytest.param({"status": 500}, id="500"),
-        pytest.param({"hang": True}, id="hanging"),
+        pytest.param({"status": 429, "retry_after_s": 1}, id="429", marks=pytest.mark.long),
+        pytest.param({"status": 500}, id="500", marks=pytest.mark.long),
+        pytest.param({"hang": True}, id="hanging", marks=pytest.mark.long),
         pytest.param({"reset": True}, id="accepted, then reset"),
-        pytest.param({"latency_ms": 300}, id="slow"),
+        pytest.param({"latency_ms": 300}, id="slow", marks=pytest.mark.long),
     ],
 )
 def test_an_ailing_connector_loses_and_doubles_nothing(fleet, trouble):
@@ -174,6 +176,7 @@ def test_workers_killed_between_post_and_record_send_once(fleet):
     assert '"a reply in doubt had been sent"' in fleet.log()
 
 
+@pytest.mark.long
 def test_a_post_that_outlives_its_worker_is_not_taken_for_unsent(fleet):
     """The log is asked too early: the text is still on its way into it, and is sent twice."""
 
@@ -193,6 +196,7 @@ def test_a_post_that_outlives_its_worker_is_not_taken_for_unsent(fleet):
     fleet.run(faults, phones=PHONES, texts=10, seed=9)
 
 
+@pytest.mark.long
 def test_the_door_killed_under_load_loses_and_doubles_nothing(fleet):
     """What was answered is safe, and what was not is sent again by Twilio."""
 
@@ -204,6 +208,7 @@ def test_the_door_killed_under_load_loses_and_doubles_nothing(fleet):
     fleet.run(faults, phones=PHONES, texts=60, seed=10)
 
 
+@pytest.mark.long
 def test_slow_conversations_hold_up_no_other(fleet):
     """One handler that waits for somebody would make everybody wait."""
     slow = [f"+1500666{phone:04d}" for phone in range(20)]
@@ -219,6 +224,7 @@ def test_slow_conversations_hold_up_no_other(fleet):
     until(lambda: all(f"re {theirs} 0" in fleet.bodies() for theirs in slow), within_s=30)
 
 
+@pytest.mark.long
 def test_a_deadly_message_takes_nothing_along(tmp_path: Path):
     """What happened to run beside it would become a dead letter as well."""
     fleet = Fleet(tmp_path)
@@ -244,6 +250,7 @@ def test_a_deadly_message_takes_nothing_along(tmp_path: Path):
         fleet.close()
 
 
+@pytest.mark.long
 @pytest.mark.skipif(is_cluster(), reason="a Cluster's nodes send clients past the cable")
 def test_a_worker_cut_off_from_redis_commits_nothing_late(fleet):
     """What it asked for before it gave up reaches Redis when others have taken over."""
@@ -264,6 +271,7 @@ def test_a_worker_cut_off_from_redis_commits_nothing_late(fleet):
         fleet.workers.pop().kill()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("frozen_s", [1, 5])
 def test_a_connector_that_freezes_loses_and_doubles_nothing(fleet, frozen_s):
     """What was asked of it meanwhile it does when it wakes up, whoever still waits for it."""
@@ -289,6 +297,7 @@ def chaos_seeds(config: pytest.Config) -> list[int]:
     ]
 
 
+@pytest.mark.long
 @pytest.mark.skipif(is_cluster(), reason="a Cluster's nodes send clients past the cables")
 def test_connections_reset_under_load_lose_and_double_nothing(wired_fleet):
     """A proxy that resets connections would stop the workers, with a word or without one."""

@@ -16,7 +16,13 @@ import pytest
 from tests.flow.conftest import until
 from tests.redis_servers import redis_binary
 
-PROCESSES = pytest.mark.parametrize("processes", ["1", "2"], ids=["one process", "two processes"])
+PROCESSES = pytest.mark.parametrize(
+    "processes",
+    [
+        pytest.param("1", id="one process"),
+        pytest.param("2", id="two processes", marks=pytest.mark.long),
+    ],
+)
 
 
 @pytest.fixture

@@ -86,6 +86,7 @@ def test_nothing_hangs_over_the_edge(deployment, page):
         assert page.evaluate(overflow) <= 0, f"{width} pixels wide"
 
 
+@pytest.mark.long
 def test_trouble_is_made_from_the_page_and_gone_through(deployment, page):
     """Who wants to see Parley survive would have to write requests by hand."""
     deployment.settings |= {"CONNECTOR_WATCH_S": "1"}
@@ -238,6 +239,7 @@ def test_a_deleted_instance_says_what_goes_on_and_until_when(deployment, page):
     expect(page.locator("#thread [data-direction=reply] .body").last).to_have_text("again")
 
 
+@pytest.mark.long
 def test_the_end_stays_in_view_after_long_texts(deployment, page):
     """The reader would scroll down after every long reply."""
     deployment.serve()

@@ -31,6 +31,9 @@ def block(message, seconds):
 """
 
 
+LONG = pytest.mark.long
+
+
 @pytest.fixture
 def begun(tmp_path, deployment):
     """Handlers that take as long as the text says, and the file they note their start in."""
@@ -52,6 +55,7 @@ def test_a_handler_under_way_finishes_and_its_reply_is_sent(deployment, begun, w
     assert len(begun.read_text().split()) == 1
 
 
+@pytest.mark.long
 def test_a_handler_that_takes_too_long_is_left_for_the_next_start(deployment, begun):
     """A platform kills what does not stop in ten seconds; the text must survive it, uncounted."""
     deployment.settings["HANDLER_ATTEMPTS"] = "1"
@@ -85,7 +89,7 @@ def test_the_post_of_a_handler_that_took_all_of_the_grace_is_not_cut_off(deploym
     assert deployment.bodies() == ["done waiting"]
 
 
-@pytest.mark.parametrize("reason", ["Retry-After", "no instance yet"])
+@pytest.mark.parametrize("reason", ["Retry-After", pytest.param("no instance yet", marks=LONG)])
 def test_a_reply_that_waits_does_not_hold_up_a_stop_and_is_sent_after_the_next_start(
     deployment, begun, reason
 ):
@@ -141,7 +145,7 @@ def stopped_within(process, longest_s: float) -> float:
     return took
 
 
-@pytest.mark.parametrize("processes", ["1", "2"])
+@pytest.mark.parametrize("processes", [pytest.param("1", marks=LONG), "2"])
 def test_a_stop_ends_although_redis_does_not_answer(deployment, begun, processes):
     """A platform would kill it, and the Redis of its own with it, or leave both running."""
     service = deployment.serve("--processes", processes)
@@ -164,7 +168,7 @@ def test_a_stop_ends_although_redis_does_not_answer(deployment, begun, processes
     until(lambda: deployment.bodies() == ["done waiting"])
 
 
-@pytest.mark.parametrize("where", ["instances", "log", "all"])
+@pytest.mark.parametrize("where", ["instances", pytest.param("log", marks=LONG), "all"])
 def test_a_stop_ends_although_the_connector_does_not_answer(deployment, begun, where):
     """The wait for an answer is longer than any platform waits for a stop."""
     deployment.settings |= {"SEND_TIMEOUT_S": "60", "CONNECTOR_WATCH_S": "10"}

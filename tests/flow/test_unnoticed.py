@@ -33,17 +33,25 @@ def readiness(deployment):
     return {}
 
 
+LONG = pytest.mark.long
+
+
 @pytest.mark.parametrize(
     ("what", "task", "answers"),
     [
         ("service.store.arrivals:Arrivals.wait", "the reader of inboxes", True),
         ("service.workers.partitions:Partitions._tick", "the leases", True),
-        ("service.wiring.process:Process._work", "the worker", True),
-        ("service.wiring.process:Process._serve_public", "the door", True),
-        ("service.connector.backfill:Backfill.run", "the backfill", False),
+        pytest.param("service.wiring.process:Process._work", "the worker", True, marks=LONG),
+        pytest.param("service.wiring.process:Process._serve_public", "the door", True, marks=LONG),
+        pytest.param("service.connector.backfill:Backfill.run", "the backfill", False, marks=LONG),
         ("service.connector.watching:InstanceWatch.run", "the watch over the instance", False),
-        ("service.store.watch:Watch.run", "the watch over Redis", False),
-        ("service.wiring.reporting:Reporting.run_until", "the figures", False),
+        pytest.param("service.store.watch:Watch.run", "the watch over Redis", False, marks=LONG),
+        pytest.param(
+            "service.wiring.reporting:Reporting.run_until",
+            "the figures",
+            False,
+            marks=LONG,
+        ),
         ("service.workers.owner:Owner._round", "partition ", False),
     ],
     ids=lambda each: each.rpartition(":")[2] if isinstance(each, str) else "",

@@ -129,6 +129,7 @@ def test_the_settings_of_handlers_count_and_secrets_may_be_missing(
     run(pytester).assert_outcomes(passed=1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("handlers", "environ", "said"),
     [
@@ -181,6 +182,7 @@ def test_a_failure_shows_the_authors_lines_and_none_of_ours(pytester: pytest.Pyt
     assert "service/handlers" not in result.stdout.str()
 
 
+@pytest.mark.long
 def test_sync_and_async_tests_share_module_level_clients(pytester: pytest.Pytester) -> None:
     """A client that a handler keeps belongs to a loop: with a loop a test, each test breaks it."""
     pytester.makeini("[pytest]\nparley_handlers = mine.py\n")
@@ -243,6 +245,7 @@ def modules_of(folder: Path, *arguments: str) -> set[str]:
     return set(ran.stdout.splitlines()[-1].split())
 
 
+@pytest.mark.long
 def test_it_costs_other_peoples_tests_next_to_nothing(tmp_path: Path) -> None:
     """Every run of pytest in the environment gets slower, whether it tests handlers or not."""
     with_us, without = modules_of(tmp_path), modules_of(tmp_path, "-p", "no:parley")

@@ -303,6 +303,7 @@ async def test_a_body_that_keeps_coming_has_its_time(open_listener: Opener) -> N
     assert (await wire.answer())[0] == 200
 
 
+@pytest.mark.long
 async def test_who_does_not_read_is_given_up_on(open_listener: Opener) -> None:  # noqa: F811
     """Ten thousand such callers would hold every connection for ever."""
     listener = await open_listener(crowd=Crowd(body_s=0.5))
