@@ -318,10 +318,12 @@ def left(connector: type[Connector], method: str) -> set[str]:
 @pytest.mark.parametrize(
     "own",
     [
-        pytest.param(True, id="a Redis of its own", marks=pytest.mark.long),
+        pytest.param(True, id="a Redis of its own"),
         pytest.param(False, id="a Redis with a password"),
     ],
 )
+@pytest.mark.long
+@pytest.mark.timeout(400)
 def test_no_secret_is_left_anywhere(tmp_path, connector, own):
     """Whoever reads logs, backups of Redis or a list of processes could send and read texts."""
     with contextlib.ExitStack() as stack:
