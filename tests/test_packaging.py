@@ -10,9 +10,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parent.parent
 CONFIG = ROOT / "config"
+CI = ROOT / ".ci" / "run"
 
 NOT_SHIPPED = {"pin", "constraints.txt", "requirements.txt", "build-requirements.txt", "deploy"}
 """What of config/ makes, tests or deploys the package and is no use once it is installed."""
@@ -190,3 +192,15 @@ def test_the_readme_holds_the_command_that_ci_runs() -> None:
 
     assert "-c config/constraints.txt" in command
     assert command.endswith("pytest")
+
+
+def test_what_runs_before_a_commit_is_what_ci_runs() -> None:
+    """Otherwise a commit passes here and fails there, or tools are fetched from elsewhere."""
+    (listed,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text("utf-8"))["repos"]
+    ci = re.findall(
+        r'^"\$\{empty\[@\]\}" (\.venv/bin/(?:ruff|mypy) .+)$', CI.read_text("utf-8"), re.MULTILINE
+    )
+
+    assert listed["repo"] == "local"
+    assert [hook["entry"] for hook in listed["hooks"]] == ci
+    assert len(ci) == 3

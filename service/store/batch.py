@@ -29,8 +29,8 @@ from service.core.metrics import ROUND_TRIP_BOUNDS
 from service.core.tally import Histogram
 from service.errors import StoreError, StoreUnavailable
 from service.store.cluster import Cluster, slot_of
-from service.store.connection import describe, start_over
-from service.store.link import Command, Link
+from service.store.connection import describe, is_ours, start_over
+from service.store.link import Command, Link, PlainLink
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -97,8 +97,9 @@ class Batch:
     def __init__(self, client: Redis | Cluster) -> None:
         self._client = client
         self._cluster = client if isinstance(client, Cluster) else None
-        self._link = None if isinstance(client, Cluster) else Link(client)
-        self._at_once = 1 if isinstance(client, Cluster) else AT_ONCE
+        self._link = None if isinstance(client, Cluster) else _link_of(client)
+        self._most_at_once = AT_ONCE if isinstance(self._link, Link) else 1
+        self._at_once = self._most_at_once
         self._lane = _Lane()
         self._lanes: dict[str, _Lane] = {"": self._lane}
         self._confirmations: Sequence[Confirmation] = ()
@@ -113,8 +114,7 @@ class Batch:
         """From now on, count a call as done only when these have confirmed it."""
         self._confirmations = confirmations
         # Each of two round trips would wait for a sync or a replica of its own, for half the calls.
-        alone = confirmations or self._cluster is not None
-        self._at_once = 1 if alone else AT_ONCE
+        self._at_once = 1 if confirmations else self._most_at_once
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Any:
         """Run `script` for one item and return its answer.
@@ -260,7 +260,7 @@ class Batch:
             slots = [slot for _, slot, _ in calls]
             self._begin(self._through_cluster(list(zip(slots, commands, strict=True)), after, told))
         else:
-            link = cast("Link", self._link)
+            link = cast("Link | PlainLink", self._link)
             link.send([*commands, *after], partial(_part, len(commands), told))
 
     def _time(
@@ -328,6 +328,10 @@ class Batch:
             else:
                 done(None if unconfirmed else value, unconfirmed)
         return demoted
+
+
+def _link_of(client: Redis) -> Link | PlainLink:
+    return Link(client) if is_ours(client) else PlainLink(client)
 
 
 def _part(

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 from urllib.parse import parse_qsl, urlencode
@@ -37,6 +37,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import InvalidResponse, RedisError
 
+from service.core.tested import REDIS
 from service.errors import SettingsError, StoreUnavailable
 from service.store.cluster import Cluster
 
@@ -56,12 +57,16 @@ NODE_CONNECTIONS = 1000
 """Most connections to one node of a Cluster; the loops that use them have bounds of their own."""
 
 
-def connect(url: str, *, answer_timeout_s: float | None = ANSWER_TIMEOUT_S) -> Redis:
+def connect(
+    url: str, *, answer_timeout_s: float | None = ANSWER_TIMEOUT_S, version: str | None = None
+) -> Redis:
     """Make a client for `url`; nothing is sent yet.
 
     That of a Cluster is no `Redis`, but takes the commands the store uses all the same, in
     pipelines as well; `service.store.cluster.Cluster` tells it apart.
     answer_timeout_s: longest wait for an answer; None where a blocked read has its own.
+    version: redis-py's, None for the one that is installed. Of one that was not tested the client
+        of one server, and that of Sentinel, are redis-py's own; a Cluster's is ours all the same.
     Raises SettingsError for a malformed address.
     """
     options: dict[str, Any] = {
@@ -71,14 +76,15 @@ def connect(url: str, *, answer_timeout_s: float | None = ANSWER_TIMEOUT_S) -> R
         "health_check_interval": 0,
     }
     scheme, _, rest = url.partition("://")
+    made_ours = _made_ours if REDIS.covers(version) else _left_alone
     try:
         if scheme == "redis+cluster":
             return cast("Redis", _cluster(rest, options))
         if scheme == "redis+sentinel":
-            return _master(rest, options)
+            return _master(rest, options, made_ours)
         client = Redis.from_url(url, **options)
         pool: Any = client.connection_pool
-        pool.connection_class = _made_ours(pool.connection_class)
+        pool.connection_class = made_ours(pool.connection_class)
         # Opens nothing, and finds the options that a connection can't be made with.
         pool.make_connection()
     except _Malformed as error:
@@ -126,7 +132,7 @@ def _cluster(rest: str, options: dict[str, Any]) -> Cluster:
     return client
 
 
-def _master(rest: str, options: dict[str, Any]) -> Redis:
+def _master(rest: str, options: dict[str, Any], made_ours: Callable[[type], type]) -> Redis:
     place, _, query = rest.partition("?")
     authority, _, path = place.partition("/")
     service, _, db = path.partition("/")
@@ -153,14 +159,14 @@ def _master(rest: str, options: dict[str, Any]) -> Redis:
     )
     for each in sentinel.sentinels:
         pool = each.connection_pool
-        pool.connection_class = _made_ours(pool.connection_class)
+        pool.connection_class = made_ours(pool.connection_class)
     managed = SentinelManagedSSLConnection if tls else SentinelManagedConnection
     return cast(
         "Redis",
         sentinel.master_for(
             service,
             redis_class=_ThroughSentinel,
-            connection_class=_made_ours(managed),
+            connection_class=made_ours(managed),
             **options,
             **given,
         ),
@@ -291,6 +297,16 @@ def _made_ours(connection_class: type) -> type:
     return type(f"Parley{connection_class.__name__}", (_Ours, connection_class), {})
 
 
+def _left_alone(connection_class: type) -> type:
+    return connection_class
+
+
+def is_ours(client: Redis) -> bool:
+    """Tell whether the client's connections can be handed over."""
+    connection_class: type = client.connection_pool.connection_class
+    return issubclass(connection_class, _Ours)
+
+
 async def ping(client: Redis) -> None:
     """Ask Redis whether it is there. Raises StoreUnavailable, within PING_TIMEOUT_S."""
     try:
@@ -318,6 +334,11 @@ def translated() -> Iterator[None]:
         yield
     except (RedisError, OSError, TimeoutError) as error:
         raise StoreUnavailable(f"Redis: {describe(error)}") from error
+    except RuntimeError as error:
+        # What uvloop raises for a connection that was reset, where `_Writer` is not in between.
+        if "the handler is closed" not in str(error):
+            raise
+        raise StoreUnavailable("Redis: the connection was lost") from error
 
 
 def describe(error: BaseException) -> str:

@@ -7,7 +7,7 @@ pipelines take a task, a connection of the pool and several turns of the loop fo
 Redis waits for all of them.
 
 Used by `batch`, for one server or the master that Sentinel names; a Cluster has connections of its
-own for every node.
+own for every node. With a redis-py that was not tested, `PlainLink` uses its pipelines instead.
 """
 
 from __future__ import annotations
@@ -87,6 +87,44 @@ class Link:
                 told((), failure)
             else:
                 self.send(commands, told)
+
+
+class PlainLink:
+    """The same by redis-py's own pipelines, one group after another."""
+
+    def __init__(self, client: Redis) -> None:
+        self._client = client
+        self._groups: deque[tuple[Sequence[Command], Told]] = deque()
+        self._sending: asyncio.Task[None] | None = None
+
+    def send(self, commands: Sequence[Command], told: Told) -> None:
+        """Send commands behind all that were sent before; see `Link.send`."""
+        self._groups.append((commands, told))
+        if self._sending is None:
+            self._sending = asyncio.get_running_loop().create_task(self._send_all())
+
+    def drop(self) -> None:
+        """Do nothing: the pool's idle connections are closed by `connection.start_over`."""
+
+    async def aclose(self) -> None:
+        """Wait for what was sent."""
+        if self._sending is not None:
+            await self._sending
+
+    async def _send_all(self) -> None:
+        while self._groups:
+            commands, told = self._groups.popleft()
+            pipeline = self._client.pipeline(transaction=False)
+            answers: Sequence[Any] = ()
+            failure: Exception | None = None
+            try:
+                for command in commands:
+                    pipeline.execute_command(*command)
+                answers = await pipeline.execute(raise_on_error=False)
+            except Exception as error:  # noqa: BLE001  as for `Link._open`
+                failure = error
+            told(answers, failure)
+        self._sending = None
 
 
 class _Wire(asyncio.Protocol):

@@ -9,6 +9,7 @@ from typing import Any
 
 import structlog
 
+from service.core.tested import REDIS, UVICORN
 from service.errors import SettingsError
 from service.handlers.loading import load_router
 from service.host.descriptors import needed_for, raise_limit
@@ -65,8 +66,7 @@ def serve(
     tell = set_up_logs(settings.log_format, settings.log_level)
     raise_limit(needed=needed_for(settings.send_concurrency, settings.handler_concurrency))
     if slot is None:  # else the supervisor has said so
-        for doubt in find_near_names():
-            log.warning("the environment has a name that is almost a setting's", doubt=doubt)
+        _say_doubts()
     # Loaded before anything listens: a broken handlers file must not take a single callback.
     router = load_router(settings.handlers, settings.config_dir)
     for doubt in router.doubts:
@@ -161,6 +161,20 @@ def _serve_many(
         told=told,
         starter=_service_manager(),
     ).run()
+
+
+def _say_doubts() -> None:
+    """Warn of what is odd about this machine, and hardly meant."""
+    for doubt in find_near_names():
+        log.warning("the environment has a name that is almost a setting's", doubt=doubt)
+    for library in (REDIS, UVICORN):
+        if not library.covers():
+            log.warning(
+                "a library was not tested in this version: its short cut is not taken",
+                library=library.name,
+                version=library.installed(),
+                tested=library.span,
+            )
 
 
 def _service_manager() -> Systemd:

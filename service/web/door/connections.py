@@ -21,8 +21,9 @@ from typing import Any, cast
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from service.core.tested import UVICORN
 from service.host.answers import Answer
-from service.host.bounds import BoundedConnection
+from service.host.bounds import BoundedConnection, bounded
 from service.host.crowd import Crowd
 from service.web.door.callbacks import Door
 from service.web.door.request import FORM, SIGNED_WITH
@@ -181,10 +182,18 @@ class Connection(BoundedConnection):
 
 
 def connections(
-    door: Door, paths: frozenset[bytes], crowd: Crowd | None = None
+    door: Door,
+    paths: frozenset[bytes],
+    crowd: Crowd | None = None,
+    *,
+    version: str | None = None,
 ) -> Callable[..., asyncio.Protocol]:
     """Make what `uvicorn.Config` takes as `http`.
 
     crowd: what the connections share; a new one with the usual bounds if there is none.
+    version: uvicorn's, None for the one that is installed. Of one that was not tested every
+        callback takes uvicorn's usual way, within the same bounds.
     """
+    if not UVICORN.covers(version):
+        return bounded(crowd or Crowd())
     return partial(Connection, door=door, paths=paths, crowd=crowd or Crowd())
