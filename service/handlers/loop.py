@@ -23,7 +23,7 @@ from typing import Self
 import structlog
 
 from service.handlers.places import line_of_stack
-from service.handlers.steps import CLOSE_S, RUN, HandOver, Home, Outcome, Run, Work
+from service.handlers.steps import CLOSE_S, RUN, CallResult, HandOver, Home, Run, Work
 
 log = structlog.get_logger()
 
@@ -87,7 +87,7 @@ class HandlersLoop:
         if run is None:
             return  # A thread can't be stopped.
         if (not run.begun or run.home.standing) and self._drop(run):
-            work.end(Outcome(error=asyncio.CancelledError()))
+            work.end(CallResult(error=asyncio.CancelledError()))
         elif run.begun:
             run.home.tell(partial(_cancel, run))
 
@@ -154,11 +154,11 @@ class HandlersLoop:
     def _elsewhere(self, work: Work) -> None:
         begun = work.run is not None and work.run.begun
         if work.ending:
-            work.end(Outcome(error=asyncio.CancelledError()))
+            work.end(CallResult(error=asyncio.CancelledError()))
             return
         if begun and work.once:
             error = TimeoutError("another handler blocked its event loop")
-            work.end(Outcome(error=error))
+            work.end(CallResult(error=error))
             return
         if begun:
             log.warning("a handler starts anew on another event loop", route=work.choice.route)
@@ -168,7 +168,7 @@ class HandlersLoop:
     def _in_thread(self, work: Work) -> None:
         self._finished.put((work, work.context.run(_call, work.call)))
 
-    def _finish(self, item: tuple[Work, Outcome]) -> None:
+    def _finish(self, item: tuple[Work, CallResult]) -> None:
         work, outcome = item
         if work.run is not None:
             work.run.home.runs.discard(work.run)
@@ -220,11 +220,11 @@ class HandlersLoop:
                 self._elsewhere(run.work)
 
 
-def _call(call: Callable[[], object]) -> Outcome:
+def _call(call: Callable[[], object]) -> CallResult:
     try:
-        return Outcome(call())
+        return CallResult(call())
     except BaseException as error:  # noqa: BLE001  (as above)
-        return Outcome(error=error)
+        return CallResult(error=error)
 
 
 def _cancel(run: Run) -> None:

@@ -25,7 +25,7 @@ CLOSE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CallResult:
     """What a handler returned or raised.
 
     Held as a value: as an exception, SystemExit would end the event loop, and StopIteration is
@@ -58,11 +58,11 @@ class Work:
     call: Callable[[], object]
     once: bool = False
     ending: bool = False
-    outcome: Outcome | None = None
+    outcome: CallResult | None = None
     blocked_at: str = ""
     run: Run | None = None
 
-    def end(self, outcome: Outcome) -> None:
+    def end(self, outcome: CallResult) -> None:
         """Note the outcome, and tell who waits for it."""
         self.outcome = outcome
         if not self.ended.done():
@@ -99,7 +99,7 @@ class Home:
         self,
         loop: asyncio.AbstractEventLoop,
         lock: threading.Lock,
-        finished: HandOver[tuple[Work, Outcome]],
+        finished: HandOver[tuple[Work, CallResult]],
     ) -> None:
         self.runs: set[Run] = set()
         self.standing = False
@@ -166,9 +166,9 @@ class Home:
         try:
             if run.work.expired():
                 raise asyncio.CancelledError
-            outcome = Outcome(await self._steps(run, _calling(run.work.call)))
+            outcome = CallResult(await self._steps(run, _calling(run.work.call)))
         except BaseException as error:  # noqa: BLE001  (a handler may raise anything, SystemExit too)
-            outcome = Outcome(error=error)
+            outcome = CallResult(error=error)
         with self._lock:
             dropped, run.over = run.over, True
             run.tasks.clear()

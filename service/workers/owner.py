@@ -17,7 +17,7 @@ from service.errors import LeaseLost, StoreError
 from service.model import EntryId, Partition
 from service.store.arrivals import START
 from service.store.partition import Backlog, Entry, Later, PartitionStore
-from service.workers.handling import Handler, Handling, SettledUnseen
+from service.workers.handling import Handling, Processor, SettledUnseen
 from service.workers.lanes import Lanes
 from service.workers.sending import Sender, Sending
 
@@ -65,7 +65,7 @@ class Owner:
         self._changed = changed
         self._failure: asyncio.Future[BaseException] | None = None
         self._backlog: Backlog | None = None
-        self._handler: Handler | None = None
+        self._handler: Processor | None = None
         self._stopping = asyncio.Event()
         self._grace_s = 0.0
         self._grace_ends = 0.0
@@ -169,7 +169,7 @@ class Owner:
     async def _round(self) -> None:
         self._failure = asyncio.get_running_loop().create_future()
         sender = Sender(self._store, self._sending, self._check_lease, self._fail)
-        handler = Handler(self._store, sender, self._handling, self._fail, lambda: self.expired)
+        handler = Processor(self._store, sender, self._handling, self._fail, lambda: self.expired)
         stopping = asyncio.ensure_future(self._stopping.wait())
         try:
             if self._restarts:

@@ -16,7 +16,7 @@ from service.model import EntryId
 from service.store.opt_outs import list_opt_outs
 from service.store.partition import Begun, PartitionStore
 from service.store.scripts import BEGIN
-from service.workers.handling import Handler
+from service.workers.handling import Processor
 from service.workers.sending import OUTBOX_LIMIT, Sender
 from tests.store.pieces import outbound
 from tests.workers.pieces import KEYS, at_work, echo, text, until, ways
@@ -317,7 +317,7 @@ async def test_a_message_that_somebody_buried_before_is_not_counted(desk, phone,
     once = Schedule(first_ms=1, longest_ms=1, attempts=1)
     async with desk.owned() as owned, ways(router, phone.url, handlers=once) as how:
         sender = Sender(owned, how.sending, lambda: None, pytest.fail)
-        handler = Handler(owned, sender, how.handling, pytest.fail)
+        handler = Processor(owned, sender, how.handling, pytest.fail)
         found = await owned.fetch(entry)
         if kind == "unreadable":
             await desk.client.xdel(KEYS.inbox, entry)

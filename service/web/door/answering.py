@@ -29,7 +29,7 @@ Respond = Callable[[Answer], None]
 """Sends an answer; must not raise."""
 
 
-class Accepting(Protocol):
+class CallbackSink(Protocol):
     """Where accepted messages go: `service.store.inbox.Inbox`."""
 
     def offer(self, arrival: Arrival, done: Callable[[bool, StoreError | None], None], /) -> None:
@@ -68,7 +68,7 @@ class Answering:
     """
 
     def __init__(
-        self, inbox: Accepting, refusals: Refusals, deadlines: Deadlines, in_flight_limit: int
+        self, inbox: CallbackSink, refusals: Refusals, deadlines: Deadlines, in_flight_limit: int
     ) -> None:
         self.in_flight = 0
         self.acknowledged = Histogram(ACKNOWLEDGEMENT_BOUNDS)

@@ -26,7 +26,7 @@ from service.core.twilio.signature import Verifier
 from service.errors import CallbackTooLarge
 from service.host.answers import Answer, Receive, Scope, Send
 from service.web.door import answers
-from service.web.door.answering import Accepting, Answering, Respond
+from service.web.door.answering import Answering, CallbackSink, Respond
 from service.web.door.events import Events
 from service.web.door.judging import Callback, Judge
 from service.web.door.limits import Deadlines, TaskDeadline
@@ -60,7 +60,7 @@ class Door:
         self,
         verifier: Verifier,
         account: str,
-        inbox: Accepting,
+        inbox: CallbackSink,
         *,
         events: Events,
         body_limit_bytes: int = BODY_LIMIT_BYTES,
