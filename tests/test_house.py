@@ -243,3 +243,45 @@ def test_relative_imports_of_a_package_are_resolved_from_the_package_itself() ->
     """Otherwise an `__init__.py` reaches over to a neighbour unseen."""
     assert violations_of("from ..handlers import Router", "service.web", is_package=True)
     assert not violations_of("from .callbacks import app", "service.web", is_package=True)
+
+
+def public_names_of(source: str) -> Iterator[str]:
+    """Yield the classes and type aliases that a module defines for others.
+
+    An alias is a name in capitals and small letters that something is assigned to; a variable of
+    types stands for nothing, and is none.
+    """
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.ClassDef):
+            found = node.name
+        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            found = node.targets[0].id
+            if found.isupper() or "TypeVar(" in ast.unparse(node.value):
+                continue
+        else:
+            continue
+        if found[0].isupper():
+            yield found
+
+
+OF_ITS_OWN = {"lab", "http1"}
+"""The lab plays the world outside, with the world's names; http1 is a client that knows nothing of
+Parley. Within each of them a reader meets no other meaning."""
+
+
+def test_a_public_class_or_alias_has_one_meaning() -> None:
+    """Otherwise a reader who knows what an `Inbox` is reads of another one, and errs."""
+    at: dict[str, list[str]] = {}
+    for module, path in MODULES:
+        if part_of(module) not in OF_ITS_OWN:
+            for name in public_names_of(path.read_text(encoding="utf-8")):
+                at.setdefault(name, []).append(module)
+
+    assert {name: found for name, found in at.items() if len(found) > 1} == {}
+
+
+def test_the_check_sees_classes_and_aliases_and_no_constants() -> None:
+    """Otherwise names are held to one meaning by a test that sees none."""
+    source = "class Inbox: ...\nReply = str | None\nT = TypeVar('T')\nLIMIT = 1\n_Own = int"
+
+    assert list(public_names_of(source)) == ["Inbox", "Reply"]

@@ -10,13 +10,13 @@ import typer
 
 from service.cli.printing import say, say_error, say_json
 from service.cli.running import run_on_deployment
-from service.cli.words import examples
+from service.cli.words import AsJson, examples
 from service.errors import UsageError
 
 if TYPE_CHECKING:
     from service.operate.deployment import Deployment
 
-Provisioner = Any
+AnyProvisioner = Any
 """What `operate.deployment.open_provisioner` yields; commands know no part of the service."""
 
 SOMETHING_TO_DO = 3
@@ -29,7 +29,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Result = TypeVar("Result")
 
@@ -65,7 +64,7 @@ def plan(
 def apply(as_json: AsJson = False) -> None:
     """Do what `plan` shows: create, enable or update the instance."""
 
-    async def both(provisioner: Provisioner) -> tuple[list[str], str]:
+    async def both(provisioner: AnyProvisioner) -> tuple[list[str], str]:
         lines = (await provisioner.plan()).lines()
         if not as_json:
             say(*lines)
@@ -141,7 +140,7 @@ def rotate(yes: Yes = False, as_json: AsJson = False) -> None:
     what was refused meanwhile. (A new Twilio auth token needs only the setting, and `apply`.)
     """
 
-    async def act(provisioner: Provisioner) -> tuple[str, list[str] | None]:
+    async def act(provisioner: AnyProvisioner) -> tuple[str, list[str] | None]:
         using = _warn_of(await provisioner.formulas(), "give them the new one")
         _ask("Replace the instance by a new one?", yes=yes)
         return (await provisioner.replace()).id, using
@@ -173,7 +172,7 @@ def remove(yes: Yes = False, as_json: AsJson = False) -> None:
     For the end of a deployment: a service that still runs makes another one.
     """
 
-    async def act(provisioner: Provisioner) -> tuple[str, list[str] | None]:
+    async def act(provisioner: AnyProvisioner) -> tuple[str, list[str] | None]:
         using = _warn_of(await provisioner.formulas(), "they stop without it")
         _ask("Delete the instance? No text arrives and no reply leaves without one.", yes=yes)
         return await provisioner.remove(), using
@@ -238,7 +237,7 @@ def _tell(as_json: bool, facts: dict[str, Any], sentence: str) -> None:
         say(sentence)
 
 
-def _run(act: Callable[[Provisioner], Awaitable[Result]]) -> Result:
+def _run(act: Callable[[AnyProvisioner], Awaitable[Result]]) -> Result:
     from service.operate.deployment import open_provisioner
 
     async def opened(deployment: Deployment) -> Result:

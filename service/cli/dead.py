@@ -9,13 +9,13 @@ import typer
 
 from service.cli.printing import print_table, say, say_error, say_json
 from service.cli.running import run_on_deployment
-from service.cli.words import examples, read_age, refuse_empty
+from service.cli.words import AsJson, examples, read_age, refuse_empty
 from service.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from service.operate.dead_letters import Done
+    from service.operate.dead_letters import BulkResult
 
 app = typer.Typer(
     help="Dead letters: what used up its attempts.",
@@ -25,10 +25,9 @@ app = typer.Typer(
 )
 
 Number = Annotated[str | None, typer.Option(help="Only with this number, theirs or ours.")]
-Route = Annotated[str | None, typer.Option(help='Only of this route, such as "keyword HELP".')]
+OfRoute = Annotated[str | None, typer.Option(help='Only of this route, such as "keyword HELP".')]
 Error = Annotated[str | None, typer.Option(help="Only with this in the error.")]
 OlderThan = Annotated[str | None, typer.Option(help="Only given up longer ago, e.g. 30m, 2h, 7d.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 Ids = Annotated[list[str] | None, typer.Argument(help="Ids, as `parley dead list` shows them.")]
 All = Annotated[bool, typer.Option("--all", help="Every one that the filters let through.")]
 
@@ -39,7 +38,7 @@ All = Annotated[bool, typer.Option("--all", help="Every one that the filters let
 )
 def list_(
     number: Number = None,
-    route: Route = None,
+    route: OfRoute = None,
     error: Error = None,
     older_than: OlderThan = None,
     as_json: AsJson = False,
@@ -109,7 +108,7 @@ def replay(
     ids: Ids = None,
     all_: All = False,
     number: Number = None,
-    route: Route = None,
+    route: OfRoute = None,
     error: Error = None,
     older_than: OlderThan = None,
     as_json: AsJson = False,
@@ -129,7 +128,7 @@ def drop(
     ids: Ids = None,
     all_: All = False,
     number: Number = None,
-    route: Route = None,
+    route: OfRoute = None,
     error: Error = None,
     older_than: OlderThan = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False,
@@ -187,7 +186,7 @@ def _act(
         raise typer.Exit(1)
 
 
-def _tell(done: Done, past: str) -> None:
+def _tell(done: BulkResult, past: str) -> None:
     say(f"{done.done} {past}.")
     for id_ in done.missing:
         say_error(f"{id_}: there is no such dead letter (any more)")

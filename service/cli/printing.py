@@ -16,7 +16,7 @@ from service.core.plain_text import escape, escape_in_json
 WIDE = 10_000
 """Columns of what is no terminal: nobody sees a line break there, and `grep` would miss half."""
 
-Row = tuple[Sequence[str], str | None]
+TableRow = tuple[Sequence[str], str | None]
 """The cells, and a style for the row."""
 
 
@@ -41,7 +41,7 @@ ROOMY = 120
 """Columns of a terminal in which a table of seven columns is readable."""
 
 
-def print_table(titles: Sequence[str], rows: Sequence[Row], *, below: int = 0) -> None:
+def print_table(titles: Sequence[str], rows: Sequence[TableRow], *, below: int = 0) -> None:
     """Print rows under their titles. The first cell, by which a row is meant, is never split.
 
     below: how many of the last cells, those of long texts, stand on lines of their own under the
@@ -64,7 +64,7 @@ def print_table(titles: Sequence[str], rows: Sequence[Row], *, below: int = 0) -
     console.print(table)
 
 
-def _print_stacked(titles: Sequence[str], rows: Sequence[Row], below: int) -> None:
+def _print_stacked(titles: Sequence[str], rows: Sequence[TableRow], below: int) -> None:
     heads = [titles[:-below], *(cells[:-below] for cells, _ in rows)]
     shown = [[_readable(cell, sys.stdout) for cell in head] for head in heads]
     widths = [max(map(len, column)) for column in zip(*shown, strict=True)]

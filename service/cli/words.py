@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from typing import Annotated
+
+import typer
 
 from service.errors import UsageError
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 

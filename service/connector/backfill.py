@@ -53,7 +53,7 @@ class Log(Protocol):
         """Tell what its clock showed at a time of ours (time.monotonic)."""
 
 
-class Inbox(Protocol):
+class TextSink(Protocol):
     """Where texts go: `service.store.inbox.Inbox`. Both raise StoreUnavailable."""
 
     async def accept(self, arrival: Message) -> bool:
@@ -117,7 +117,7 @@ class Backfill:
     def __init__(
         self,
         log_: Log,
-        inbox: Inbox,
+        inbox: TextSink,
         watermark: WatermarkStore,
         *,
         account: str,

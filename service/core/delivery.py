@@ -98,7 +98,7 @@ class Logged(Protocol):
     def other_id(self) -> str: ...  # noqa: D102
 
 
-Row = TypeVar("Row", bound=Logged)
+LoggedRow = TypeVar("LoggedRow", bound=Logged)
 
 
 CLOCK_SLACK = timedelta(minutes=2)
@@ -109,8 +109,8 @@ reply for another."""
 
 
 def candidates(
-    outbound: Outbound, marked_at: datetime, log: Iterable[Row], since: datetime | None = None
-) -> tuple[Row, ...]:
+    outbound: Outbound, marked_at: datetime, log: Iterable[LoggedRow], since: datetime | None = None
+) -> tuple[LoggedRow, ...]:
     """Return the logged messages that may be this reply, oldest first.
 
     marked_at: when the POST in doubt was begun, by the connector's clock; timezone-aware. since:
@@ -186,12 +186,12 @@ def lately(posted: Sequence[Posted], marked_at: datetime) -> list[Posted]:
 
 
 def account(
-    rows: Sequence[Row],
+    rows: Sequence[LoggedRow],
     known: Collection[str],
     earlier: Collection[Posted],
     marked_at: datetime,
     arrival: timedelta,
-) -> tuple[Told, Row | None]:
+) -> tuple[Told, LoggedRow | None]:
     """Tell from the log's rows whether the reply in doubt went out, and which row is its own.
 
     rows: what may be it or an earlier one, oldest first. known: of their ids, those recorded.

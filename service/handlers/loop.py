@@ -26,9 +26,9 @@ from service.handlers.places import line_of_stack
 from service.handlers.steps import (
     CLOSE_S,
     RUN,
+    CallResult,
     HandOver,
     Home,
-    Outcome,
     Run,
     StartAnew,
     Work,
@@ -96,7 +96,7 @@ class HandlersLoop:
         if run is None:
             return  # A thread can't be stopped.
         if (not run.begun or run.home.standing) and self._drop(run):
-            work.end(Outcome(error=asyncio.CancelledError()))
+            work.end(CallResult(error=asyncio.CancelledError()))
         elif run.begun:
             run.home.tell(partial(_cancel, run))
 
@@ -163,12 +163,12 @@ class HandlersLoop:
     def _elsewhere(self, work: Work) -> None:
         begun = work.run is not None and work.run.begun
         if work.ending:
-            work.end(Outcome(error=asyncio.CancelledError()))
+            work.end(CallResult(error=asyncio.CancelledError()))
             return
         if begun:
             log.warning("a handler starts anew on another event loop", route=work.choice.route)
             if work.once:
-                work.end(Outcome(error=StartAnew()))
+                work.end(CallResult(error=StartAnew()))
                 return
         # Its own time, of which others took some; with no loop that turns, until it is asked again.
         work.deadline = self._engine.time() + work.timeout_s
@@ -177,7 +177,7 @@ class HandlersLoop:
     def _in_thread(self, work: Work) -> None:
         self._finished.put((work, work.context.run(_call, work.call)))
 
-    def _finish(self, item: tuple[Work, Outcome]) -> None:
+    def _finish(self, item: tuple[Work, CallResult]) -> None:
         work, outcome = item
         if work.run is not None:
             work.run.home.runs.discard(work.run)
@@ -229,11 +229,11 @@ class HandlersLoop:
                 self._elsewhere(run.work)
 
 
-def _call(call: Callable[[], object]) -> Outcome:
+def _call(call: Callable[[], object]) -> CallResult:
     try:
-        return Outcome(call())
+        return CallResult(call())
     except BaseException as error:  # noqa: BLE001  (as above)
-        return Outcome(error=error)
+        return CallResult(error=error)
 
 
 def _cancel(run: Run) -> None:

@@ -38,7 +38,7 @@ class StartAnew(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CallResult:
     """What a handler returned or raised.
 
     Held as a value: as an exception, SystemExit would end the event loop, and StopIteration is
@@ -73,11 +73,11 @@ class Work:
     once: bool = False
     ending: bool = False
     cut: bool = False
-    outcome: Outcome | None = None
+    outcome: CallResult | None = None
     blocked_at: str = ""
     run: Run | None = None
 
-    def end(self, outcome: Outcome) -> None:
+    def end(self, outcome: CallResult) -> None:
         """Note the outcome, and tell who waits for it."""
         self.outcome = outcome
         if not self.ended.done():
@@ -116,7 +116,7 @@ class Home:
         self,
         loop: asyncio.AbstractEventLoop,
         lock: threading.Lock,
-        finished: HandOver[tuple[Work, Outcome]],
+        finished: HandOver[tuple[Work, CallResult]],
     ) -> None:
         self.runs: set[Run] = set()
         self.standing = False
@@ -187,9 +187,9 @@ class Home:
             if run.work.expired():
                 run.work.cut = True
                 raise asyncio.CancelledError
-            outcome = Outcome(await self._steps(run, _calling(run.work.call)))
+            outcome = CallResult(await self._steps(run, _calling(run.work.call)))
         except BaseException as error:  # noqa: BLE001  (a handler may raise anything, SystemExit too)
-            outcome = Outcome(error=error)
+            outcome = CallResult(error=error)
         with self._lock:
             dropped, run.over = run.over, True
             run.tasks.clear()

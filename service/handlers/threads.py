@@ -38,7 +38,7 @@ class DaemonThreads(ThreadPoolExecutor):
                 thread = threading.Thread(target=self._run, name=name, daemon=True)
                 self._pool.append(thread)
                 thread.start()
-        self._calls.put(partial(_settle, future, partial(fn, *args, **kwargs)))
+        self._calls.put(partial(_carry_out, future, partial(fn, *args, **kwargs)))
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002
@@ -57,7 +57,7 @@ class DaemonThreads(ThreadPoolExecutor):
                 self._unended -= 1
 
 
-def _settle(future: Future[T], call: Callable[[], T]) -> None:
+def _carry_out(future: Future[T], call: Callable[[], T]) -> None:
     if not future.set_running_or_notify_cancel():
         return
     try:

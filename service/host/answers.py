@@ -14,9 +14,9 @@ Receive = Callable[[], Awaitable[AsgiMessage]]
 Send = Callable[[AsgiMessage], Awaitable[None]]
 AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-Headers = tuple[tuple[bytes, bytes], ...]
+FieldLines = tuple[tuple[bytes, bytes], ...]
 
-CLOSE: Headers = ((b"connection", b"close"),)
+CLOSE: FieldLines = ((b"connection", b"close"),)
 """For answers given before the request was read: the rest of it is not worth reading."""
 
 
@@ -48,7 +48,7 @@ class Answer:
 
 
 def answer(
-    status: int, body: bytes, content_type: bytes = b"text/plain", headers: Headers = ()
+    status: int, body: bytes, content_type: bytes = b"text/plain", headers: FieldLines = ()
 ) -> Answer:
     """Make an answer with its Content-Type and Content-Length."""
     every = [(b"content-type", content_type), (b"content-length", b"%d" % len(body)), *headers]

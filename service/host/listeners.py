@@ -9,14 +9,13 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 from uvicorn import Config, Server
 
 from service.errors import SettingsError
-
-AsgiApp = Callable[..., Awaitable[None]]
+from service.host.answers import AsgiApp
 
 BACKLOG = 2048
 """Connections the kernel holds while the process is busy: a second of a rush, at most."""

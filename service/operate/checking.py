@@ -14,7 +14,7 @@ from service.settings.table import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Handlers:
+class LoadedHandlers:
     """What there is to say of loaded handlers: their routes in order, each with its `file:line`.
 
     doubts: about routes that are hardly ever reached, a sentence each.
@@ -40,11 +40,11 @@ class Findings:
     given: int
     files: tuple[Path, ...]
     handlers_at: str
-    handlers: Handlers
+    handlers: LoadedHandlers
 
 
 def check(
-    load_handlers: Callable[[str, Path], Handlers], find_needed: Callable[[Settings], object]
+    load_handlers: Callable[[str, Path], LoadedHandlers], find_needed: Callable[[Settings], object]
 ) -> Findings:
     """Load what a start would load, and go on after each mistake.
 
@@ -67,7 +67,7 @@ def check(
             except SettingsError as error:
                 problems += error.problems
         files = [chosen_file(settings, stem) for stem in ("instance", "message")]
-    handlers_at, handlers = "", Handlers()
+    handlers_at, handlers = "", LoadedHandlers()
     try:
         part = load_part(("handlers", "config_dir"))
         handlers_at = part.handlers

@@ -12,7 +12,7 @@ from service.operate.clocks import Clocks
 from service.settings.table import Settings
 from service.store.batch import Batch
 from service.store.connection import Redis
-from service.store.durability import Verdict, look
+from service.store.durability import DurabilityVerdict, look
 from service.store.inbox import Inbox
 from service.store.watermark import Watermark
 
@@ -66,7 +66,7 @@ def backfill_of(
     )
 
 
-async def look_at(client: Redis, settings: Settings) -> Verdict:
+async def look_at(client: Redis, settings: Settings) -> DurabilityVerdict:
     """Look whether Redis can keep what DURABILITY promises."""
     return await look(
         client,

@@ -17,7 +17,7 @@ Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class BulkResult:
     """What became of the dead letters asked for.
 
     done: how many were replayed or dropped. missing: ids there are none of (any more).
@@ -48,13 +48,13 @@ async def get(deployment: Deployment, id_: str) -> DeadLetter | None:
         return await letters.get(id_)
 
 
-async def replay(deployment: Deployment, ids: Sequence[str], progress: Progress) -> Done:
+async def replay(deployment: Deployment, ids: Sequence[str], progress: Progress) -> BulkResult:
     """Put dead letters back into their inboxes, in the order given."""
     async with _opened(deployment) as letters:
         return await _each(letters.replay, ids, progress)
 
 
-async def drop(deployment: Deployment, ids: Sequence[str], progress: Progress) -> Done:
+async def drop(deployment: Deployment, ids: Sequence[str], progress: Progress) -> BulkResult:
     """Delete dead letters for good."""
     async with _opened(deployment) as letters:
         return await _each(letters.drop, ids, progress)
@@ -98,7 +98,7 @@ def _body(letter: DeadLetter) -> str:
 
 async def _each(
     act: Callable[[str], Awaitable[bool]], ids: Iterable[str], progress: Progress
-) -> Done:
+) -> BulkResult:
     done, missing, full = 0, [], []
     for place, id_ in enumerate(ids, start=1):
         try:
@@ -109,7 +109,7 @@ async def _each(
         except StoreFull:
             full.append(id_)
         progress(place)
-    return Done(done, tuple(missing), tuple(full))
+    return BulkResult(done, tuple(missing), tuple(full))
 
 
 @asynccontextmanager

@@ -33,7 +33,7 @@ from service.settings.forms import (
     SealingKeys,
     Seconds,
     Secret,
-    Sender,
+    SenderAddress,
     SharedKeys,
     Text,
     Words,
@@ -94,7 +94,7 @@ class Settings(BaseModel):
         "events are refused without it.",
         examples=["<output of: openssl rand -hex 32>"],
     )
-    twilio_sender: Sender = Field(
+    twilio_sender: SenderAddress = Field(
         description="Our number: the sender that the connector's instance is provisioned with.",
         examples=["+14155550100"],
     )

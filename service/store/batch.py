@@ -28,9 +28,9 @@ from service.core.causes import cause_of
 from service.core.metrics import ROUND_TRIP_BOUNDS
 from service.core.tally import Histogram
 from service.errors import StoreError, StoreUnavailable
-from service.store.cluster import Cluster, slot_of
+from service.store.cluster import Cluster, Command, slot_of
 from service.store.connection import describe, is_ours, start_over
-from service.store.link import Command, Link, PlainLink
+from service.store.link import Link, PlainLink
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -124,7 +124,7 @@ class Batch:
         Raises StoreError for an error of the script itself.
         """
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.submit(script, keys, args, partial(_settle, answer))
+        self.submit(script, keys, args, partial(_resolve, answer))
         return await answer
 
     async def run_through(
@@ -139,7 +139,7 @@ class Batch:
         cut_short: called with the answer, before the cancellation goes on.
         """
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.submit(script, keys, args, partial(_settle, answer))
+        self.submit(script, keys, args, partial(_resolve, answer))
         try:
             # Shielded: a cancelled future would not hear an answer that comes in the same turn of
             # the loop, before whoever waits for it runs.
@@ -375,7 +375,7 @@ def _fail(items: list[_Item], error: StoreError) -> None:
         done(None, error)
 
 
-def _settle(answer: asyncio.Future[Any], value: Any, error: StoreError | None) -> None:
+def _resolve(answer: asyncio.Future[Any], value: Any, error: StoreError | None) -> None:
     if answer.done():
         return
     if error is None:

@@ -28,7 +28,7 @@ HOPS = 5
 """Redirections followed for one command. A settled cluster needs one, a migrated slot two."""
 
 Command = tuple[Any, ...]
-"""A command and its arguments."""
+"""A command and its arguments: str, bytes or int."""
 
 AWAY = (ConnectionError, TimeoutError, ClusterDownError, RedisClusterException, OSError)
 """What shows that the nodes have to be looked up anew; BusyLoadingError is among them."""

@@ -75,7 +75,7 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class DurabilityVerdict:
     """How commits are confirmed, and a sentence for each thing that can't be kept."""
 
     confirmations: tuple[Confirmation, ...]
@@ -84,7 +84,7 @@ class Verdict:
 
 async def look(
     client: Redis | Cluster, wanted: Durability, *, replicas: int, replica_timeout_s: float
-) -> Verdict:
+) -> DurabilityVerdict:
     """Find out what this Redis can promise.
 
     replicas, replica_timeout_s: how many must confirm, and in which time, when `replicated`.
@@ -110,7 +110,7 @@ async def look(
     return judge(facts, wanted, replicas=replicas, timeout_ms=int(replica_timeout_s * 1000))
 
 
-def judge(facts: Facts, wanted: Durability, *, replicas: int, timeout_ms: int) -> Verdict:
+def judge(facts: Facts, wanted: Durability, *, replicas: int, timeout_ms: int) -> DurabilityVerdict:
     """Decide how commits are confirmed and what has to be said about it."""
     confirmations: list[Confirmation] = []
     notes: list[str] = []
@@ -138,7 +138,7 @@ def judge(facts: Facts, wanted: Durability, *, replicas: int, timeout_ms: int) -
             "a fail-over to a replica may lose the last accepted texts, as DURABILITY=fsync waits "
             "for the disk alone; set DURABILITY=replicated"
         )
-    return Verdict(tuple(confirmations), tuple(notes))
+    return DurabilityVerdict(tuple(confirmations), tuple(notes))
 
 
 def _about_disk(facts: Facts, wanted: Durability, *, can_wait: bool) -> str:

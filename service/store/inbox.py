@@ -59,7 +59,7 @@ class Inbox:
             the message may then be there all the same, and Twilio's retry is a duplicate.
         """
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self.offer(arrival, partial(_settle, answer))
+        self.offer(arrival, partial(_resolve, answer))
         return await answer
 
     async def had(self, texts: Sequence[tuple[Conversation, MessageSid]]) -> list[bool]:
@@ -107,7 +107,7 @@ def _read_status(done: Accepted, answer: Any, error: StoreError | None) -> None:
     done(error is None and answer == 1, error)
 
 
-def _settle(answer: asyncio.Future[bool], new: bool, error: StoreError | None) -> None:  # noqa: FBT001
+def _resolve(answer: asyncio.Future[bool], new: bool, error: StoreError | None) -> None:  # noqa: FBT001
     if answer.done():
         return
     if error is None:

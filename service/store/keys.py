@@ -1,40 +1,13 @@
 """Every Redis key Parley uses, made here and nowhere else, with its Cluster hash tag.
 
-    parley:{p07}:inbox           stream   accepted, not settled
-    parley:{p07}:outbox          stream   replies, not sent
-    parley:{p07}:dead            stream   dead letters of both kinds
-    parley:{p07}:inbox:tries     hash     entry id -> attempts begun
-    parley:{p07}:inbox:later     hash     entry id -> "next_ms error" of a failed attempt
-    parley:{p07}:outbox:tries    hash     entry id -> POSTs begun
-    parley:{p07}:outbox:later    hash     entry id -> "next_ms error"
-    parley:{p07}:outbox:marked   hash     entry id -> ms of the POST whose outcome is not recorded
-    parley:{p07}:optouts         hash     "ours theirs" -> ms of the opt-out
-    parley:{p07}:optout:<sid>    string   a report on this reply was taken for an opt-out, expires
-    parley:{p07}:lease           string   "owner:epoch", expires
-    parley:{p07}:epoch           string   last epoch given out
-    parley:{p07}:seen:<sid>      string   this MessageSid was accepted, expires with the window
-    parley:{p07}:sent:<sid>      string   the reply with this connector sid, expires
-    parley:{p07}:unlisted:<words>  zset   "entry ms connector-id" -> ms of the mark: POSTs of these
-                                          words that may be in the message log and are not known
-                                          by a sid of Twilio's; no id where in doubt; expires
-    parley:{p07}:status:<sid>:<status>   string   this delivery report was taken, expires
-
-    parley:{workers}:alive       zset     worker id -> ms until which it counts as alive
-    parley:{<our number>}:pace   string   end of the last turn to send given out, us since the epoch
-    parley:{instance}:record     hash     our connector instance, token sealed
-    parley:{instance}:lock       string   one provisioner at a time, expires
-    parley:{backfill}:covered    string   ms up to which nothing is missing from the inboxes
-    parley:{backfill}:first      string   ms of the first start; nothing older is read unasked
-    parley:{backfill}:numbers    set      our numbers, as far as texts to them were accepted
-    parley:{backfill}:lock       string   one backfill at a time, expires
-    parley:{layout}:partitions   string   partition count this Redis was laid out with
-
-Everything of one partition carries one tag, so that a script's keys always share a slot.
+`WRITTEN_DOWN` says of each what it holds, who writes it and how long it lives. Everything of one
+partition carries one tag, so that a script's keys always share a slot.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 from service.model import MessageSid, Partition
 
@@ -96,3 +69,140 @@ class PartitionKeys:
     def unlisted(self, words: str) -> str:
         """Key of the POSTs of the same words that no sid names. words: their fingerprint."""
         return f"{self.prefix}unlisted:{words}"
+
+
+class KeyForm(NamedTuple):
+    """What is written down of a key.
+
+    name: with {p07} for any partition, and <...> for what differs from key to key.
+    writer: the scripts (`store/lua/`) or modules that write it. lives: "" for as long as the data.
+    """
+
+    name: str
+    type: Literal["stream", "hash", "string", "set", "zset"]
+    holds: str
+    writer: str
+    lives: str = ""
+
+
+WRITTEN_DOWN = (
+    KeyForm(
+        "parley:{p07}:inbox",
+        "stream",
+        "messages accepted, not settled",
+        "accept, replay; settle and bury take out",
+    ),
+    KeyForm(
+        "parley:{p07}:inbox:tries",
+        "hash",
+        "entry id -> attempts begun",
+        "begin, abandon; settle and bury take out",
+    ),
+    KeyForm(
+        "parley:{p07}:inbox:later",
+        "hash",
+        'entry id -> "next_ms error" of a failed attempt',
+        "reschedule; settle and bury take out",
+    ),
+    KeyForm(
+        "parley:{p07}:outbox",
+        "stream",
+        "replies, not sent",
+        "settle; sent and bury take out",
+    ),
+    KeyForm(
+        "parley:{p07}:outbox:tries",
+        "hash",
+        "entry id -> POSTs begun",
+        "settle, mark; sent and bury take out",
+    ),
+    KeyForm(
+        "parley:{p07}:outbox:later",
+        "hash",
+        'entry id -> "next_ms error"',
+        "reschedule; sent and bury take out",
+    ),
+    KeyForm(
+        "parley:{p07}:outbox:marked",
+        "hash",
+        "entry id -> ms of the POST whose outcome is not recorded",
+        "settle, mark; sent, reschedule and bury take out",
+    ),
+    KeyForm(
+        "parley:{p07}:dead",
+        "stream",
+        "dead letters of both kinds",
+        "bury; replay and dead_letters take out",
+    ),
+    KeyForm(
+        "parley:{p07}:optouts",
+        "hash",
+        '"ours theirs" -> ms of the opt-out',
+        "opt_out, status; settle takes out",
+    ),
+    KeyForm(
+        "parley:{p07}:optout:<sid>",
+        "string",
+        "a report on this reply was taken for an opt-out",
+        "status",
+        "DEDUPE_WINDOW_S",
+    ),
+    KeyForm(
+        "parley:{p07}:lease",
+        "string",
+        '"owner:epoch"',
+        "acquire, renew, restart; renew and disown take out",
+        "LEASE_TTL_S",
+    ),
+    KeyForm("parley:{p07}:epoch", "string", "last epoch given out", "acquire"),
+    KeyForm(
+        "parley:{p07}:seen:<sid>",
+        "string",
+        "this MessageSid was accepted",
+        "accept",
+        "DEDUPE_WINDOW_S",
+    ),
+    KeyForm(
+        "parley:{p07}:sent:<sid>",
+        "string",
+        "the reply with this sid of the connector",
+        "sent",
+        "DEDUPE_WINDOW_S",
+    ),
+    KeyForm(
+        "parley:{p07}:unlisted:<words>",
+        "zset",
+        '"entry ms connector-id" -> ms of the mark: POSTs of these words that may be in the '
+        "message log and are not known by a sid of Twilio's; no id where in doubt",
+        "mark, sent, bury",
+        "DEDUPE_WINDOW_S",
+    ),
+    KeyForm(
+        "parley:{p07}:status:<sid>:<status>",
+        "string",
+        "this delivery report was taken",
+        "status",
+        "DEDUPE_WINDOW_S",
+    ),
+    KeyForm(WORKERS, "zset", "worker id -> ms until which it counts as alive", "announce"),
+    KeyForm(
+        pace("<our number>"),
+        "string",
+        "end of the last turn to send given out, us since the epoch",
+        "pace",
+        "a second behind that turn",
+    ),
+    KeyForm(INSTANCE, "hash", "our connector instance, its token sealed", "instances"),
+    KeyForm(INSTANCE_LOCK, "string", "one provisioner at a time", "locks", "30 s, renewed"),
+    KeyForm(COVERED, "string", "ms up to which nothing is missing from the inboxes", "watermark"),
+    KeyForm(
+        FIRST_START,
+        "string",
+        "ms of the first start; nothing older is read unasked",
+        "watermark",
+    ),
+    KeyForm(OUR_NUMBERS, "set", "our numbers, as far as texts to them were accepted", "watermark"),
+    KeyForm(BACKFILL_LOCK, "string", "one backfill at a time", "locks", "30 s, renewed"),
+    KeyForm(PARTITION_COUNT, "string", "partition count this Redis was laid out with", "layout"),
+)
+"""Every key there is. A test holds it against what a run leaves in Redis."""

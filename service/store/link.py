@@ -22,17 +22,16 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from service.store.cluster import Command
+
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 NOTHING = object()
 """What a reader returns while an answer is not whole."""
 
-Command = tuple[Any, ...]
-"""A command and its arguments: str, bytes or int."""
-
-Told = Callable[[Sequence[Any], Exception | None], None]
-"""Told how a group ended: an answer for each command, Redis's errors among them; or the error that
+WhenAnswered = Callable[[Sequence[Any], Exception | None], None]
+"""WhenAnswered how a group ended: an answer for each command, Redis's errors among them; or the error that
 kept it from an answer, after which the commands may have run nevertheless. Must not raise."""
 
 
@@ -43,9 +42,9 @@ class Link:
         self._pool: Any = client.connection_pool
         self._wire: _Wire | None = None
         self._opening: asyncio.Task[None] | None = None
-        self._early: list[tuple[Sequence[Command], Told]] = []
+        self._early: list[tuple[Sequence[Command], WhenAnswered]] = []
 
-    def send(self, commands: Sequence[Command], told: Told) -> None:
+    def send(self, commands: Sequence[Command], told: WhenAnswered) -> None:
         """Send commands in one piece, behind all that were sent before.
 
         told: called once, never from within this call unless a command can't be written at all.
@@ -94,10 +93,10 @@ class PlainLink:
 
     def __init__(self, client: Redis) -> None:
         self._client = client
-        self._groups: deque[tuple[Sequence[Command], Told]] = deque()
+        self._groups: deque[tuple[Sequence[Command], WhenAnswered]] = deque()
         self._sending: asyncio.Task[None] | None = None
 
-    def send(self, commands: Sequence[Command], told: Told) -> None:
+    def send(self, commands: Sequence[Command], told: WhenAnswered) -> None:
         """Send commands behind all that were sent before; see `Link.send`."""
         self._groups.append((commands, told))
         if self._sending is None:
@@ -138,7 +137,7 @@ class _Wire(asyncio.Protocol):
         self.usable = True
         self._connection = connection
         self._loop = asyncio.get_running_loop()
-        self._owed: deque[tuple[int, Told]] = deque()
+        self._owed: deque[tuple[int, WhenAnswered]] = deque()
         self._answers: list[Any] = []
         self._timeout_s: float | None = connection.socket_timeout
         self._heard = 0.0
@@ -146,7 +145,7 @@ class _Wire(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._transport, self._reader = connection.hand_over(self, NOTHING)
 
-    def send(self, commands: Sequence[Command], told: Told) -> None:
+    def send(self, commands: Sequence[Command], told: WhenAnswered) -> None:
         """Write commands; see `Link.send`."""
         try:
             packed = b"".join(map(hiredis.pack_command, commands))

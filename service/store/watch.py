@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import structlog
 
 from service.errors import StoreMismatch, StoreUnavailable
-from service.store.durability import Confirmation, Verdict
+from service.store.durability import Confirmation, DurabilityVerdict
 
 log = structlog.get_logger()
 
@@ -37,10 +37,10 @@ class Watch:
 
     def __init__(
         self,
-        look: Callable[[], Awaitable[Verdict]],
+        look: Callable[[], Awaitable[DurabilityVerdict]],
         count: Callable[[], Awaitable[int]],
         confirm: Callable[[Sequence[Confirmation]], None],
-        verdict: Verdict,
+        verdict: DurabilityVerdict,
     ) -> None:
         self.verdict = verdict
         self.dead_letters = 0
@@ -60,13 +60,13 @@ class Watch:
                 if looks:
                     self.take_verdict(await self._look())
             except StoreMismatch as error:
-                self.take_verdict(Verdict(self.verdict.confirmations, (str(error),)))
+                self.take_verdict(DurabilityVerdict(self.verdict.confirmations, (str(error),)))
             except StoreUnavailable:
                 pass
             looks += 1
             await asyncio.sleep(every_s)
 
-    def take_verdict(self, verdict: Verdict) -> None:
+    def take_verdict(self, verdict: DurabilityVerdict) -> None:
         """Go by a new verdict, and log what it says that the last one did not."""
         for note in verdict.notes:
             if note not in self.verdict.notes:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from service.handlers.loading import load_router
 from service.host.embedded import find_server
-from service.operate.checking import Findings, Handlers, check
+from service.operate.checking import Findings, LoadedHandlers, check
 from service.settings.table import Settings
 
 
@@ -15,9 +15,9 @@ def check_start() -> Findings:
     return check(_load, _find_needed)
 
 
-def _load(target: str, config_dir: Path) -> Handlers:
+def _load(target: str, config_dir: Path) -> LoadedHandlers:
     router = load_router(target, config_dir)
-    return Handlers(router.routes, tuple(router.doubts))
+    return LoadedHandlers(router.routes, tuple(router.doubts))
 
 
 def _find_needed(settings: Settings) -> None:

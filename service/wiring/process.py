@@ -81,7 +81,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-Role = Literal["web", "worker", "all"]
+ProcessRole = Literal["web", "worker", "all"]
 
 STOP_GRACE_S = 7.0
 """What requests, handlers and POSTs under way get at a stop; container platforms give 10 s."""
@@ -129,7 +129,7 @@ class Process:
     def __init__(
         self,
         settings: Settings,
-        role: Role,
+        role: ProcessRole,
         redis_url: str,
         router: Router,
         *,

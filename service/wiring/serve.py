@@ -23,7 +23,7 @@ from service.settings.loading import find_near_names, load_settings
 from service.settings.table import Settings
 from service.wiring.alone import run_alone
 from service.wiring.dead_workers import DeadWorkers, worker_id
-from service.wiring.process import CLOSE_S, PARTS_S, Process, Role
+from service.wiring.process import CLOSE_S, PARTS_S, Process, ProcessRole
 
 log = structlog.get_logger()
 
@@ -32,7 +32,12 @@ NOTIFY_SOCKET = "NOTIFY_SOCKET"
 
 
 def serve_with(
-    *, host: str | None, port: int | None, processes: int | None, role: Role, **handed_over: Any
+    *,
+    host: str | None,
+    port: int | None,
+    processes: int | None,
+    role: ProcessRole,
+    **handed_over: Any,
 ) -> int:
     """Run the service with the settings there are, the command line's options over them.
 
@@ -45,7 +50,7 @@ def serve_with(
 
 def serve(
     settings: Settings,
-    role: Role,
+    role: ProcessRole,
     *,
     fd: int | None,
     internal_fd: int | None,
@@ -125,7 +130,7 @@ def serve(
 
 def _serve_many(
     settings: Settings,
-    role: Role,
+    role: ProcessRole,
     own_redis: str,
     public: socket.socket | None,
     internal: socket.socket,

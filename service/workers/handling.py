@@ -73,7 +73,7 @@ class _Waiting:
     unended: int
 
 
-class Handler:
+class Processor:
     """Handles one partition's messages, each conversation in order.
 
     failed: told when the partition can't go on (lease lost, Redis away).

@@ -18,7 +18,7 @@ from service.model import EntryId, Partition
 from service.store.arrivals import START
 from service.store.backlog import Entry, Later, may_have_notes
 from service.store.partition import PartitionStore
-from service.workers.handling import Handler, Handling, SettledUnseen
+from service.workers.handling import Handling, Processor, SettledUnseen
 from service.workers.lanes import Lanes
 from service.workers.replies import Sending
 from service.workers.sending import Sender
@@ -67,7 +67,7 @@ class Owner:
         self._changed = changed
         self._failure: asyncio.Future[BaseException] | None = None
         self._noted_to: EntryId | None = None
-        self._handler: Handler | None = None
+        self._handler: Processor | None = None
         self._stopping = asyncio.Event()
         self._grace_s = 0.0
         self._grace_ends = 0.0
@@ -171,7 +171,7 @@ class Owner:
     async def _round(self) -> None:
         self._failure = asyncio.get_running_loop().create_future()
         sender = Sender(self._store, self._sending, self._check_lease, self._fail)
-        handler = Handler(self._store, sender, self._handling, self._fail, lambda: self.expired)
+        handler = Processor(self._store, sender, self._handling, self._fail, lambda: self.expired)
         stopping = asyncio.ensure_future(self._stopping.wait())
         try:
             if self._restarts:

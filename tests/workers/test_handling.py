@@ -17,7 +17,7 @@ from service.store.backlog import Entry
 from service.store.opt_outs import list_opt_outs
 from service.store.partition import Begun, PartitionStore
 from service.store.scripts import BEGIN
-from service.workers.handling import Handler
+from service.workers.handling import Processor
 from service.workers.sending import OUTBOX_LIMIT, Sender
 from tests.store.pieces import outbound
 from tests.workers.pieces import KEYS, at_work, echo, text, until, ways
@@ -318,7 +318,7 @@ async def test_a_message_that_somebody_buried_before_is_not_counted(desk, phone,
     once = Schedule(first_ms=1, longest_ms=1, attempts=1)
     async with desk.owned() as owned, ways(router, phone.url, handlers=once) as how:
         sender = Sender(owned, how.sending, lambda: None, pytest.fail)
-        handler = Handler(owned, sender, how.handling, pytest.fail)
+        handler = Processor(owned, sender, how.handling, pytest.fail)
         found = await owned.fetch(entry)
         if kind == "unreadable":
             await desk.client.xdel(KEYS.inbox, entry)
@@ -443,7 +443,7 @@ async def test_attempts_of_earlier_workers_are_forgotten_with_their_message(desk
     (entry,) = await desk.take_in(text("SM1"))
     async with desk.owned() as store, ways(echo(), phone.url) as how:
         sender = Sender(store, how.sending, lambda: None, [].append)
-        handler = Handler(store, sender, how.handling, [].append)
+        handler = Processor(store, sender, how.handling, [].append)
         await handler.offer(Entry(entry, text("SM1")), None, tries=1)
         assert entry in handler._unended
         await until(lambda: phone.texts == ["hello"])

@@ -21,7 +21,7 @@ from typing import Any, Literal
 from service.core.open_connectors.wire import read_date
 from service.core.twilio.json_callback import DEEPEST, Fields, form_fields
 
-Kind = Literal["text", "report", ""]
+RowKind = Literal["text", "report", ""]
 """What a row is: a text that came in, the report on one that went out; "" when it does not say."""
 
 SID = re.compile(r"[!-~]{1,64}")
@@ -38,7 +38,7 @@ class Row:
     """
 
     fields: Fields
-    kind: Kind
+    kind: RowKind
     sent_at: datetime | None
 
     @property
@@ -157,7 +157,7 @@ def _row(fields: Fields, value: Mapping[str, Any]) -> Row | None:
     told = (value.get("status"), fields.get("MessageStatus"), fields.get("SmsStatus"))
     status = str(next(filter(None, told), "")).lower()
     if fields.get("SmsStatus") == "received" or direction == "inbound":
-        kind: Kind = "text"
+        kind: RowKind = "text"
     elif direction.startswith("outbound") or "MessageStatus" in fields:
         kind = "report"
     else:

@@ -16,7 +16,7 @@ from service.core.masking import MASK, mask_login
 from service.core.open_connectors.elements import SECRET_ENTRIES, is_secret
 from service.core.open_connectors.wire import InstanceAnswer, secrets_of
 
-Kind = Literal["create", "adopt", "enable", "update", "token"]
+ChangeKind = Literal["create", "adopt", "enable", "update", "token"]
 """What a step does: make an instance, take one that carries our tag, switch it on again, write what
 differs, take the token that it has now."""
 
@@ -37,7 +37,7 @@ class Change:
 class Step:
     """One thing to do. instance: the connector's id of it, "" for one that is to be made."""
 
-    kind: Kind
+    kind: ChangeKind
     instance: str
     changes: tuple[Change, ...] = ()
 

@@ -37,13 +37,11 @@ from service.errors import (
 )
 from service.host.answers import Receive
 from service.host.seldom import SeldomLog
-from service.model import Conversation, DeliveryStatus, Media, Message, MessageSid
+from service.model import Conversation, Media, MessageSid
+from service.web.door.judging import Arrival
 from service.web.door.request import Headers, read_body
 
 log = structlog.get_logger()
-
-Arrival = Message | DeliveryStatus
-"""What a row announces."""
 
 EVENT_LIMIT_BYTES = 4 * 1024 * 1024
 """Body of an event. A page of 70 rows has 71 kB; one after an outage has thousands."""
@@ -61,7 +59,7 @@ RETRY_AFTER_S = 60
 """Said when pictures can't be had now."""
 
 
-class Inbox(Protocol):
+class ArrivalSink(Protocol):
     """Where texts and reports go: `service.store.inbox.Inbox`. Both raise StoreUnavailable."""
 
     async def accept(self, arrival: Arrival) -> bool:
@@ -102,7 +100,7 @@ class Events:
         *,
         account: str,
         sender: str,
-        inbox: Inbox,
+        inbox: ArrivalSink,
         numbers: Numbers,
         pictures: Pictures,
         limit_bytes: int = EVENT_LIMIT_BYTES,

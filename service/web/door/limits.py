@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Protocol
 
 
 class Expiring(Protocol):
-    """Something that may take too long."""
+    """Something that may take too long. began: since when it goes on, time.monotonic()."""
+
+    began: float
 
     def expire(self) -> None:
         """Its time is up. Called at most once, and not after its end."""
@@ -22,39 +25,37 @@ class Deadlines:
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
-        self._began: dict[Expiring, float] = {}
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._under_way: dict[Expiring, None] = {}  # In order, which a set has not.
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, what: Expiring) -> None:
-        """Start its time. Whoever began it calls `end`, whatever happens."""
-        loop = self._loop
-        if loop is None:
-            loop = self._loop = asyncio.get_running_loop()
-        self._began[what] = loop.time()
+        """Watch its time. Whoever begins it calls `end`, whatever happens."""
+        self._under_way[what] = None
         if self._timer is None:
+            loop = asyncio.get_running_loop()
             self._timer = loop.call_later(self._timeout_s / 4, self._look, loop)
 
     def end(self, what: Expiring) -> None:
         """End its time; it may have ended already."""
-        self._began.pop(what, None)
+        self._under_way.pop(what, None)
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        latest = loop.time() - self._timeout_s
-        for what in [what for what, began in self._began.items() if began <= latest]:
-            del self._began[what]
+        latest = time.monotonic() - self._timeout_s
+        for what in [what for what in self._under_way if what.began <= latest]:
+            del self._under_way[what]
             what.expire()
         again = self._timeout_s / 4
-        self._timer = loop.call_later(again, self._look, loop) if self._began else None
+        self._timer = loop.call_later(again, self._look, loop) if self._under_way else None
 
 
 class TaskDeadline:
     """Cancels a task whose time is up."""
 
-    __slots__ = ("_task", "expired")
+    __slots__ = ("_task", "began", "expired")
 
     def __init__(self, task: asyncio.Task[object]) -> None:
         self._task = task
+        self.began = time.monotonic()
         self.expired = False
 
     def expire(self) -> None:

@@ -39,7 +39,7 @@ Readiness = Callable[[], Awaitable[Mapping[str, Check]]]
 """Looks at every part, by its name ("redis", "instance", "handlers")."""
 
 
-Counters = Callable[[], Mapping[str, int]]
+ReadCounters = Callable[[], Mapping[str, int]]
 """What this process has counted since its start, and its `pid`."""
 
 
@@ -53,7 +53,7 @@ async def _nothing() -> Figures:
 
 def internal_app(
     readiness: Readiness,
-    counters: Counters = dict,
+    counters: ReadCounters = dict,
     gather: Gather = _nothing,
     *,
     hosts: Collection[str] = (),
