@@ -113,6 +113,10 @@ LEAST_CONNECTIONS = 50
 INTERNAL_CONNECTIONS = 100
 """Of probes, people and collectors of metrics, in one process."""
 
+YOUNG_OBJECTS = 10_000
+"""New objects before the collector looks for circles among them. Each text under way is some tens,
+and ends without one: at CPython's 700 the search took a tenth of a busy worker's time."""
+
 
 class Process:
     """One process of the service.
@@ -228,6 +232,7 @@ class Process:
             # What was imported and built stays: the collector need not walk it again.
             gc.collect()
             gc.freeze()
+            gc.set_threshold(YOUNG_OBJECTS, 20, 20)
             if await self._opened(stop):
                 log.info("Parley is up", role=self._role, **addresses)
                 self._starter.up()

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -260,6 +261,7 @@ def _read_count(text: str) -> int:
     return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else 0
 
 
+@lru_cache(maxsize=64)  # The answers of one second all show the same.
 def read_date(text: str) -> datetime | None:
     """Read RFC 2822, as Twilio writes it, or ISO 8601; without a zone it is UTC.
 
