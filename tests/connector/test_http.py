@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import socket
 import ssl
 import struct
@@ -372,6 +373,72 @@ async def test_a_reset_after_the_request_leaves_it_in_doubt():
     async with serving(script) as server, client(server.origin) as http:
         with pytest.raises(NoAnswer):
             await get(http)
+
+
+async def test_a_reset_while_the_body_is_written_leaves_it_in_doubt():
+    """Part of a reply would count as none, and the connector may have read enough of it."""
+
+    async def script(talk: Talk) -> None:
+        await talk.reader.readuntil(b"\r\n\r\n")
+        talk.reset()
+
+    async with serving(script) as server, client(server.origin) as http:
+        with pytest.raises(NoAnswer):
+            await post(http, b"x" * 1_000_000)
+
+
+async def test_a_connection_reset_before_the_request_sent_nothing_or_is_in_doubt():
+    """What never left may be repeated; what may have left may not be taken for unsent."""
+
+    async def script(talk: Talk) -> None:
+        talk.reset()
+
+    words: list[None] = []
+    async with serving(script) as server, client(server.origin) as http:
+        for _ in range(5):
+            words.clear()
+            with pytest.raises((NotSent, NoAnswer)) as caught:
+                await post(http, before_write=lambda: words.append(None))
+            assert isinstance(caught.value, NoAnswer) == bool(words)
+
+
+async def test_a_post_is_sent_once_whatever_becomes_of_it():
+    """The library repeats some requests by itself: a reply would reach the phone twice."""
+
+    async def script(talk: Talk) -> None:
+        if len(server.talks) == 1:
+            await talk.request()
+            talk.write(OK)
+        await talk.request()
+        talk.close()
+
+    async with serving(script) as server, client(server.origin) as http:
+        assert (await post(http)).body == b"ok"
+        with pytest.raises(NoAnswer):
+            await post(http)
+        with pytest.raises(NoAnswer):
+            await post(http)
+        assert sum(talk.seen.count(b"POST") for talk in server.talks) == 3
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_an_answer_and_is_not_followed(status):
+    """A reply, and our secrets, would go wherever the answer says."""
+    moved = b"HTTP/1.1 %d Moved\r\nLocation: /b\r\nContent-Length: 0\r\n\r\n" % status
+    async with serving(answering(moved)) as server, client(server.origin) as http:
+        assert (await post(http)).status == status
+        assert (await http.request("GET", http.target("/", {}), timeout_s=5)).status == status
+        assert sum(talk.seen.count(b"HTTP/1.1") for talk in server.talks) == 2
+
+
+async def test_nothing_is_decompressed():
+    """A few kilobytes would become gigabytes."""
+    packed = gzip.compress(b"x" * 100_000)
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n"
+    bomb = answering(head % len(packed) + packed)
+    async with serving(bomb) as server, client(server.origin) as http:
+        assert (await post(http)).body == packed
+        assert await get(http) == packed
 
 
 @pytest.mark.parametrize(
