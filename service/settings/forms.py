@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import ssl
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import parse_qsl, urlsplit
@@ -207,6 +208,34 @@ def _sealing_keys(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _proxy(secret: SecretStr) -> SecretStr:
+    """Check the address of a proxy; a bare host:port is one too, as for other programs."""
+    address = secret.get_secret_value()
+    if "://" not in address:
+        address = f"http://{address}"
+    try:
+        parts = urlsplit(address)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host or parts.scheme not in {"http", "https"} or re.search(r"[^!-~]", address):
+        raise ValueError(
+            "is not http://host:port, with user:password@ before the host or without; "
+            "in a user or password / ? # @ are written %2F %3F %23 %40"
+        )
+    return SecretStr(address)
+
+
+def _authorities(name: str) -> str:
+    try:
+        ssl.create_default_context(cafile=name)
+    except ssl.SSLError:
+        raise ValueError(f"names a file that holds no certificates in PEM form: {name}") from None
+    except OSError as error:
+        raise ValueError(f"names a file that can't be read: {name}: {error.strerror}") from None
+    return name
+
+
 def _account_sid(sid: str) -> str:
     if not re.fullmatch(r"AC[0-9A-Za-z]{32}", sid):
         raise ValueError('is not an account SID ("AC" and 32 letters or digits)')
@@ -274,5 +303,7 @@ RetryPolicy = Annotated[Text, AfterValidator(_retry_policy)]
 SecretText = Annotated[SecretStr, BeforeValidator(_trim)]
 RedisUrl = Annotated[SecretText, AfterValidator(_redis_url)]
 Secret = Annotated[SecretText, AfterValidator(_credential)]
+Proxy = Annotated[SecretText, AfterValidator(_proxy)]
+Authorities = Annotated[Text, AfterValidator(_authorities)]
 SharedKeys = Annotated[SecretText, AfterValidator(_shared_keys)]
 SealingKeys = Annotated[SecretText, AfterValidator(_sealing_keys)]

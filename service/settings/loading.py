@@ -14,7 +14,15 @@ from pydantic import BaseModel, ValidationError, create_model
 
 from service.errors import SettingsError
 from service.settings.forms import REDIS_OPTIONS
-from service.settings.sources import DEFAULT, SETTINGS_FILE, Gathered, Problem, gather, problem_of
+from service.settings.sources import (
+    CUSTOMARY,
+    DEFAULT,
+    SETTINGS_FILE,
+    Gathered,
+    Problem,
+    gather,
+    problem_of,
+)
 from service.settings.table import Settings
 
 MASK = "********"
@@ -203,7 +211,8 @@ def find_near_names(environ: Mapping[str, str] | None = None) -> tuple[str, ...]
     said = []
     for name, value in environ.items():
         bare, file = (name[:-5], "_FILE") if name.endswith("_FILE") else (name, "")
-        if name in settings or bare in settings or len(bare) < SHORTEST or not value.strip():
+        known = name in settings or bare in settings or name in CUSTOMARY
+        if known or len(bare) < SHORTEST or not value.strip():
             continue
         nearest = difflib.get_close_matches(bare.upper(), settings, n=1, cutoff=CLOSE)
         said += [f"{name} is no setting; did you mean {near}{file}?" for near in nearest]

@@ -24,6 +24,16 @@ DEFAULT = "default"
 SETTINGS_FILE = "service.toml"
 """The operator's file in the config folder; every key in it is a setting's name in lower case."""
 
+PATHS = {"data_dir", "connector_ca_file"}
+
+CUSTOMARY = {
+    "https_proxy": "https_proxy",
+    "http_proxy": "http_proxy",
+    "no_proxy": "no_proxy",
+    "SSL_CERT_FILE": "connector_ca_file",
+}
+"""What other programs know by these names counts for us where nothing of ours is set."""
+
 PACKAGE = Path(__file__).parent.parent
 
 
@@ -111,13 +121,18 @@ def _note(
     field: str, value: str | float, source: str, base: Path, environ: Mapping[str, str]
 ) -> Found:
     """Note a value; a relative file or folder is meant from where it was written (`base`)."""
-    is_path = field == "data_dir" or (field == "handlers" and is_file_name(str(value).strip()))
+    is_path = field in {"data_dir", "connector_ca_file"} or (
+        field == "handlers" and is_file_name(str(value).strip())
+    )
     if isinstance(value, str) and is_path:
         value = str(_place(value.strip(), base, environ))
     return Found(value, source)
 
 
 def _read_environment(environ: Mapping[str, str], gathered: Gathered) -> None:
+    for name, field in CUSTOMARY.items():
+        if environ.get(name, "").strip() and field not in gathered.found:
+            gathered.found[field] = _note(field, environ[name], name, Path.cwd(), environ)
     for field in Settings.model_fields.keys() - {"config_dir"}:
         name = field.upper()
         if environ.get(name, "").strip():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
+from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
 
 from pydantic import (
     BaseModel,
@@ -21,12 +22,14 @@ from pydantic import (
 
 from service.settings.forms import (
     AccountSid,
+    Authorities,
     ConnectorAddress,
     Count,
     Handlers,
     HostNames,
     PlainName,
     Port,
+    Proxy,
     PublicUrl,
     RedisUrl,
     RetryPolicy,
@@ -110,6 +113,29 @@ class Settings(BaseModel):
     open_connectors_organization_secret: Secret = Field(
         description="The organization secret of Open Connectors.",
         examples=["<Organization of the Authorization header in the API documentation>"],
+    )
+    connector_ca_file: Authorities | None = Field(
+        default=None,
+        description="A file of authorities in PEM form that are trusted for the connector, instead "
+        "of the system's. `SSL_CERT_FILE` of the environment counts where this is not set.",
+        examples=["/etc/ssl/company.pem"],
+    )
+    https_proxy: Proxy | None = Field(
+        default=None,
+        description="The proxy on the way to a connector with an https:// address: "
+        "`http://user:password@host:port`. In the environment `https_proxy` as well.",
+        examples=["http://proxy.example.com:3128"],
+    )
+    http_proxy: Proxy | None = Field(
+        default=None,
+        description="The same for a connector with an http:// address, which is on this machine.",
+        examples=["http://proxy.example.com:3128"],
+    )
+    no_proxy: Text | None = Field(
+        default=None,
+        description="Hosts, and domains of hosts, that no proxy is used for, by commas; `*` for "
+        "all. In the environment `no_proxy` as well.",
+        examples=["localhost,127.0.0.1,.example.com"],
     )
     secret_key: SealingKeys = Field(
         description="Seals the instance token in Redis: 32 characters or more. Several are "
@@ -385,6 +411,16 @@ class Settings(BaseModel):
         """The tokens a callback may be signed with, the primary one first."""
         tokens = (self.twilio_auth_token, self.twilio_auth_token_secondary)
         return tuple(token.get_secret_value() for token in tokens if token is not None)
+
+    @property
+    def connector_proxy(self) -> str:
+        """The address of the proxy on the way to the connector, its login included; "" for none."""
+        scheme, _, rest = self.open_connectors_base_url.partition("://")
+        proxy = self.https_proxy if scheme == "https" else self.http_proxy
+        host = rest.partition("/")[0]
+        if proxy is None or proxy_bypass_environment(host, {"no": self.no_proxy or ""}):
+            return ""
+        return proxy.get_secret_value()
 
     @property
     def words_left_to_twilio(self) -> frozenset[str]:

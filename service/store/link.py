@@ -31,7 +31,7 @@ NOTHING = object()
 """What a reader returns while an answer is not whole."""
 
 WhenAnswered = Callable[[Sequence[Any], Exception | None], None]
-"""WhenAnswered how a group ended: an answer for each command, Redis's errors among them; or the error that
+"""Told how a group ended: an answer for each command, Redis's errors among them; or the error that
 kept it from an answer, after which the commands may have run nevertheless. Must not raise."""
 
 

@@ -19,7 +19,7 @@ from urllib.parse import urlencode
 
 from twilio.request_validator import RequestValidator
 
-from service.http1 import Client, NoAnswer, NotSent
+from service.lab.http1 import Client, NoAnswer, NotSent
 
 FORM = "application/x-www-form-urlencoded"
 

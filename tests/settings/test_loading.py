@@ -485,7 +485,7 @@ def test_all_secrets_are_known_as_such() -> None:
     """Otherwise a new secret is printed by `parley settings`."""
     named = {name for name in Settings.model_fields if re.search("secret|token|key", name)}
 
-    assert named | {"redis_url"} == SECRETS
+    assert named | {"redis_url", "https_proxy", "http_proxy"} == SECRETS
 
 
 @given(
@@ -516,6 +516,9 @@ ADDRESSES = (
     ("REDIS_URL", "{scheme}://one/0?password={secret}"),
     ("REDIS_URL", "{scheme}://one/0?p%61ssword={secret}"),
     ("REDIS_URL", "{scheme}://one/m?sentinel_password={secret}&socket_timeout=x"),
+    ("HTTPS_PROXY", "http://me:{secret}@proxy.example.com:3128"),
+    ("HTTPS_PROXY", "{secret}@proxy.example.com"),
+    ("HTTP_PROXY", "{scheme}://me:{secret}"),
     ("PUBLIC_URL", "https://me:{secret}@sms.example.com"),
     ("PUBLIC_URL", "https://sms.example.com/a?token={secret}"),
     ("OPEN_CONNECTORS_BASE_URL", "https://{secret}@api.example.com/elements/api-v2"),
@@ -682,3 +685,53 @@ def test_what_is_wrong_with_a_part_is_refused(folder: MakeFolder) -> None:
     unknown, wrong = caught.value.problems
     assert "unknown setting handler_attempt; the nearest name is handler_attempts" in unknown
     assert wrong.startswith("HANDLER_ATTEMPTS is not a whole number (environment)")
+
+
+# --- on the way to the connector -------------------------------------------------------------
+
+API = "https://api.example.com/elements/api-v2"
+PROXY = "http://me:secret@proxy.example.com:3128"
+
+
+@pytest.mark.parametrize(
+    ("environ", "proxy"),
+    [
+        ({}, ""),
+        ({"HTTPS_PROXY": PROXY}, PROXY),
+        ({"https_proxy": PROXY}, PROXY),
+        ({"HTTPS_PROXY": PROXY, "https_proxy": "http://other:1"}, PROXY),
+        ({"HTTPS_PROXY": "proxy:3128"}, "http://proxy:3128"),
+        ({"HTTP_PROXY": PROXY}, ""),
+        (
+            {
+                "HTTP_PROXY": PROXY,
+                "OPEN_CONNECTORS_BASE_URL": "http://127.0.0.1:1/elements/api-v2",
+            },
+            PROXY,
+        ),
+        ({"HTTPS_PROXY": PROXY, "NO_PROXY": "a.b, .example.com"}, ""),
+        ({"HTTPS_PROXY": PROXY, "no_proxy": "api.example.com"}, ""),
+        ({"HTTPS_PROXY": PROXY, "NO_PROXY": "*"}, ""),
+        ({"HTTPS_PROXY": PROXY, "NO_PROXY": "ample.com,localhost"}, PROXY),
+    ],
+    ids=str,
+)
+def test_the_proxy_is_the_one_that_other_programs_would_take(
+    environ: dict[str, str], proxy: str
+) -> None:
+    """Behind a company's proxy no reply would leave."""
+    base = {"OPEN_CONNECTORS_BASE_URL": API, "HANDLERS": "some.module"}
+    assert load_settings(SHIPPED, COMPLETE | base | environ).connector_proxy == proxy
+
+
+@pytest.mark.parametrize("name", ["CONNECTOR_CA_FILE", "SSL_CERT_FILE"])
+def test_authorities_that_can_not_be_read_are_told_at_the_start(name: str, tmp_path: Path) -> None:
+    """Every reply would fail later, with nothing said but that a certificate is unknown."""
+    empty = tmp_path / "empty.pem"
+    empty.write_text("no certificate\n")
+    for path, what in ((tmp_path / "away.pem", "No such file"), (empty, "holds no certificates")):
+        told = refusal_of(COMPLETE | {"HANDLERS": "some.module", name: str(path)})
+        assert "CONNECTOR_CA_FILE names a file" in told
+        assert str(path) in told
+        assert what in told
+        assert name in told

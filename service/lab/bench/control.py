@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from service.errors import ParleyError
-from service.http1 import Client, NoAnswer, NotSent
+from service.lab.http1 import Client, NoAnswer, NotSent
 
 CONTROL_TIMEOUT_S = 30.0
 

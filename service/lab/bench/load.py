@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from itertools import takewhile
 from urllib.parse import urlsplit
 
-from service.http1 import Client, NoAnswer, NotSent
 from service.lab.bench.figures import Sent
 from service.lab.bench.plan import Callback
+from service.lab.http1 import Client, NoAnswer, NotSent
 
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 15.0

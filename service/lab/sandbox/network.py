@@ -9,7 +9,7 @@ import asyncio
 import time
 from urllib.parse import urlsplit
 
-from service.http1 import Answer, Client, NoAnswer, NotSent
+from service.lab.http1 import Answer, Client, NoAnswer, NotSent
 from service.lab.sandbox import webhook
 from service.lab.sandbox.announcements import (
     Announcement,

@@ -12,7 +12,7 @@ from typing import Literal
 from urllib.parse import parse_qs
 from xml.etree import ElementTree as ET
 
-from service.http1 import Answer
+from service.lab.http1 import Answer
 
 Failure = Literal["", "4xx", "5xx", "ct", "rt", "url"]
 """How an attempt failed, in the words of Twilio's retry policies: connection (`ct`), no answer in

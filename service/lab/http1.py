@@ -1,9 +1,8 @@
-"""A small HTTP/1.1 client: kept-alive connections, one deadline, and the truth about what was sent.
+"""The lab's load generator: a small HTTP/1.1 client with kept-alive connections and one deadline.
 
-Sending replies is what the product is for, and two things matter there that general clients hide:
-whether a failed request can have reached the other side (`NotSent` or `NoAnswer`), and a last word
-at the moment the bytes leave (`before_write`). httptools reads the answers. No redirects, no
-cookies, no proxies, no decompression.
+A callback costs it a third of what aiohttp takes, and a fifth of httpx over aiohttp: with those,
+`parley bench` would measure its own client instead of the door. httptools reads the answers. No
+redirects, no cookies, no proxies, no decompression.
 """
 
 from __future__ import annotations
