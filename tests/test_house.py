@@ -264,9 +264,8 @@ def public_names_of(source: str) -> Iterator[str]:
             yield found
 
 
-OF_ITS_OWN = {"lab", "http1"}
-"""The lab plays the world outside, with the world's names; http1 is a client that knows nothing of
-Parley. Within each of them a reader meets no other meaning."""
+OF_ITS_OWN = {"lab"}
+"""The lab plays the world outside, with the world's names."""
 
 
 def test_a_public_class_or_alias_has_one_meaning() -> None:
