@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from service.connector.http import Answer, Client, NoAnswer, NotSent, Target
+from service.connector.http import Client, HttpAnswer, NoAnswer, NotSent, Target
 from service.connector.log_pages import LogPages
 from service.connector.message_log import MessageLog
 from service.core.clocks import RemoteClock
@@ -272,7 +272,7 @@ class Connector:
 
     async def _ask_platform(
         self, method: str, path: str, body: Mapping[str, Any] | None = None
-    ) -> Answer:
+    ) -> HttpAnswer:
         raw = b"" if body is None else json.dumps(body).encode()
         private = Private((*self._private.secrets, *wire.private_entries(body or {})))
         target = self._http.target(self._path + path, self._platform_headers)
@@ -280,7 +280,7 @@ class Connector:
         # The platform's answers tell the token on purpose; an instance's have no business to.
         return await self._answered(asking, self._login, private)
 
-    async def _instance(self, method: str, path: str) -> Answer:
+    async def _instance(self, method: str, path: str) -> HttpAnswer:
         if self._instance_headers is None:
             raise ConnectorUnreachable(NOT_PROVISIONED)
         target = self._http.target(self._path + path, self._instance_headers)
@@ -296,8 +296,8 @@ class Connector:
         }
 
     async def _answered(
-        self, asking: Awaitable[Answer], ours: Sequence[str], private: Private
-    ) -> Answer:
+        self, asking: Awaitable[HttpAnswer], ours: Sequence[str], private: Private
+    ) -> HttpAnswer:
         """Wait for a success, without what it repeats of our secrets (`ours`)."""
         asked = time.monotonic()
         try:
@@ -321,7 +321,7 @@ class Connector:
     def _now(self) -> datetime:
         return self.moment(time.monotonic())
 
-    def _read(self, answer: Answer) -> Any:
+    def _read(self, answer: HttpAnswer) -> Any:
         """Read an answer's JSON, None when it is empty.
 
         Raises ConnectorFailed for anything else, such as a sign-in or maintenance page: whether
@@ -337,7 +337,7 @@ class Connector:
             ) from error
 
 
-def _without(ours: Sequence[str], answer: Answer) -> Answer:
+def _without(ours: Sequence[str], answer: HttpAnswer) -> HttpAnswer:
     """Mask what an answer repeats of our secrets: names, ids, tags and rows are logged and kept."""
     said = (answer.body.decode("utf-8", "replace"), *answer.headers.values())
     if not any(way in text for way in ours for text in said):

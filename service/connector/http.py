@@ -58,7 +58,7 @@ class NoAnswer(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpAnswer:
     """An HTTP answer. headers: names in lower case, the last of a repeated name."""
 
     status: int
@@ -137,7 +137,7 @@ class Client:
 
     async def request(
         self, method: str, target: Target, body: bytes = b"", *, timeout_s: float
-    ) -> Answer:
+    ) -> HttpAnswer:
         """Send one request and return its answer, of whatever status.
 
         timeout_s: for all of it. Raises NotSent or NoAnswer.
@@ -153,19 +153,19 @@ class Client:
             extensions={"timeout": {"connect": self._connect_timeout_s}},
         )
 
-        async def exchange() -> Answer:
+        async def exchange() -> HttpAnswer:
             response = await self._client.send(request, stream=True)
             try:
                 body = await _whole(response.aiter_raw())
             finally:
                 await response.aclose()
-            return Answer(response.status_code, _as_dict(response.headers.raw), body)
+            return HttpAnswer(response.status_code, _as_dict(response.headers.raw), body)
 
         return await self._answer(exchange, word, timeout_s)
 
     async def post(
         self, target: Target, body: bytes, before_write: Callable[[], None], *, timeout_s: float
-    ) -> Answer:
+    ) -> HttpAnswer:
         """POST, straight over the session: what is done for each reply.
 
         body: not empty. before_write: called when there is a connection and the bytes leave next,
@@ -175,7 +175,7 @@ class Client:
         word = _LastWord(before_write)
         payload = _Payload(body, word)
 
-        async def exchange() -> Answer:
+        async def exchange() -> HttpAnswer:
             posting = self._open().post(
                 target.url,
                 data=payload,
@@ -187,7 +187,7 @@ class Client:
             )
             async with posting as response:
                 answered = await _whole(response.content.iter_any())
-                return Answer(response.status, _as_dict(response.raw_headers), answered)
+                return HttpAnswer(response.status, _as_dict(response.raw_headers), answered)
 
         return await self._answer(exchange, word, timeout_s)
 
@@ -220,10 +220,10 @@ class Client:
 
     async def _answer(
         self,
-        exchange: Callable[[], Awaitable[Answer]],
+        exchange: Callable[[], Awaitable[HttpAnswer]],
         word: _LastWord | None,
         timeout_s: float,
-    ) -> Answer:
+    ) -> HttpAnswer:
         self._under_way += 1
         try:
             async with asyncio.timeout(timeout_s):
@@ -290,7 +290,7 @@ class _Request(aiohttp.ClientRequest):
         return await super().send(conn)
 
 
-async def _over_clean_connection(exchange: Callable[[], Awaitable[Answer]]) -> Answer:
+async def _over_clean_connection(exchange: Callable[[], Awaitable[HttpAnswer]]) -> HttpAnswer:
     """Use the first connection that is as it should be; each that is not was closed."""
     while True:
         try:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from service.connector.http import ANSWER_LIMIT_BYTES, Answer, Client, NoAnswer, NotSent
+from service.connector.http import ANSWER_LIMIT_BYTES, Client, HttpAnswer, NoAnswer, NotSent
 from tests.loops import BOTH_LOOPS
 
 pytestmark = pytest.mark.anyio
@@ -163,7 +163,7 @@ async def post(
     *,
     before_write: Callable[[], None] = lambda: None,
     timeout_s: float = 5,
-) -> Answer:
+) -> HttpAnswer:
     """POST / as a reply is."""
     return await http.post(http.target("/", {}), body, before_write, timeout_s=timeout_s)
 
