@@ -96,6 +96,7 @@ def test_scripts_get_it_as_json_whatever_a_handlers_file_prints(folder: Path) ->
     assert "keyword BALANCE is not reached" in warning
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "content", "environ"),
     [

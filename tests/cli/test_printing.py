@@ -196,6 +196,7 @@ OF_THEIR_OWN = {"settings", "ready", "demo", "serve"}
 """Commands with tests of their own below."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("arguments", "shown"), COMMANDS.items(), ids=[" ".join(c)[:40] for c in COMMANDS]
 )

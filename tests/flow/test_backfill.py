@@ -101,6 +101,7 @@ def test_what_redis_refused_is_recovered_once_it_is_back(fleet):
     until(lambda: sorted(fleet.bodies()) == expected, within_s=60)
 
 
+@pytest.mark.long
 def test_the_command_reads_back_and_refuses_what_is_forgotten(fleet):
     """An operator would recover nothing, or have people answered twice."""
     fleet.start_sandbox()

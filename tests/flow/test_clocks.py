@@ -65,6 +65,7 @@ def test_a_reply_in_doubt_is_sent_once_whatever_the_clocks_show(fleet, worker_s,
     assert fleet.dead_letters() == []
 
 
+@pytest.mark.long
 def test_a_reply_that_is_still_on_its_way_is_waited_for_by_redis_clock(fleet):
     """By the clock of the killed worker, an hour behind, it should have arrived long ago."""
     fleet.settings["SEND_TIMEOUT_S"] = "7"
@@ -80,6 +81,7 @@ def test_a_reply_that_is_still_on_its_way_is_waited_for_by_redis_clock(fleet):
     assert len(fleet.replies()) == 1
 
 
+@pytest.mark.long
 def test_a_retry_is_due_by_redis_clock_whoever_takes_it_over(fleet):
     """A reply put off by a worker an hour ahead would wait for an hour, once that has died."""
     at_work(fleet, HOUR_S)

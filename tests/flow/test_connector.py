@@ -96,6 +96,7 @@ def test_ten_processes_at_once_leave_one_instance_and_adopt_it_with_an_empty_red
     until(lambda: fleet.bodies() == ["re hello"])
 
 
+@pytest.mark.long
 def test_every_command_of_the_connector_does_what_it_says(fleet):
     """An operator would act on what is not so."""
     fleet.start_sandbox()

@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from tests.flow.conftest import ROOT, until
 
 HANDLERS = """
@@ -97,6 +99,7 @@ def test_a_refused_reply_is_a_dead_letter_at_once_and_can_be_dropped(deployment,
     )
 
 
+@pytest.mark.long
 def test_a_command_that_says_too_little_is_told_what_to_say(deployment):
     """A bare `parley dead drop` must not mean all of them."""
     assert "say which" in parley(deployment, "dead", "drop", "--yes", status=2)
@@ -187,6 +190,7 @@ async def echo(message):
 """
 
 
+@pytest.mark.long
 def test_twilio_fact_11_who_opts_out_is_left_alone_and_listed_until_they_are_in_again(
     deployment, tmp_path
 ):

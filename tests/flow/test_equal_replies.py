@@ -40,6 +40,7 @@ def test_a_reply_answered_200_with_nothing_is_not_taken_for_the_next(always_ok):
     assert "There are no dead letters." in parley(always_ok, "dead", "list")
 
 
+@pytest.mark.long
 def test_a_reply_held_although_it_went_out_is_not_taken_for_the_next(always_ok):
     """The next one of the same words did not go out, and nobody would ever know."""
     switches = f"{always_ok.sandbox}/sandbox/switches"

@@ -96,6 +96,7 @@ def test_a_handler_that_blocks_holds_up_its_own_conversation_alone(deployment, n
     assert "took longer than 3 s and blocked the event loop" in log
 
 
+@pytest.mark.long
 def test_a_stop_does_not_wait_for_a_blocked_handler(deployment, noted):
     """Every deployment would wait to be killed by its platform, the embedded Redis with it."""
     process = deployment.serve()

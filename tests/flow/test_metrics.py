@@ -107,6 +107,7 @@ def test_what_waits_is_told_by_partition_with_its_age(deployment: Deployment):
     assert not any(name.startswith("parley_texts_total") for name, _ in figures)
 
 
+@pytest.mark.long
 def test_several_processes_are_one_and_a_killed_one_takes_no_counter_with_it(
     deployment: Deployment,
 ):

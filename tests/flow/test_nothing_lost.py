@@ -161,6 +161,7 @@ def test_an_ailing_connector_loses_and_doubles_nothing(fleet, trouble):
     fleet.run(faults, phones=PHONES, texts=60, seed=7)
 
 
+@pytest.mark.long
 def test_workers_killed_between_post_and_record_send_once(fleet):
     """The reply is out, and nothing in Redis says so."""
 

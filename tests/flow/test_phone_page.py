@@ -73,6 +73,7 @@ def test_a_phone_without_a_service_says_so(deployment, page):
     assert page.locator("#send").is_disabled()
 
 
+@pytest.mark.long
 def test_nothing_hangs_over_the_edge(deployment, page):
     """A page that scrolls sideways can't be used on a phone."""
     deployment.serve()
@@ -205,6 +206,7 @@ def test_a_text_without_an_answer_says_why(silent, page):
     expect(failed).to_contain_text("no answer from the service", timeout=20_000)
 
 
+@pytest.mark.long
 def test_stop_shows_what_twilio_answers_and_what_it_refuses_then(deployment, page):
     """Nobody would see why a phone that said STOP gets nothing any more."""
     deployment.serve()
@@ -222,6 +224,7 @@ def test_stop_shows_what_twilio_answers_and_what_it_refuses_then(deployment, pag
     expect(page.locator("#thread [data-direction=reply] .body")).to_have_text("again")
 
 
+@pytest.mark.long
 def test_a_deleted_instance_says_what_goes_on_and_until_when(deployment, page):
     """The phone would be dead for minutes, and look broken."""
     deployment.serve(CONNECTOR_WATCH_S="4")

@@ -168,7 +168,9 @@ def test_a_stop_ends_although_redis_does_not_answer(deployment, begun, processes
     until(lambda: deployment.bodies() == ["done waiting"])
 
 
-@pytest.mark.parametrize("where", ["instances", pytest.param("log", marks=LONG), "all"])
+@pytest.mark.parametrize(
+    "where", [pytest.param("instances", marks=LONG), pytest.param("log", marks=LONG), "all"]
+)
 def test_a_stop_ends_although_the_connector_does_not_answer(deployment, begun, where):
     """The wait for an answer is longer than any platform waits for a stop."""
     deployment.settings |= {"SEND_TIMEOUT_S": "60", "CONNECTOR_WATCH_S": "10"}

@@ -44,7 +44,12 @@ LONG = pytest.mark.long
         pytest.param("service.wiring.process:Process._work", "the worker", True, marks=LONG),
         pytest.param("service.wiring.process:Process._serve_public", "the door", True, marks=LONG),
         pytest.param("service.connector.backfill:Backfill.run", "the backfill", False, marks=LONG),
-        ("service.connector.watching:InstanceWatch.run", "the watch over the instance", False),
+        pytest.param(
+            "service.connector.watching:InstanceWatch.run",
+            "the watch over the instance",
+            False,
+            marks=LONG,
+        ),
         pytest.param("service.store.watch:Watch.run", "the watch over Redis", False, marks=LONG),
         pytest.param(
             "service.wiring.reporting:Reporting.run_until",

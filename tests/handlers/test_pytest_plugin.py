@@ -81,6 +81,7 @@ def test_the_ini_option_names_a_module(pytester: pytest.Pytester) -> None:
     run(pytester).assert_outcomes(passed=1)
 
 
+@pytest.mark.long
 def test_without_it_the_handlers_are_those_of_a_start(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,6 +104,7 @@ def test_without_it_the_handlers_are_those_of_a_start(
     run(pytester, "test_environment.py").assert_outcomes(passed=1)
 
 
+@pytest.mark.long
 def test_the_settings_of_handlers_count_and_secrets_may_be_missing(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,6 +161,7 @@ def test_what_stops_a_start_is_said_without_a_traceback(
     assert "service/wiring" not in result.stdout.str()
 
 
+@pytest.mark.long
 def test_a_failure_shows_the_authors_lines_and_none_of_ours(pytester: pytest.Pytester) -> None:
     """The line to mend is lost between twenty of the library."""
     write(pytester, "mine.py", "x")
