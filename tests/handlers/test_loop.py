@@ -177,7 +177,7 @@ async def test_a_handler_beside_a_long_block_starts_anew_and_its_first_start_nev
     async def beside(message: Message) -> str:
         steps.append("began")
         try:
-            await asyncio.sleep(0.1 if waits == "for a time" else 0)
+            await asyncio.sleep(0.5 if waits == "for a time" else 0)
             while waits == "for its turn" and not culprit.begun.is_set():
                 await asyncio.sleep(0)
             child = asyncio.create_task(asyncio.sleep(0.01))
