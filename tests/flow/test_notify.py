@@ -56,7 +56,7 @@ def test_systemd_hears_once_that_the_service_is_up_and_once_that_it_stops(
     process = deployment.serve("--processes", processes)
 
     assert heard.recv(100) == b"READY=1"
-    assert deployment.log().count("Parley is up") == int(processes)
+    until(lambda: deployment.log().count("Parley is up") == int(processes))
     time.sleep(1)
     assert silent(heard)
 
