@@ -93,12 +93,7 @@ class Client:
         tls: ssl.SSLContext | None = None,
         proxy: str = "",
     ) -> None:
-        try:
-            url = httpx.URL(origin)
-        except httpx.InvalidURL:  # whose text may quote a password
-            raise ValueError(NO_ORIGIN) from None
-        if url.scheme not in {"http", "https"} or not url.host:
-            raise ValueError(NO_ORIGIN)
+        url = _address(origin, NO_ORIGIN)
         self._origin = url.copy_with(raw_path=b"/", fragment=None, username=None, password=None)
         self._connections = connections
         self._connect_timeout_s = connect_timeout_s
@@ -366,16 +361,22 @@ def _as_dict(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in raw}
 
 
+def _address(text: str, otherwise: str) -> httpx.URL:
+    """Read an address of http or https; raises ValueError with the text `otherwise`."""
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL:  # whose text may quote a password
+        raise ValueError(otherwise) from None
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise ValueError(otherwise)
+    return url
+
+
 def _proxy(address: str) -> httpx.Proxy | None:
     """Read a proxy's address; its login becomes a header, as aiohttp wants it."""
     if not address:
         return None
-    try:
-        url = httpx.URL(address)
-    except httpx.InvalidURL:  # whose text may quote a password
-        raise ValueError(NO_PROXY_ADDRESS) from None
-    if url.scheme not in {"http", "https"} or not url.host:
-        raise ValueError(NO_PROXY_ADDRESS)
+    url = _address(address, NO_PROXY_ADDRESS)
     headers = {}
     if url.userinfo:
         login = base64.b64encode(f"{url.username}:{url.password}".encode())
