@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.lanes import groups_of, runs_a_system, workers_for
+from tests.programs import program
 from tests.redis_servers import cluster, redis_binary
 
 
@@ -116,13 +117,8 @@ def server_tls(certificate: Path) -> ssl.SSLContext:
 
 @pytest.fixture(scope="session")
 def promtool() -> str:
-    """Prometheus' own checker; without it, skipped on a user's machine and failed in CI."""
-    found = shutil.which("promtool")
-    if found is None:
-        if os.environ.get("CI"):
-            pytest.fail("CI has to have promtool: .ci/run installs it")
-        pytest.skip("no promtool on PATH; install it (apt-get install prometheus)")
-    return found
+    """Prometheus' own checker."""
+    return program("promtool", package="prometheus")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

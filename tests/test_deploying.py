@@ -27,6 +27,7 @@ import yaml
 from service.errors import OPERATOR_MUST_MEND
 from service.settings.table import Settings
 from service.wiring.process import STOP_GRACE_S
+from tests.programs import program
 from tests.redis_servers import redis_binary
 
 ROOT = Path(__file__).parent.parent
@@ -309,9 +310,7 @@ def behind() -> Iterator[tuple[int, list[bytes]]]:
 @pytest.fixture
 def proxy(tmp_path: Path, certificate: Path, behind: tuple[int, list[bytes]]) -> Iterator[int]:
     """Nginx with nginx.conf, but for the places that it has on this machine; returns its port."""
-    nginx = shutil.which("nginx")
-    if nginx is None:
-        pytest.skip("no nginx on PATH; install it (apt-get install nginx-light)")
+    nginx = program("nginx", package="nginx-light")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = int(free.getsockname()[1])
@@ -378,9 +377,7 @@ def test_the_proxy_passes_a_whole_request_on_as_it_came(
 
 def test_the_unit_is_one(tmp_path: Path) -> None:
     """Otherwise systemd ignores the line that is wrong, which may be the one that protects."""
-    analyze = shutil.which("systemd-analyze")
-    if analyze is None:
-        pytest.skip("no systemd-analyze on PATH; install it (apt-get install systemd)")
+    analyze = program("systemd-analyze", package="systemd")
     copy = tmp_path / "parley.service"
     installed = str(Path(sys.executable).parent / "parley")
     text = UNIT.read_text(encoding="utf-8")

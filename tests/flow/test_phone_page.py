@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
-from tests.flow.browser import CHROMIUM, FLAGS
+from tests.flow.browser import FLAGS
 from tests.flow.conftest import ROOT, fetch
 from tests.flow.phone_still import LIMIT_BYTES, picture
+from tests.programs import program
 
 
 @pytest.fixture
 def page() -> Iterator[Page]:
-    """A page of headless Chromium; without one, skipped on a user's machine and failed in CI."""
-    if CHROMIUM is None:
-        if os.environ.get("CI"):
-            pytest.fail("CI has to have Chromium: .ci/run installs it")
-        pytest.skip("no chromium on PATH; install it (apt-get install chromium) to run this test")
+    """A page of headless Chromium."""
+    chromium = program("chromium", "chromium-browser", package="chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         # Without motion: what is measured is where things come to rest.
         opened = browser.new_page(viewport={"width": 390, "height": 844}, reduced_motion="reduce")
         problems: list[str] = []
