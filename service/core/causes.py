@@ -37,15 +37,19 @@ def kind_of(error: BaseException) -> dict[str, str]:
     known = {"error": type(error).__name__}
     if not frames:
         return known
-    authors = [frame for frame in frames if not _is_library(frame.filename)]
+    authors = [frame for frame in frames if not is_library(frame.filename)]
     frame = (authors or frames)[-1]
     return {**known, "at": f"{frame.filename}:{frame.lineno} in {frame.name}"}
 
 
-def _is_library(file: str) -> bool:
+def is_library(file: str) -> bool:
+    """Say whether a source file is Parley's, the standard library's or another library's.
+
+    What is wrong in a line of these was reached from a line of the author's.
+    """
     folders = (PACKAGE, STANDARD_LIBRARY)
     return (
-        any(folder in Path(file).parents for folder in folders)
+        any(Path(file).is_relative_to(folder) for folder in folders)
         or "-packages" in file
         or file.startswith("<")
     )

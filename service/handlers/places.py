@@ -5,11 +5,9 @@ from __future__ import annotations
 import inspect
 import traceback
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from types import FrameType, TracebackType
 
-LIBRARIES = (Path(__file__).parents[1], Path(traceback.__file__).parent)
-"""Parley and the standard library: a wrong line of theirs was reached from one of the author's."""
+from service.core.causes import is_library
 
 
 def is_authors(frame: FrameType, name: str) -> bool:
@@ -20,9 +18,7 @@ def is_authors(frame: FrameType, name: str) -> bool:
     module = str(frame.f_globals.get("__name__", ""))
     if module == name or module.startswith(f"{name.partition('.')[0]}."):
         return True
-    file = frame.f_code.co_filename
-    library = any(Path(file).is_relative_to(folder) for folder in LIBRARIES)
-    return not (library or "-packages" in file or file.startswith("<"))
+    return not is_library(frame.f_code.co_filename)
 
 
 def line_of_error(trace: TracebackType | None, handler: Callable[..., object]) -> str:
