@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -103,6 +104,10 @@ FORCE_S = 6.0
 """Behind the grace: the process ends by force, such as with a thread of a handler that hangs."""
 
 LAYOUT_RETRY_S = 1.0
+
+OPENING_S = 5.0
+"""What callers wait for, in the queue of the listener, until the first look at Redis is done.
+Another process on the same listener may be able to take them meanwhile; Twilio waits for 15 s."""
 
 WAITING_SAID_S = 30.0
 """How often the log says that Redis is still away at the start."""
@@ -367,6 +372,9 @@ class Process:
         app = public_app(door, callback_path=CALLBACK_PATH, prefix=prefix)
         paths = written_paths(callback_path=CALLBACK_PATH, prefix=prefix)
         http = connections(door, paths, self._crowd)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(OPENING_S):
+                await self._opened(stop)
         await AppServer(app, listener, stop_s=STOP_GRACE_S, http=http).run_until(stop)
 
     async def _work(

@@ -15,8 +15,11 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
+import httpx
 import pytest
+from twilio.request_validator import RequestValidator
 
 ROOT = Path(__file__).parents[2]
 OUR_NUMBER = "+15005550100"
@@ -150,6 +153,32 @@ class Deployment:
         return dict(
             fetch(f"{self.sandbox}/sandbox/texts", {"from": theirs, "body": body, **more})[1]
         )
+
+    def signed(self, sid: str, body: str) -> tuple[dict[str, str], str]:
+        """A callback as Twilio sends it, for a text that no sandbox knows: headers and form."""
+        params = {
+            "AccountSid": self.settings["TWILIO_ACCOUNT_SID"],
+            "ApiVersion": "2010-04-01",
+            "Body": body,
+            "From": "+15005550123",
+            "To": OUR_NUMBER,
+            "MessageSid": sid,
+            "SmsSid": sid,
+            "SmsMessageSid": sid,
+            "NumMedia": "0",
+            "NumSegments": "1",
+            "SmsStatus": "received",
+        }
+        signature = RequestValidator(self.auth_token).compute_signature(
+            f"{self.public}/callbacks/twilio", params
+        )
+        form = "application/x-www-form-urlencoded"
+        return {"Content-Type": form, "X-Twilio-Signature": signature}, urlencode(params)
+
+    def post(self, headers: dict[str, str], body: str) -> int:
+        """POST a callback; returns the status."""
+        url = f"{self.public}/callbacks/twilio"
+        return httpx.post(url, content=body, headers=headers, timeout=20).status_code
 
     def replies(self) -> list[dict[str, Any]]:
         """Every reply the sandbox was sent, in order of arrival."""

@@ -10,7 +10,6 @@ import pytest
 
 from tests.flow.conftest import fetch, until
 from tests.flow.test_dead_letters import parley
-from tests.flow.test_exchange import signed
 
 
 def registered(deployment) -> list[tuple[int, str]]:
@@ -57,7 +56,7 @@ def test_twilio_fact_13_a_login_in_the_public_url_is_registered_signed_and_shown
     assert made["callback_url"].startswith(f"{private}/")
     assert deployment.text("hello")["status"] == 200
     until(deployment.replies)
-    headers, body = signed(deployment, "SM" + "1" * 32, "let me in")
+    headers, body = deployment.signed("SM" + "1" * 32, "let me in")
     headers["X-Twilio-Signature"] = "AAAAAAAAAAAAAAAAAAAAAAAAAAA="
     answer = httpx.post(f"{deployment.public}/callbacks/twilio", content=body, headers=headers)
     assert answer.status_code == 403

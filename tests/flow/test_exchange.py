@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
 import pytest
 import redis
@@ -109,7 +109,7 @@ def test_callbacks_are_accepted_while_the_connector_is_away(deployment, handlers
     sandbox.send_signal(signal.SIGSTOP)
     try:
         answers = [
-            post(deployment, signed(deployment, f"SM{i:032d}", f"text {i}")) for i in range(5)
+            deployment.post(*deployment.signed(f"SM{i:032d}", f"text {i}")) for i in range(5)
         ]
         assert answers == [200] * 5
     finally:
@@ -127,7 +127,7 @@ def test_ten_thousand_wrong_signatures_leave_redis_as_it_was(deployment, handler
     deployment.serve("--role", "web")
     with redis.Redis(unix_socket_path=str(deployment.folder / "data" / "redis.sock")) as client:
         before = snapshot(client)
-        headers, body = signed(deployment, "SM" + "1" * 32, "let me in")
+        headers, body = deployment.signed("SM" + "1" * 32, "let me in")
         headers["X-Twilio-Signature"] = "AAAAAAAAAAAAAAAAAAAAAAAAAAA="
         connection = http.client.HTTPConnection(urlsplit(deployment.public).netloc, timeout=10)
         statuses = set()
@@ -212,41 +212,6 @@ def snapshot(client: redis.Redis) -> dict[bytes, bytes | None]:
     """Every key and its serialised value, leases and the register of workers left out."""
     keys = [key for key in client.keys("*") if not key.startswith(b"parley:{workers}")]
     return {key: client.dump(key) for key in sorted(keys)}
-
-
-def signed(deployment, sid: str, body: str) -> tuple[dict[str, str], str]:
-    """A callback as Twilio sends it: headers and form."""
-    from twilio.request_validator import RequestValidator
-
-    params = {
-        "AccountSid": deployment.settings["TWILIO_ACCOUNT_SID"],
-        "ApiVersion": "2010-04-01",
-        "Body": body,
-        "From": "+15005550123",
-        "To": "+15005550100",
-        "MessageSid": sid,
-        "SmsSid": sid,
-        "SmsMessageSid": sid,
-        "NumMedia": "0",
-        "NumSegments": "1",
-        "SmsStatus": "received",
-    }
-    signature = RequestValidator(deployment.auth_token).compute_signature(
-        f"{deployment.public}/callbacks/twilio", params
-    )
-    form = "application/x-www-form-urlencoded"
-    return {"Content-Type": form, "X-Twilio-Signature": signature}, urlencode(params)
-
-
-def post(deployment, callback: tuple[dict[str, str], str]) -> int:
-    """POST a callback; returns the status."""
-    headers, body = callback
-    connection = http.client.HTTPConnection(urlsplit(deployment.public).netloc, timeout=10)
-    connection.request("POST", "/callbacks/twilio", body, headers)
-    with connection.getresponse() as answer:
-        answer.read()
-    connection.close()
-    return answer.status
 
 
 @pytest.fixture

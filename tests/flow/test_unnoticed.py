@@ -6,6 +6,9 @@ import contextlib
 import json
 import subprocess
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import redis
@@ -191,6 +194,20 @@ def test_two_services_that_start_at_once_have_an_internal_port_each(tmp_path):
                 each.close()
 
 
+@contextlib.contextmanager
+def redis_on(path: Path) -> Iterator[None]:
+    """Run a Redis that listens on this socket."""
+    server = subprocess.Popen(
+        [find_server(), "--port", "0", "--unixsocket", str(path), "--dir", str(path.parent)],
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        yield
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
 def test_that_redis_is_away_is_said_once_and_that_parley_is_up_when_it_is_not(deployment, tmp_path):
     """A line a second hides all others, and "up" would be said of what takes no text."""
     path = tmp_path / "redis.sock"
@@ -199,14 +216,30 @@ def test_that_redis_is_away_is_said_once_and_that_parley_is_up_when_it_is_not(de
     time.sleep(3.5)
     assert len(events(deployment, "waiting for Redis")) == 1
     assert not events(deployment, "Parley is up")
-    server = subprocess.Popen(
-        [find_server(), "--port", "0", "--unixsocket", str(path), "--dir", str(tmp_path)],
-        stdout=subprocess.DEVNULL,
-    )
-    try:
+    with redis_on(path):
         until(lambda: events(deployment, "Parley is up"))
         process.terminate()
         assert process.wait(15) == 0
-    finally:
-        server.terminate()
-        server.wait(10)
+
+
+def test_a_callback_waits_for_the_first_look_at_redis(deployment, tmp_path):
+    """A process that is not ready answered 503, though another on the listener could take it."""
+    path = tmp_path / "redis.sock"
+    deployment.serve(ready=False, REDIS_URL=f"unix://{path}")
+    until(lambda: events(deployment, "waiting for Redis"))
+    with ThreadPoolExecutor(1) as phone:
+        answered = phone.submit(deployment.post, *deployment.signed("SM" + "1" * 32, "early"))
+        time.sleep(0.3)
+        assert not answered.done()
+        with redis_on(path):
+            assert answered.result() == 200
+
+
+@pytest.mark.long
+def test_a_callback_is_answered_when_redis_does_not_come(deployment, tmp_path):
+    """Twilio learns that it has to come again, before it gives up waiting."""
+    deployment.serve(ready=False, REDIS_URL=f"unix://{tmp_path / 'redis.sock'}")
+    until(lambda: events(deployment, "waiting for Redis"))
+    began = time.monotonic()
+    assert deployment.post(*deployment.signed("SM" + "1" * 32, "early")) == 503
+    assert time.monotonic() - began < 10
