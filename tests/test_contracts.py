@@ -17,7 +17,6 @@ import pytest
 from redis.asyncio import Redis
 from redis.asyncio.cluster import ClusterNode, NodesManager, PipelineCommand, RedisCluster
 from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection
-from redis.asyncio.lock import Lock
 from redis.asyncio.sentinel import (
     Sentinel,
     SentinelManagedConnection,
@@ -116,7 +115,6 @@ def test_a_cluster_of_redis_py_has_what_ours_leans_on() -> None:
     """`store.cluster` would look for a dead node's successor in vain."""
     client = RedisCluster(startup_nodes=[ClusterNode("127.0.0.1", 1)])
 
-    assert client._initialize is True
     assert client.nodes_manager.slots_cache == {}
     assert client.commands_parser.commands == {}
     assert issubclass(client.connection_kwargs["connection_class"], Connection)
@@ -132,10 +130,43 @@ def test_a_cluster_of_redis_py_has_what_ours_leans_on() -> None:
     assert PipelineCommand(0, "PING").result is None
 
 
-def test_a_lock_and_a_sentinel_of_redis_py_have_what_ours_lean_on() -> None:
-    """A full Redis would refuse the lock, and connections to Sentinels stay open."""
-    assert inspect.iscoroutinefunction(Lock.do_acquire)
-    assert list(inspect.signature(Lock.do_acquire).parameters) == ["self", "token"]
+class _Asked(RedisCluster):
+    """Counts how often redis-py asks it to initialize itself, which it never is."""
+
+    asked = 0
+
+    async def initialize(self, *args: object, **kwargs: object) -> RedisCluster:
+        """Count, and look nothing up."""
+        self.asked += 1
+        return self
+
+
+async def test_a_cluster_of_redis_py_that_is_not_initialized_is_asked_to_be_at_each_command() -> (
+    None
+):
+    """`store.cluster` would never look for the nodes, or not again."""
+    client = _Asked(startup_nodes=[ClusterNode("127.0.0.1", 1)])
+    for times in (1, 2):
+        with pytest.raises(Exception):  # noqa: B017, PT011  (there is no node, in redis-py's words)
+            await client.get("key")
+        assert client.asked == times
+    for times in (3, 4):
+        pipeline = client.pipeline()
+        pipeline.get("key")
+        with pytest.raises(Exception):  # noqa: B017, PT011
+            await pipeline.execute()
+        assert client.asked == times
+
+
+def test_a_cluster_of_redis_py_closes_all_its_connections_by_name() -> None:
+    """`store.cluster` would leave connections open."""
+    assert inspect.iscoroutinefunction(NodesManager.aclose)
+    assert list(inspect.signature(NodesManager.aclose).parameters) == ["self", "attr"]
+    assert isinstance(NodesManager([], False, {}).startup_nodes, dict)
+
+
+def test_a_sentinel_of_redis_py_can_be_closed() -> None:
+    """Connections to Sentinels would stay open."""
     assert inspect.iscoroutinefunction(Sentinel.aclose)
 
 

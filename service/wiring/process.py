@@ -44,7 +44,8 @@ from service.settings.forms import CALLBACK_PATH
 from service.settings.table import Settings
 from service.store.arrivals import Arrivals
 from service.store.batch import Batch
-from service.store.connection import Redis, connect, ping
+from service.store.client import Redis, ping
+from service.store.connection import connect
 from service.store.dead_letters import DeadLetters
 from service.store.inbox import Inbox
 from service.store.instances import Instances
