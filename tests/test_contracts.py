@@ -6,6 +6,7 @@ names before the bound is raised.
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import inspect
 import os
@@ -15,7 +16,13 @@ from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
-from redis.asyncio.cluster import ClusterNode, NodesManager, PipelineCommand, RedisCluster
+from redis.asyncio.cluster import (
+    ClusterNode,
+    ClusterPipeline,
+    NodesManager,
+    PipelineCommand,
+    RedisCluster,
+)
 from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.sentinel import (
     Sentinel,
@@ -130,6 +137,24 @@ def test_a_cluster_of_redis_py_has_what_ours_leans_on() -> None:
     assert callable(NodesManager.move_node_to_end_of_cached_nodes)
     assert inspect.iscoroutinefunction(ClusterNode.execute_pipeline)
     assert PipelineCommand(0, "PING").result is None
+
+
+@pytest.mark.parametrize("module", ["client", "cluster", "plain_cluster", "reading", "server"])
+def test_a_client_uses_and_overrides_no_private_name_of_redis_py(module: str) -> None:
+    """It would be broken by a change that redis-py's authors may make in any version."""
+    kinds = (Redis, RedisCluster, ClusterPipeline, ClusterNode, NodesManager)
+    names = {name for kind in kinds for name in (*dir(kind), *getattr(kind, "__slots__", ()))}
+    tree = ast.parse((ROOT / "service" / "store" / f"{module}.py").read_text(encoding="utf-8"))
+    used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    used |= {
+        node.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    private = {name for name in names if re.match("_[a-z]", name)}
+
+    assert "_initialize" in private
+    assert not used & private
 
 
 class _Asked(RedisCluster):
