@@ -1,7 +1,7 @@
 """What the store needs of a Redis, whichever it is: one server, Sentinel's master or a Cluster.
 
-`Redis` has two implementations, `server.Server` and `cluster.PlainCluster`; `connection.connect`
-chooses. Nothing else asks which it is.
+`Redis` has two implementations, `server.Server` and `plain_cluster.PlainCluster`, which `cluster`
+makes faster. `connection.connect` chooses, and nothing else asks which it is.
 """
 
 from __future__ import annotations

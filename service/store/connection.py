@@ -45,7 +45,7 @@ SENTINEL_PORT = 26379
 NODE_CONNECTIONS = 1000
 """Most connections to one node of a Cluster; the loops that use them have bounds of their own."""
 
-Kind = TypeVar("Kind", bound=PlainCluster)
+_Kind = TypeVar("_Kind", bound=PlainCluster)
 
 
 def connect(
@@ -110,7 +110,7 @@ def _whole(rest: str, options: dict[str, Any]) -> Cluster:
     return client
 
 
-def _cluster(kind: type[Kind], rest: str, options: dict[str, Any]) -> Kind:
+def _cluster(kind: type[_Kind], rest: str, options: dict[str, Any]) -> _Kind:
     hosts, given = _parse(rest, REDIS_PORT)
     if given.pop("db", 0):
         raise _Malformed("ends with a database, and a Cluster has none")
