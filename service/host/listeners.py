@@ -9,13 +9,14 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, cast
 
 from uvicorn import Config, Server
 
 from service.errors import SettingsError
 from service.host.answers import AsgiApp
+from service.host.bounded import Connections
 
 BACKLOG = 2048
 """Connections the kernel holds while the process is busy: a second of a rush, at most."""
@@ -60,7 +61,7 @@ class AppServer(Server):
         listener: socket.socket,
         *,
         stop_s: float,
-        http: Callable[..., asyncio.Protocol],
+        http: Connections,
         dated: bool = False,
     ) -> None:
         super().__init__(

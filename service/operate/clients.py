@@ -13,7 +13,7 @@ from service.errors import SettingsError
 from service.operate.clocks import Clocks
 from service.settings.table import Settings
 from service.store.batch import Batch
-from service.store.connection import Redis
+from service.store.client import Redis
 from service.store.durability import DurabilityVerdict, look
 from service.store.inbox import Inbox
 from service.store.watermark import Watermark

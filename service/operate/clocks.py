@@ -16,7 +16,7 @@ import structlog
 
 from service.core.clocks import RemoteClock
 from service.errors import StoreUnavailable
-from service.store.connection import Redis, clock_of
+from service.store.client import Redis, clock_of
 
 log = structlog.get_logger()
 

@@ -16,7 +16,8 @@ from service.operate.clients import backfill_of, connector_of, look_at
 from service.operate.files import message_template, wanted_instance
 from service.settings.table import Settings
 from service.store.batch import Batch
-from service.store.connection import Redis, connect
+from service.store.client import Redis
+from service.store.connection import connect
 from service.store.instances import Instances
 from service.store.layout import claim_partition_count
 

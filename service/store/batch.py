@@ -6,68 +6,44 @@ dozens of callbacks. Calls of the same script share one EVALSHA (see `scripts`),
 were made. When CROWD wait they leave at once, also behind a round trip under way: Redis works on
 them while the process reads the next ones, and neither waits for the other.
 
-In a Cluster one EVALSHA stays in one slot, and every node has round trips of its own, so that a
-node that is away holds up its own partitions alone.
+In a Cluster one EVALSHA stays in one slot, and every node has round trips of its own, see `trips`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-import structlog
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, RedisError
 
-from service.core.causes import cause_of
 from service.core.metrics import ROUND_TRIP_BOUNDS
 from service.core.tally import Histogram
 from service.errors import StoreError, StoreUnavailable
-from service.store.cluster import Cluster, Command, slot_of
-from service.store.connection import describe, is_ours, start_over
-from service.store.link import Link, PlainLink
+from service.store.client import Command
+from service.store.failures import answered, code_of, describe
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
+    from service.store.client import Redis
     from service.store.durability import Confirmation
     from service.store.scripts import Script
-
-log = structlog.get_logger()
+    from service.store.trips import TripDone
 
 ITEMS_PER_CALL = 64
 """Most items one EVALSHA runs: bounds how long Redis serves nobody else, well under 1 ms."""
-
-PASSING = {
-    "OOM",
-    "READONLY",
-    "LOADING",
-    "CLUSTERDOWN",
-    "TRYAGAIN",
-    "MASTERDOWN",
-    "NOREPLICAS",
-    "MISCONF",
-}
-"""Codes of Redis errors that end by themselves or by an operator: refuse now, try later."""
-
-SCRIPT_LINE = re.compile(r"@?user_script: ?\d+: ")
 
 CROWD = 16
 """Waiting calls that leave although a round trip is under way. Fewer make a group too small to be
 worth its cost; with many more, process and Redis take turns instead of working at once."""
 
-AT_ONCE = 3
-"""Most round trips under way to one server."""
-
 Argument = str | bytes | int
 
 Done = Callable[[Any, StoreError | None], None]
-"""Told how a script call ended: its answer, or the error. Must not raise."""
+"""TripDone how a script call ended: its answer, or the error. Must not raise."""
 
 _Item = tuple[Sequence[str], Sequence[Argument], Done]
 """KEYS, ARGV and who is told. A plain tuple, as the door makes one for each callback."""
@@ -94,17 +70,14 @@ class Batch:
     calls, round_trips: made so far. round_trip: seconds of those that were answered.
     """
 
-    def __init__(self, client: Redis | Cluster) -> None:
-        self._client = client
-        self._cluster = client if isinstance(client, Cluster) else None
-        self._link = None if isinstance(client, Cluster) else _link_of(client)
-        self._most_at_once = AT_ONCE if isinstance(self._link, Link) else 1
-        self._at_once = self._most_at_once
+    def __init__(self, client: Redis) -> None:
+        self._trips = client.trips()
+        self._place = self._trips.place
+        self._at_once = self._trips.at_once
         self._lane = _Lane()
         self._lanes: dict[str, _Lane] = {"": self._lane}
         self._confirmations: Sequence[Confirmation] = ()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
         self._quiet: asyncio.Future[None] | None = None
         self.calls = 0
         self.round_trips = 0
@@ -114,7 +87,7 @@ class Batch:
         """From now on, count a call as done only when these have confirmed it."""
         self._confirmations = confirmations
         # Each of two round trips would wait for a sync or a replica of its own, for half the calls.
-        self._at_once = 1 if confirmations else self._most_at_once
+        self._at_once = 1 if confirmations else self._trips.at_once
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Any:
         """Run `script` for one item and return its answer.
@@ -159,9 +132,9 @@ class Batch:
         done: called once, later, with the answer or with what `run` would raise.
         """
         lane, slot = self._lane, 0
-        if self._cluster is not None:
-            slot = slot_of(keys[0])
-            lane = self._lanes.setdefault(self._cluster.node_name(slot), _Lane())
+        if self._place is not None:
+            node, slot = self._place(keys[0])
+            lane = self._lanes.setdefault(node, _Lane())
         lane.waiting.setdefault((script, slot), []).append((keys, args, done))
         lane.crowd += 1
         if lane.crowd >= CROWD and lane.trips < self._at_once:
@@ -177,8 +150,7 @@ class Batch:
         while any(lane.trips or lane.waiting for lane in self._lanes.values()):
             self._quiet = asyncio.get_running_loop().create_future()
             await self._quiet
-        if self._link is not None:
-            await self._link.aclose()
+        await self._trips.aclose()
 
     def _leave_at_last(self, lane: _Lane) -> None:
         if lane.waiting and not lane.trips:
@@ -198,7 +170,7 @@ class Batch:
         # `confirm` may be called while the answers are on their way.
         asked = self._confirmations
         commands = [("EVALSHA", script.sha, *_arguments(items)) for script, _, items in calls]
-        self._send(calls, commands, asked, partial(self._arrive, lane, calls, asked))
+        self._send(commands, asked, partial(self._arrive, lane, calls, asked))
 
     def _arrive(
         self,
@@ -237,75 +209,30 @@ class Batch:
         if forgotten:
             self._teach(lane, forgotten, asked)
         if demoted:
-            self._start_over()
+            self._trips.start_over()
 
     def _teach(self, lane: _Lane, calls: list[_Call], asked: Sequence[Confirmation]) -> None:
         """Run calls whose script a restart, a fail-over or SCRIPT FLUSH made Redis forget."""
         lane.trips += 1
         commands = [("EVAL", script.source, *_arguments(items)) for script, _, items in calls]
-        self._send(calls, commands, asked, partial(self._arrive, lane, calls, asked))
+        self._send(commands, asked, partial(self._arrive, lane, calls, asked))
 
-    def _send(
-        self,
-        calls: list[_Call],
-        commands: list[Command],
-        asked: Sequence[Confirmation],
-        told: Callable[[Sequence[Sequence[Any]], StoreError | None], None],
-    ) -> None:
+    def _send(self, commands: list[Command], asked: Sequence[Confirmation], told: TripDone) -> None:
         """Send the calls' commands, and tell the answer of each and those of its confirmations."""
         self.round_trips += 1
-        told = partial(self._time, time.monotonic(), told)
         after = [confirmation.command for confirmation in asked]
-        if self._cluster is not None:
-            slots = [slot for _, slot, _ in calls]
-            self._begin(self._through_cluster(list(zip(slots, commands, strict=True)), after, told))
-        else:
-            link = cast("Link | PlainLink", self._link)
-            link.send([*commands, *after], partial(_part, len(commands), told))
+        self._trips.send(commands, after, partial(self._time, time.monotonic(), told))
 
     def _time(
         self,
         began: float,
-        told: Callable[[Sequence[Sequence[Any]], StoreError | None], None],
+        told: TripDone,
         answers: Sequence[Sequence[Any]],
         error: StoreError | None,
     ) -> None:
         if error is None:
             self.round_trip.observe(time.monotonic() - began)
         told(answers, error)
-
-    async def _through_cluster(
-        self,
-        placed: list[tuple[int, Command]],
-        after: Sequence[Command],
-        told: Callable[[Sequence[Sequence[Any]], StoreError | None], None],
-    ) -> None:
-        try:
-            answers = await cast("Cluster", self._cluster).send(placed, after)
-        except Exception as error:  # noqa: BLE001  whoever waits has to hear of it, whatever it is
-            told((), _unavailable(error))
-        else:
-            told(answers, None)
-
-    def _start_over(self) -> None:
-        """Leave a server that was demoted, and look for its successor."""
-        if self._link is not None:
-            self._link.drop()
-        self._begin(self._forget_idle())
-
-    async def _forget_idle(self) -> None:
-        with suppress(RedisError, OSError):
-            await start_over(self._client)
-
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("a round trip to Redis failed unexpectedly", **cause_of(error))
 
     @staticmethod
     def _deliver(items: list[_Item], answer: Any, short: str) -> bool:
@@ -314,8 +241,8 @@ class Batch:
         short: what its confirmations fall short of, "" when they do not.
         """
         if isinstance(answer, RedisError | OSError):
-            _fail(items, _read_error(describe(answer), answer))
-            return _code(answer) == "READONLY"
+            _fail(items, answered(describe(answer), answer))
+            return code_of(answer) == "READONLY"
         unconfirmed = StoreUnavailable(f"Redis: {short}") if short else None
         demoted = False
         for (_, _, done), (failed, value) in zip(items, answer, strict=True):
@@ -324,34 +251,10 @@ class Batch:
                 demoted = demoted or "READONLY " in text
                 # Rather than what the confirmations fall short of: nothing was there to confirm,
                 # and a demoted server refuses those as well.
-                done(None, _read_error(text))
+                done(None, answered(text))
             else:
                 done(None if unconfirmed else value, unconfirmed)
         return demoted
-
-
-def _link_of(client: Redis) -> Link | PlainLink:
-    return Link(client) if is_ours(client) else PlainLink(client)
-
-
-def _part(
-    count: int,
-    told: Callable[[Sequence[Sequence[Any]], StoreError | None], None],
-    answers: Sequence[Any],
-    error: Exception | None,
-) -> None:
-    """Part the answers to `count` commands from those of the confirmations behind them."""
-    if error is not None:
-        told((), _unavailable(error))
-    else:
-        confirmed = answers[count:]
-        told([(answer, *confirmed) for answer in answers[:count]], None)
-
-
-def _unavailable(error: Exception) -> StoreUnavailable:
-    unavailable = StoreUnavailable(f"Redis: {describe(error)}")
-    unavailable.__cause__ = error
-    return unavailable
 
 
 def _shortfall(asked: Sequence[Confirmation], confirmed: Sequence[Any]) -> str:
@@ -382,21 +285,3 @@ def _resolve(answer: asyncio.Future[Any], value: Any, error: StoreError | None) 
         answer.set_result(value)
     else:
         answer.set_exception(error)
-
-
-def _read_error(text: str, cause: Exception | None = None) -> StoreError:
-    # redis-py cuts the code off the text of an error it knows. From inside a script it comes
-    # whole; with the protocol's "-" before it, and Redis 6.2 names the script's line first.
-    plain = SCRIPT_LINE.sub("", text).removeprefix("-")
-    if code := _code(cause):
-        plain = f"{code} {plain.removeprefix(code).strip()}"
-    else:
-        code = plain.partition(" ")[0]
-    passing = code in PASSING or (cause is not None and not isinstance(cause, ResponseError))
-    error: StoreError = (StoreUnavailable if passing else StoreError)(f"Redis: {plain}")
-    error.__cause__ = cause
-    return error
-
-
-def _code(error: object) -> str:
-    return str(getattr(error, "status_code", None) or "")

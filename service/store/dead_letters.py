@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from service.core import entries
 from service.core.twilio.error_codes import Meaning, explain
 from service.errors import StoreFull
 from service.model import Message, Outbound, Partition
 from service.store.batch import Batch
-from service.store.connection import translated
+from service.store.failures import translated
 from service.store.keys import PartitionKeys
 from service.store.scripts import REPLAY
 from service.store.stored import moment, whole_number
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
+    from service.store.client import Redis
 
 READ_PAGE = 200
 
@@ -113,12 +113,11 @@ class DeadLetters:
 
         That is conversation order: nothing overtakes a message or reply that is still tried.
         """
-        client: Any = self._client
         for partition, keys in enumerate(self._keys):
             start = "-"
             while True:
                 with translated():
-                    page = await client.xrange(keys.dead, start, "+", READ_PAGE)
+                    page = await self._client.xrange(keys.dead, start, "+", READ_PAGE)
                 if not page:
                     break
                 for raw_id, fields in page:
@@ -129,7 +128,7 @@ class DeadLetters:
 
     async def count(self) -> int:
         """Count all of them."""
-        pipeline: Any = self._client.pipeline(transaction=False)
+        pipeline = self._client.pipeline(transaction=False)
         for keys in self._keys:
             pipeline.xlen(keys.dead)
         with translated():
@@ -141,9 +140,8 @@ class DeadLetters:
         if place is None:
             return None
         keys, raw_id = place
-        client: Any = self._client
         with translated():
-            found = await client.xrange(keys.dead, raw_id, raw_id)
+            found = await self._client.xrange(keys.dead, raw_id, raw_id)
         return _read(id_, found[0][1]) if found else None
 
     async def replay(self, id_: str) -> bool:

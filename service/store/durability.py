@@ -11,7 +11,7 @@ connection wrote, so they travel behind the commits, in the same pipeline.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,11 +19,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 from service.errors import StoreMismatch
-from service.store.cluster import Cluster
-from service.store.connection import describe, translated
+from service.store.failures import describe, translated
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
+    from service.store.client import Execute, Redis
 
 Durability = Literal["memory", "fsync", "replicated"]
 
@@ -83,27 +82,22 @@ class DurabilityVerdict:
 
 
 async def look(
-    client: Redis | Cluster, wanted: Durability, *, replicas: int, replica_timeout_s: float
+    client: Redis, wanted: Durability, *, replicas: int, replica_timeout_s: float
 ) -> DurabilityVerdict:
     """Find out what this Redis can promise.
 
     replicas, replica_timeout_s: how many must confirm, and in which time, when `replicated`.
     Raises StoreMismatch for a server that can't be used at all, StoreUnavailable.
     """
-    clustered = isinstance(client, Cluster)
     with translated():
-        if isinstance(client, Cluster):
-            nodes = await client.primaries()
-            asked = [await _ask(node.execute_command) for node in nodes]
-        else:
-            asked = [await _ask(client.execute_command)]
+        asked = [await _ask(execute) for execute in await client.each_server()]
     facts = weakest(asked)
     if facts.version < OLDEST:
         raise StoreMismatch(
             f"this Redis is {'.'.join(map(str, facts.version))}; Parley needs "
             f"{'.'.join(map(str, OLDEST))} or newer (Valkey too)"
         )
-    if facts.of_cluster and not clustered:
+    if facts.of_cluster and not client.of_cluster:
         raise StoreMismatch(
             "this Redis is a node of a Cluster; begin REDIS_URL with redis+cluster:// instead"
         )
@@ -186,7 +180,7 @@ def weakest(facts: Sequence[Facts]) -> Facts:
     )
 
 
-async def _ask(execute: Callable[..., Awaitable[Any]]) -> Facts:
+async def _ask(execute: Execute) -> Facts:
     """Read the facts of one server through its `execute_command`."""
     info = await execute("INFO")
     version = str(info.get("valkey_version") or info["redis_version"])
@@ -202,7 +196,7 @@ async def _ask(execute: Callable[..., Awaitable[Any]]) -> Facts:
     )
 
 
-async def _config(execute: Callable[..., Awaitable[Any]], name: str) -> str | None:
+async def _config(execute: Execute, name: str) -> str | None:
     try:
         found = await execute("CONFIG GET", name)
     except RedisConnectionError:

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from service.core.sealing import Sealer
 from service.model import Instance
-from service.store.connection import translated
+from service.store.failures import translated
 from service.store.keys import INSTANCE, INSTANCE_LOCK
 from service.store.locks import locked
+from service.store.scripts import SAVE_INSTANCE, run_alone
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
-_SAVE = """
-redis.call('DEL', KEYS[1])
-return redis.call('HSET', KEYS[1], unpack(ARGV))
-"""
-"""In one step, and off before on, as a full Redis lets a script grow once it has begun to write
-without growing: replies wait for the instance, and are what empties it."""
+    from service.store.client import Redis
 
 
 class Instances:
@@ -35,7 +29,7 @@ class Instances:
         Raises SettingsError when SECRET_KEY can't open its token, StoreUnavailable.
         """
         with translated():
-            raw: Any = await self._client.hgetall(INSTANCE)
+            raw = await self._client.hgetall(INSTANCE)
         if not raw:
             return None
         record = {key.decode(): value.decode() for key, value in raw.items()}
@@ -58,9 +52,8 @@ class Instances:
             "callback_url": instance.callback_url,
             "fingerprint": instance.fingerprint,
         }
-        with translated():
-            pairs = [word for pair in record.items() for word in pair]
-            await self._client.eval(_SAVE, 1, INSTANCE, *pairs)
+        pairs = [word for pair in record.items() for word in pair]
+        await run_alone(self._client, SAVE_INSTANCE, (INSTANCE,), pairs)
 
     async def forget(self) -> None:
         """Forget the instance. Raises StoreUnavailable."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from service.errors import StoreMismatch
-from service.store.connection import translated
+from service.store.failures import translated
 from service.store.keys import PARTITION_COUNT
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
+    from service.store.client import Redis
 
 
 async def claim_partition_count(client: Redis, count: int) -> None:

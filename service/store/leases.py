@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from service.model import Partition
 from service.store.batch import Batch
-from service.store.connection import translated
+from service.store.failures import translated
 from service.store.keys import WORKERS, PartitionKeys
 from service.store.scripts import ACQUIRE, ANNOUNCE, DISOWN, RENEW
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
+    from service.store.client import Redis
 
 
 LONGEST_LEASE_MS = 360_000

@@ -6,7 +6,7 @@ way, and whoever sent it is told its answers from within the event loop's read. 
 pipelines take a task, a connection of the pool and several turns of the loop for each group, and
 Redis waits for all of them.
 
-Used by `batch`, for one server or the master that Sentinel names; a Cluster has connections of its
+Used by `trips`, for one server or the master that Sentinel names; a Cluster has connections of its
 own for every node. With a redis-py that was not tested, `PlainLink` uses its pipelines instead.
 """
 
@@ -22,7 +22,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from service.store.cluster import Command
+from service.store.client import Command
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -37,6 +37,8 @@ kept it from an answer, after which the commands may have run nevertheless. Must
 
 class Link:
     """A connection of a client's kind. Made when it is first needed, and anew after it broke."""
+
+    kept = True
 
     def __init__(self, client: Redis) -> None:
         self._pool: Any = client.connection_pool
@@ -91,6 +93,8 @@ class Link:
 class PlainLink:
     """The same by redis-py's own pipelines, one group after another."""
 
+    kept = False
+
     def __init__(self, client: Redis) -> None:
         self._client = client
         self._groups: deque[tuple[Sequence[Command], WhenAnswered]] = deque()
@@ -103,7 +107,7 @@ class PlainLink:
             self._sending = asyncio.get_running_loop().create_task(self._send_all())
 
     def drop(self) -> None:
-        """Do nothing: the pool's idle connections are closed by `connection.start_over`."""
+        """Do nothing: the pool's idle connections are closed by `trips`."""
 
     async def aclose(self) -> None:
         """Wait for what was sent."""
@@ -129,7 +133,7 @@ class PlainLink:
 class _Wire(asyncio.Protocol):
     """An open connection, taken over from redis-py.
 
-    connection: connected, of a class made by `service.store.connection`.
+    connection: connected, of a class made by `service.store.handover`.
     usable: it was neither closed nor given up.
     """
 

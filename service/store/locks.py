@@ -1,4 +1,4 @@
-"""A lock in Redis for what one process of a deployment does at a time: redis-py's, kept alive.
+"""A lock in Redis for what one process of a deployment does at a time, kept alive.
 
 Held for as long as its holder works, and no longer: the holder renews it, one that was killed lets
 it run out. Whoever may have lost it is stopped, as another process may be doing the same by then.
@@ -7,18 +7,16 @@ it run out. Whoever may have lost it is stopped, as another process may be doing
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
-from redis.asyncio.lock import Lock
-from redis.exceptions import LockNotOwnedError, RedisError
-
-from service.errors import LockLost
-from service.store.connection import translated
+from service.errors import LockLost, StoreError
+from service.store.scripts import KEEP_LOCK, TAKE_LOCK, run_alone
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
+    from service.store.client import Redis
 
 LOCK_TTL_S = 30.0
 """How long a lock outlives its last renewal: for so long one that was killed blocks the others."""
@@ -32,40 +30,18 @@ LOCK_POLL_S = 0.2
 SLACK_MS = 60_000
 """How far Redis's clock may be put back without costing a living holder its lock."""
 
-_TAKE = """
-local left = redis.call('PTTL', KEYS[1])
-if left >= 0 and left <= tonumber(ARGV[3]) then return 0 end
-redis.call('DEL', KEYS[1])
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return 1
-"""
-"""The deletion of nothing, as a full Redis lets a script grow once it has begun to write without
-growing: no reply leaves it before the instance was looked at under this lock.
-
-A lock that would last longer than anybody takes it for dates from before Redis's clock was put
-back. It is taken for free, as it would last as long as the jump. A holder that lives has renewed it
-since, or learns that it was lost."""
-
-
-class _Taken(Lock):
-    """redis-py's lock, which can be had of a full Redis as well."""
-
-    async def do_acquire(self, token: str | bytes) -> bool:
-        ttl_ms = int((self.timeout or LOCK_TTL_S) * 1000)
-        return bool(await self.redis.eval(_TAKE, 1, self.name, token, ttl_ms, ttl_ms + SLACK_MS))
-
 
 @asynccontextmanager
 async def locked(client: Redis, key: str, *, ttl_s: float = LOCK_TTL_S) -> AsyncIterator[None]:
-    """Hold a lock; waits for it. `client` may be a Cluster's.
+    """Hold a lock; waits for it.
 
     What is done under it is cancelled once the lock has gone to somebody else, or may have run out
     by our own clock because Redis could not be reached.
     Raises LockLost then, and StoreUnavailable.
     """
-    lock = client.lock(key, timeout=ttl_s, sleep=LOCK_POLL_S, lock_class=_Taken, thread_local=False)
-    with translated():
-        await lock.acquire()
+    lock = _Lock(client, key, ttl_s)
+    while not await lock.take():
+        await asyncio.sleep(LOCK_POLL_S)
     try:
         async with asyncio.timeout(ttl_s) as held:
             renewing = asyncio.create_task(_renew(lock, held, ttl_s))
@@ -81,26 +57,43 @@ async def locked(client: Redis, key: str, *, ttl_s: float = LOCK_TTL_S) -> Async
     except BaseException:
         await _give_up(lock)
         raise
-    with translated():
-        try:
-            await lock.release()
-        except LockNotOwnedError as error:
-            raise LockLost(f"{_lost(key)}; what was done under it may have been done twice") from (
-                error
-            )
+    if not await lock.release():
+        raise LockLost(f"{_lost(key)}; what was done under it may have been done twice")
+
+
+class _Lock:
+    """A lock as one holder has it."""
+
+    def __init__(self, client: Redis, key: str, ttl_s: float) -> None:
+        self._client = client
+        self._keys = (key,)
+        self._token = secrets.token_hex(16)
+        self._ttl_ms = int(ttl_s * 1000)
+
+    async def take(self) -> bool:
+        args = (self._token, self._ttl_ms, self._ttl_ms + SLACK_MS)
+        return bool(await run_alone(self._client, TAKE_LOCK, self._keys, args))
+
+    async def keep(self) -> bool:
+        """Renew it; False when it is not ours any more, as for `release`."""
+        args = (self._token, self._ttl_ms)
+        return bool(await run_alone(self._client, KEEP_LOCK, self._keys, args))
+
+    async def release(self) -> bool:
+        return bool(await run_alone(self._client, KEEP_LOCK, self._keys, (self._token, 0)))
 
 
 def _lost(key: str) -> str:
     return f"the lock {key} was lost, and another process may have it"
 
 
-async def _give_up(lock: Lock) -> None:
+async def _give_up(lock: _Lock) -> None:
     """Release it, unless that fails: what is raised already says more."""
-    with suppress(RedisError, OSError):
+    with suppress(StoreError):
         await lock.release()
 
 
-async def _renew(lock: Lock, held: asyncio.Timeout, ttl_s: float) -> None:
+async def _renew(lock: _Lock, held: asyncio.Timeout, ttl_s: float) -> None:
     """Renew the lock until cancelled; `held` expires when it is, or may be, ours no longer."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None  # noqa: S101  (it runs as one)
@@ -110,10 +103,9 @@ async def _renew(lock: Lock, held: asyncio.Timeout, ttl_s: float) -> None:
         asked = loop.time()
         until: float | None = asked + ttl_s
         try:
-            await lock.reacquire()
-        except LockNotOwnedError:
-            until = asked
-        except (RedisError, OSError):
+            if not await lock.keep():
+                until = asked
+        except StoreError:
             # Redis may be back before the lock has run out.
             until, pause_s = None, min(LOCK_POLL_S, pause_s)
         # Asked for, as asyncio.wait_for of Python 3.11, within redis-py, may swallow it.

@@ -11,12 +11,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from service.model import Conversation, Partition
-from service.store.connection import translated
+from service.store.failures import translated
 from service.store.keys import PartitionKeys
 from service.store.stored import moment
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
+    from service.store.client import Redis
 
 
 @dataclass(frozen=True, slots=True)

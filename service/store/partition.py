@@ -32,7 +32,7 @@ from service.store.backlog import (
     read_unlisted,
 )
 from service.store.batch import Batch
-from service.store.connection import translated
+from service.store.failures import translated
 from service.store.keys import PartitionKeys
 from service.store.opt_outs import field_of
 from service.store.scripts import (
@@ -51,7 +51,7 @@ from service.store.scripts import (
 )
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
+    from service.store.client import Redis
 
 READ_PAGE = 500
 """Entries fetched per XRANGE when a partition is read from its start."""
@@ -103,7 +103,7 @@ class PartitionStore:
         """
         keys = self._keys
         with translated():
-            pipeline: Any = self._client.pipeline(transaction=False)
+            pipeline = self._client.pipeline(transaction=False)
             pipeline.hgetall(keys.outbox_later)
             pipeline.hgetall(keys.outbox_marked)
             pipeline.hlen(keys.inbox_later)
@@ -129,9 +129,10 @@ class PartitionStore:
         Raises StoreUnavailable.
         """
         with translated():
-            pipeline: Any = self._client.pipeline(transaction=False)
-            pipeline.hmget(self._keys.inbox_later, inbox_entries)
-            pipeline.hmget(self._keys.inbox_tries, inbox_entries)
+            pipeline = self._client.pipeline(transaction=False)
+            fields: list[str] = [*inbox_entries]
+            pipeline.hmget(self._keys.inbox_later, fields)
+            pipeline.hmget(self._keys.inbox_tries, fields)
             later, tries = await pipeline.execute()
         ids = [entry.encode() for entry in inbox_entries]
         noted = present(ids, later)
@@ -264,9 +265,7 @@ class PartitionStore:
         Oldest first, of the last `sent_window_s` at least.
         """
         with translated():
-            found: Any = await self._client.zrange(
-                self._keys.unlisted(fingerprint(outbound)), 0, -1
-            )
+            found = await self._client.zrange(self._keys.unlisted(fingerprint(outbound)), 0, -1)
         if not found:
             return []
         began_s = await self._clock_began()
@@ -368,8 +367,7 @@ class PartitionStore:
     async def _read_all(self, stream: str) -> list[Entry]:
         found: list[Entry] = []
         start = "-"
-        client: Any = self._client
-        while page := await client.xrange(stream, start, "+", READ_PAGE):
+        while page := await self._client.xrange(stream, start, "+", READ_PAGE):
             found += read_entries(page)
             start = f"({found[-1].id}"
         return found

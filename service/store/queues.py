@@ -9,15 +9,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from service.errors import StoreUnavailable
 from service.model import Partition
-from service.store.connection import translated
+from service.store.failures import translated
 from service.store.keys import PartitionKeys
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
+    from service.store.client import Redis
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Queues:
 
     async def look(self) -> Sequence[Waiting]:
         """Look at every partition, in order. Raises StoreUnavailable, after `timeout_s` too."""
-        pipeline: Any = self._client.pipeline(transaction=False)
+        pipeline = self._client.pipeline(transaction=False)
         for keys in self._keys:
             for stream in (keys.inbox, keys.outbox, keys.dead):
                 pipeline.xlen(stream)

@@ -8,10 +8,17 @@ type) fails alone; the items before and after it stand, each whole.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha1
 from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from service.store.failures import answered, translated
+
+if TYPE_CHECKING:
+    from service.store.client import Redis
 
 _WRAPPER = """
 local function one(KEYS, ARGV)
@@ -75,3 +82,22 @@ REPLAY = load("replay")
 RESTART = load("restart")
 OPT_OUT = load("opt_out")
 CLOCK = load("clock")
+TAKE_LOCK = load("take_lock")
+KEEP_LOCK = load("keep_lock")
+SAVE_INSTANCE = load("save_instance")
+
+
+async def run_alone(
+    client: Redis, script: Script, keys: Sequence[str], args: Sequence[str | int]
+) -> Any:
+    """Run a script that is seldom needed by itself, without a batch, and return its answer.
+
+    Raises StoreUnavailable, and StoreError for an error of the script itself.
+    """
+    items = (1, len(keys), len(args), *args)
+    with translated():
+        found = await client.eval(script.source.decode(), len(keys), *keys, *items)
+    [(failed, answer)] = found
+    if failed:
+        raise answered(answer.decode(errors="replace"))
+    return answer

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Collection
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from service.store.connection import translated
+from service.store.failures import translated
 from service.store.keys import BACKFILL_LOCK, COVERED, FIRST_START, OUR_NUMBERS
 from service.store.locks import locked
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
+    from service.store.client import Redis
 
 
 class Watermark:
@@ -46,7 +46,7 @@ class Watermark:
     async def numbers(self) -> frozenset[str]:
         """Return the numbers that are known as ours."""
         with translated():
-            found: Any = await self._client.smembers(OUR_NUMBERS)
+            found = await self._client.smembers(OUR_NUMBERS)
         return frozenset(number.decode() for number in found)
 
     async def learn(self, numbers: Collection[str]) -> None:

@@ -30,7 +30,7 @@ from service.core.twilio.signature import Verifier
 from service.errors import ParleyError, StoreMismatch, StoreUnavailable
 from service.handlers.loop import HandlersLoop
 from service.handlers.threads import DaemonThreads
-from service.host.bounds import bounded
+from service.host.bounded import bounded
 from service.host.crowd import CONNECTIONS_LIMIT, Crowd
 from service.host.descriptors import needed_for, usable
 from service.host.listeners import AppServer, stop_event
@@ -44,7 +44,8 @@ from service.settings.forms import CALLBACK_PATH
 from service.settings.table import Settings
 from service.store.arrivals import Arrivals
 from service.store.batch import Batch
-from service.store.connection import Redis, connect, ping
+from service.store.client import Redis, ping
+from service.store.connection import connect
 from service.store.dead_letters import DeadLetters
 from service.store.inbox import Inbox
 from service.store.instances import Instances
@@ -56,9 +57,9 @@ from service.store.queues import Queues
 from service.store.watch import Watch
 from service.store.watermark import Watermark
 from service.web.door.callbacks import Door
-from service.web.door.connections import connections
 from service.web.door.events import Events
 from service.web.door.public import public_app, written_paths
+from service.web.door.way_in import connections
 from service.web.internal.app import Check, internal_app
 from service.wiring.reporting import (
     LOOK_TIMEOUT_S,

@@ -15,7 +15,7 @@ from service.core.delivery import candidates
 from service.core.open_connectors.template_check import compare
 from service.core.sealing import Sealer
 from service.errors import ConnectorForbidden, ConnectorRefused
-from service.host.bounds import bounded
+from service.host.bounded import bounded
 from service.host.crowd import Crowd
 from service.host.listeners import AppServer, listen
 from service.lab.sandbox.app import SandboxConfig, sandbox_app

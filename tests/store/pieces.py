@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from redis.asyncio import Redis
-
 from service.model import Conversation, Message, MessageSid, Outbound, Partition, Reply
 from service.store.batch import Batch
-from service.store.cluster import Cluster
+from service.store.client import Redis
 from service.store.inbox import Inbox
 from service.store.leases import Leases
 from service.store.partition import PartitionStore
@@ -37,13 +35,10 @@ class Store:
         )
 
 
-async def configure(client: Redis | Cluster, name: str, value: str) -> None:
+async def configure(client: Redis, name: str, value: str) -> None:
     """Set an option of the server, or of every one of a Cluster's."""
-    if isinstance(client, Cluster):
-        for node in await client.primaries():
-            await node.execute_command("CONFIG SET", name, value)
-    else:
-        await client.config_set(name, value)
+    for execute in await client.each_server():
+        await execute("CONFIG SET", name, value)
 
 
 def message(sid: str = "SM1", theirs: str = "+15005550123", body: str = "hello") -> Message:

@@ -11,8 +11,9 @@ from redis.asyncio.connection import SSLConnection
 
 from service.errors import SettingsError, StoreUnavailable
 from service.store.batch import Batch
+from service.store.client import ping
 from service.store.cluster import Cluster
-from service.store.connection import connect, ping
+from service.store.connection import connect
 from service.store.inbox import Inbox
 from tests.redis_servers import single, wait_until
 from tests.store.pieces import message

@@ -34,7 +34,8 @@ async def test_a_slow_holder_keeps_its_lock_and_another_waits_for_its_end(store)
             order.append(f"{name} ends")
 
     slow = asyncio.create_task(hold("slow", 2 * TTL_S))
-    await asyncio.sleep(0.1)
+    while not order:
+        await asyncio.sleep(0.01)
     await hold("next", 0)
     await slow
     assert order == ["slow begins", "slow ends", "next begins", "next ends"]

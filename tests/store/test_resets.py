@@ -13,7 +13,9 @@ from service.errors import StoreUnavailable
 from service.model import Partition
 from service.store.arrivals import START, Arrivals
 from service.store.batch import Batch
-from service.store.connection import Redis, connect, ping, translated
+from service.store.client import Redis, ping
+from service.store.connection import connect
+from service.store.failures import translated
 from service.store.inbox import Inbox
 from service.store.layout import claim_partition_count
 from tests.flow.cable import BACK, THERE, Cable

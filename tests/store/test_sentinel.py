@@ -11,7 +11,8 @@ from service.errors import StoreUnavailable
 from service.store.arrivals import START, Arrivals
 from service.store.backlog import read_entries
 from service.store.batch import Batch
-from service.store.connection import connect, ping
+from service.store.client import ping
+from service.store.connection import connect
 from service.store.durability import look
 from service.store.inbox import Inbox
 from service.store.keys import PartitionKeys

@@ -12,9 +12,11 @@ from redis.asyncio.connection import Connection
 
 from service.errors import StoreUnavailable
 from service.store.batch import Batch
-from service.store.connection import connect, is_ours
+from service.store.cluster import Cluster
+from service.store.connection import connect
 from service.store.inbox import Inbox
 from service.store.link import Link, PlainLink
+from service.store.plain_cluster import PlainCluster
 from tests.loops import BOTH_LOOPS
 from tests.redis_servers import Server, single, wait_until
 from tests.store.pieces import PARTITIONS, Store, message
@@ -52,9 +54,11 @@ async def test_the_version_decides_which_way_is_taken(server: Server) -> None:
     """An untested redis-py would be taken apart, or the tested one be slow."""
     plain, ours = connect(server.url, version=UNTESTED), connect(server.url)
     assert plain.connection_pool.connection_class is Connection
-    assert (is_ours(plain), is_ours(ours)) == (False, True)
-    assert isinstance(Batch(plain)._link, PlainLink)
-    assert isinstance(Batch(ours)._link, Link)
+    assert isinstance(plain.trips()._link, PlainLink)
+    assert isinstance(ours.trips()._link, Link)
+    plain, ours = (connect("redis+cluster://one", version=each) for each in (UNTESTED, None))
+    assert (type(plain), type(ours)) == (PlainCluster, Cluster)
+    assert plain.connection_kwargs["connection_class"] is Connection
 
 
 async def test_texts_are_accepted_once_and_in_the_order_they_came(store: Store) -> None:

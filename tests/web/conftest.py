@@ -23,9 +23,9 @@ from service.store.connection import connect
 from service.store.inbox import Inbox
 from service.store.watermark import Watermark
 from service.web.door.callbacks import Door
-from service.web.door.connections import connections
 from service.web.door.events import Events
 from service.web.door.public import public_app, written_paths
+from service.web.door.way_in import connections
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 ACCOUNT = "AC" + "1f" * 16

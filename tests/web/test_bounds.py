@@ -12,7 +12,8 @@ from urllib.parse import urlencode
 import pytest
 from structlog.testing import capture_logs
 
-from service.host.bounds import HEAD_LIMIT_BYTES, HEADERS_LIMIT, bounded
+from service.host.bounded import bounded
+from service.host.bounds import HEAD_LIMIT_BYTES, HEADERS_LIMIT
 from service.host.crowd import Crowd
 from service.host.listeners import AppServer, listen
 from service.web.internal.app import internal_app

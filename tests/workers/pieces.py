@@ -13,7 +13,6 @@ from email.utils import format_datetime
 from typing import Literal
 
 from aiohttp import web
-from redis.asyncio import Redis
 
 from service.core.breaker import Breaker
 from service.core.retry import Schedule
@@ -22,6 +21,7 @@ from service.handlers.router import Router
 from service.model import EntryId, Message, MessageSid, Partition
 from service.store.arrivals import Arrivals
 from service.store.batch import Batch
+from service.store.client import Redis
 from service.store.connection import connect
 from service.store.dead_letters import DeadLetter, DeadLetters, Filter
 from service.store.inbox import Inbox

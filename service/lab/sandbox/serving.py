@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import uvloop
 
 from service.errors import SettingsError
-from service.host.bounds import bounded
+from service.host.bounded import bounded
 from service.host.crowd import Crowd
 from service.host.listeners import AppServer, inherit, listen, stop_event
 from service.host.logs import set_up_logs

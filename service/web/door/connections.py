@@ -14,17 +14,14 @@ given here beside that: `cycle`, their notion of the exchange under way, may be 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sized
-from functools import partial
+from collections.abc import Sized
 from typing import Any, cast
 
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from service.core.tested import UVICORN
 from service.host.answers import Answer
-from service.host.bounds import BoundedConnection, bounded
-from service.host.crowd import Crowd
+from service.host.bounds import BoundedConnection
 from service.web.door.callbacks import Door
 from service.web.door.request import FORM, SIGNED_WITH
 
@@ -179,21 +176,3 @@ class Connection(BoundedConnection):
         else:
             self.server_state.total_requests += 1
             self.rest()
-
-
-def connections(
-    door: Door,
-    paths: frozenset[bytes],
-    crowd: Crowd | None = None,
-    *,
-    version: str | None = None,
-) -> Callable[..., asyncio.Protocol]:
-    """Make what `uvicorn.Config` takes as `http`.
-
-    crowd: what the connections share; a new one with the usual bounds if there is none.
-    version: uvicorn's, None for the one that is installed. Of one that was not tested every
-        callback takes uvicorn's usual way, within the same bounds.
-    """
-    if not UVICORN.covers(version):
-        return bounded(crowd or Crowd())
-    return partial(Connection, door=door, paths=paths, crowd=crowd or Crowd())

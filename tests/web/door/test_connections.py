@@ -19,8 +19,9 @@ from service.host.crowd import Crowd
 from service.host.listeners import AppServer, listen
 from service.model import Message
 from service.web.door.callbacks import Door
-from service.web.door.connections import Connection, connections
+from service.web.door.connections import Connection
 from service.web.door.public import public_app, written_paths
+from service.web.door.way_in import connections
 from tests.web.conftest import (
     ACCOUNT,
     CALLBACK_PATH,
