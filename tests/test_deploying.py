@@ -26,7 +26,7 @@ import yaml
 
 from service.errors import OPERATOR_MUST_MEND
 from service.settings.table import Settings
-from service.wiring.process import STOP_GRACE_S
+from service.wiring.stopping import STOP_GRACE_S
 from tests.programs import program
 from tests.redis_servers import redis_binary
 

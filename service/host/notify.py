@@ -15,6 +15,9 @@ import structlog
 
 log = structlog.get_logger()
 
+NOTIFY_SOCKET = "NOTIFY_SOCKET"
+"""Where systemd hears from a service of `Type=notify`; it sets this, and no operator does."""
+
 
 class Starter(Protocol):
     """Whoever started this process."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import structlog
@@ -16,19 +17,16 @@ from service.host.descriptors import needed_for, raise_limit
 from service.host.embedded import EmbeddedRedis
 from service.host.listeners import inherit, listen
 from service.host.logs import set_up_logs
-from service.host.notify import OurSupervisor, Starter, Systemd
-from service.host.slots import as_argument, parse_slot, unnamed_file
-from service.host.supervisor import Supervisor
+from service.host.notify import NOTIFY_SOCKET, OurSupervisor, Starter, Systemd
+from service.host.slots import parse_slot
 from service.settings.loading import find_near_names, load_settings
 from service.settings.table import Settings
 from service.wiring.alone import run_alone
-from service.wiring.dead_workers import DeadWorkers, worker_id
-from service.wiring.process import CLOSE_S, PARTS_S, Process, ProcessRole
+from service.wiring.dead_workers import worker_id
+from service.wiring.process import Process, ProcessRole
+from service.wiring.several import run_several
 
 log = structlog.get_logger()
-
-NOTIFY_SOCKET = "NOTIFY_SOCKET"
-"""Where systemd hears from a service of `Type=notify`; it sets this, and no operator does."""
 
 
 def serve_with(
@@ -80,30 +78,16 @@ def serve(
     if role != "worker":
         public = inherit(fd) if fd is not None else listen(settings.host, settings.port, "PORT")
     internal = _internal_listener(settings) if internal_fd is None else inherit(internal_fd)
-    embedded = None
-    redis_url = settings.redis_url.get_secret_value() if settings.redis_url else ""
-    if not redis_url:
-        embedded = EmbeddedRedis(settings.data_dir, settings.config_dir / "redis.conf")
-        embedded.start()
-        redis_url = embedded.url
-        log.info(
-            "REDIS_URL is unset: running a Redis of our own",
-            server=embedded.binary,
-            folder=str(settings.data_dir),
-        )
-    hangs = False
-    try:
+    with _redis_of(settings) as redis_url:
         if settings.processes > 1:
-            own_redis = embedded.url if embedded is not None else ""
-            return _serve_many(settings, role, own_redis, public, internal)
+            manager = _service_manager()
+            return run_several(settings, role, redis_url, public, internal, starter=manager)
         slots = parse_slot(slot) if slot else None
         starter: Starter = _service_manager()
         if slots is not None and up_fd is not None:
             starter = OurSupervisor(up_fd, slots.own)
-        of_texts = tell if settings.log_texts else None
 
-        def process(let_go: Callable[[], None]) -> Process:
-            own = worker or worker_id()
+        def make(let_go: Callable[[], None]) -> Process:
             return Process(
                 settings,
                 role,
@@ -111,61 +95,37 @@ def serve(
                 router,
                 starter=starter,
                 slots=slots,
-                worker=own,
+                worker=worker or worker_id(),
                 let_go=let_go,
-                tell=of_texts,
+                tell=tell if settings.log_texts else None,
             )
 
         status, hangs = run_alone(
-            process, public, internal, stop_with_stdin=stop_with_stdin, again=slots is None
+            make, public, internal, stop_with_stdin=stop_with_stdin, again=slots is None
         )
-    finally:
-        if embedded is not None:
-            embedded.stop()
     if hangs:
         # Threads and tasks that do not end would be waited for.
         os._exit(status)
     return status
 
 
-def _serve_many(
-    settings: Settings,
-    role: ProcessRole,
-    own_redis: str,
-    public: socket.socket | None,
-    internal: socket.socket,
-) -> int:
-    listeners = [listener for listener in (public, internal) if listener is not None]
-    arguments = ["serve", "--role", role, "--processes", "1", "--stop-with-stdin"]
-    if public is not None:
-        arguments += ["--fd", str(public.fileno())]
-    arguments += ["--internal-fd", str(internal.fileno())]
-    # They read the settings where this process did: what a secret file holds is in no environment.
-    environ = dict(os.environ) | ({"REDIS_URL": own_redis} if own_redis else {})
-    # The service is up when all of them are: the supervisor says so, and nobody else can.
-    environ.pop(NOTIFY_SOCKET, None)
-    count, slots = settings.processes, unnamed_file()
-    redis_url = own_redis or (settings.redis_url.get_secret_value() if settings.redis_url else "")
-    dead = DeadWorkers(redis_url, settings.partitions, settings.lease_ttl_s)
-
-    def own_arguments(number: int) -> list[str]:
-        own = ["--slot", as_argument(slots, number, count)]
-        return own if role == "web" else [*own, "--worker", dead.named(number)]
-
-    told, up_fd = os.pipe()
-    os.set_blocking(told, False)
-    arguments += ["--up-fd", str(up_fd)]
-    return Supervisor(
-        count,
-        arguments,
-        environ,
-        [*(listener.fileno() for listener in listeners), slots, up_fd],
-        own_arguments=own_arguments,
-        stop_s=PARTS_S + CLOSE_S,
-        died=dead.disown,
-        told=told,
-        starter=_service_manager(),
-    ).run()
+@contextmanager
+def _redis_of(settings: Settings) -> Iterator[str]:
+    """Find the service's Redis; without REDIS_URL, run one of our own as long as the service."""
+    if settings.redis_url:
+        yield settings.redis_url.get_secret_value()
+        return
+    embedded = EmbeddedRedis(settings.data_dir, settings.config_dir / "redis.conf")
+    embedded.start()
+    log.info(
+        "REDIS_URL is unset: running a Redis of our own",
+        server=embedded.binary,
+        folder=str(settings.data_dir),
+    )
+    try:
+        yield embedded.url
+    finally:
+        embedded.stop()
 
 
 def _say_doubts() -> None:

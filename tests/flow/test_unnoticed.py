@@ -44,8 +44,8 @@ LONG = pytest.mark.long
     [
         ("service.store.arrivals:Arrivals.wait", "the reader of inboxes", True),
         ("service.workers.partitions:Partitions._tick", "the leases", True),
-        pytest.param("service.wiring.process:Process._work", "the worker", True, marks=LONG),
-        pytest.param("service.wiring.process:Process._serve_public", "the door", True, marks=LONG),
+        pytest.param("service.wiring.parts.work:WorkSide.run", "the worker", True, marks=LONG),
+        pytest.param("service.wiring.parts.public:PublicSide.run", "the door", True, marks=LONG),
         pytest.param("service.connector.backfill:Backfill.run", "the backfill", False, marks=LONG),
         pytest.param(
             "service.connector.watching:InstanceWatch.run",
@@ -55,7 +55,7 @@ LONG = pytest.mark.long
         ),
         pytest.param("service.store.watch:Watch.run", "the watch over Redis", False, marks=LONG),
         pytest.param(
-            "service.wiring.reporting:Reporting.run_until",
+            "service.wiring.parts.reporting:Reporting.run_until",
             "the figures",
             False,
             marks=LONG,

@@ -12,22 +12,15 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 
 import structlog
 
-from service.connector.backfill import Backfill
 from service.core import metrics as m
-from service.core.breaker import Breaker
-from service.core.tally import Figures, decode, encode, lasting, merge, spread_of
+from service.core.tally import Figures, decode, encode, lasting, merge
 from service.errors import StoreUnavailable
-from service.host.crowd import Crowd
 from service.host.slots import Slots
-from service.store.batch import Batch
 from service.store.queues import Queues, Waiting
-from service.web.door.callbacks import Door
-from service.workers.clock import now_ms, ticks_ms
-from service.workers.counts import Counts
+from service.workers.clock import now_ms
 
 log = structlog.get_logger()
 
@@ -106,63 +99,6 @@ class Reporting:
                 silent = time.monotonic_ns() - at_ns > SILENT_NS
                 found.append(lasting(figures) if silent else figures)
         return found
-
-
-def of_process(batch: Batch, *, ready: bool) -> Figures:
-    """Return what every process counts. ready: whether it has an instance to send through."""
-    return Figures(
-        counters={
-            m.SCRIPT_CALLS.name: {"": batch.calls},
-            m.CPU.name: {"": time.process_time()},
-        },
-        histograms={m.ROUND_TRIP.name: spread_of(batch.round_trip)},
-        gauges={m.PROCESSES.name: {"": 1}, m.INSTANCE_READY.name: {"": int(ready)}},
-    )
-
-
-def of_door(door: Door, crowd: Crowd) -> Figures:
-    """Return what the door and its connections count; an outcome is called as its field is."""
-    return Figures(
-        counters={
-            m.CALLBACKS.name: asdict(door.counters),
-            m.CONNECTIONS.name: asdict(crowd.counters),
-        },
-        histograms={m.ACKNOWLEDGEMENT.name: spread_of(door.acknowledged)},
-        gauges={m.IN_FLIGHT.name: {"": door.in_flight}},
-    )
-
-
-def of_work(counts: Counts, breaker: Breaker, owned: int) -> Figures:
-    """Return what the workers count. owned: partitions they hold the lease of."""
-    state = breaker.state(ticks_ms())
-    return Figures(
-        counters={
-            m.TEXTS.name: dict(counts.texts),
-            m.HANDLER_FAILURES.name: {"": counts.handler_failures},
-            m.REPLIES.name: dict(counts.replies),
-            m.POSTPONED.name: {"": counts.postponed},
-            m.LEASES_TAKEN.name: {"": counts.leases_taken},
-            m.LEASES_LOST.name: {"": counts.leases_lost},
-            m.PARTITION_RESTARTS.name: {"": counts.restarts},
-        },
-        histograms={
-            m.HANDLER.name: spread_of(counts.handler),
-            m.SEND.name: spread_of(counts.send),
-            m.CALLBACK_TO_REPLY.name: spread_of(counts.callback_to_reply),
-        },
-        gauges={
-            m.PARTITIONS_OWNED.name: {"": owned},
-            m.BREAKER.name: {each: int(each == state) for each in m.BREAKER_STATES},
-        },
-    )
-
-
-def of_backfill(backfill: Backfill) -> Figures:
-    """Return what reading back missed texts counts."""
-    return Figures(
-        counters={m.RECOVERED.name: {"": backfill.recovered}},
-        gauges={m.BACKFILL_FAILING.name: {"": int(bool(backfill.state))}},
-    )
 
 
 def of_queues(every: Sequence[Waiting], now: int) -> Figures:
