@@ -17,9 +17,9 @@ from service.settings.forms import CALLBACK_PATH
 from service.store.inbox import Inbox
 from service.store.watermark import Watermark
 from service.web.door.callbacks import Door
-from service.web.door.way_in import connections
 from service.web.door.events import Events
 from service.web.door.public import public_app, written_paths
+from service.web.door.way_in import connections
 from service.wiring.parts.base import Base
 from service.wiring.stopping import STOP_GRACE_S
 
