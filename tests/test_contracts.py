@@ -24,6 +24,7 @@ from redis.asyncio.cluster import (
     RedisCluster,
 )
 from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.lock import Lock
 from redis.asyncio.sentinel import (
     Sentinel,
     SentinelManagedConnection,
@@ -137,6 +138,12 @@ def test_a_cluster_of_redis_py_has_what_ours_leans_on() -> None:
     assert callable(NodesManager.move_node_to_end_of_cached_nodes)
     assert inspect.iscoroutinefunction(ClusterNode.execute_pipeline)
     assert PipelineCommand(0, "PING").result is None
+
+
+def test_a_lock_of_redis_py_has_what_ours_leans_on() -> None:
+    """A full Redis would refuse the lock."""
+    assert inspect.iscoroutinefunction(Lock.do_acquire)
+    assert list(inspect.signature(Lock.do_acquire).parameters) == ["self", "token"]
 
 
 @pytest.mark.parametrize("module", ["client", "cluster", "plain_cluster", "reading", "server"])

@@ -14,6 +14,8 @@ from service.errors import StoreUnavailable
 from service.store.failures import translated
 
 if TYPE_CHECKING:
+    from redis.asyncio.lock import Lock
+
     from service.store.reading import Reader
     from service.store.trips import Trips
 
@@ -91,6 +93,17 @@ class Redis(_Commands, Protocol):
 
     def pipeline(self, *, transaction: bool) -> Pipeline:
         """Begin a pipeline; `transaction` is always False, as scripts are what is atomic here."""
+
+    def lock(
+        self,
+        name: str,
+        *,
+        timeout: float,
+        sleep: float,
+        lock_class: type[Lock],
+        thread_local: bool,
+    ) -> Lock:
+        """Make a lock; nothing is asked of Redis yet. timeout, sleep: seconds."""
 
     async def aclose(self) -> None:
         """Close every connection."""

@@ -1,4 +1,4 @@
-"""A lock in Redis for what one process of a deployment does at a time, kept alive.
+"""A lock in Redis for what one process of a deployment does at a time: redis-py's, kept alive.
 
 Held for as long as its holder works, and no longer: the holder renews it, one that was killed lets
 it run out. Whoever may have lost it is stopped, as another process may be doing the same by then.
@@ -7,13 +7,16 @@ it run out. Whoever may have lost it is stopped, as another process may be doing
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
-from service.errors import LockLost, StoreError
-from service.store.scripts import KEEP_LOCK, TAKE_LOCK, run_alone
+from redis.asyncio.lock import Lock
+from redis.exceptions import LockNotOwnedError, RedisError
+
+from service.errors import LockLost
+from service.store.failures import translated
+from service.store.scripts import TAKE_LOCK, run_alone
 
 if TYPE_CHECKING:
     from service.store.client import Redis
@@ -31,6 +34,15 @@ SLACK_MS = 60_000
 """How far Redis's clock may be put back without costing a living holder its lock."""
 
 
+class _Taken(Lock):
+    """redis-py's lock, which can be had of a full Redis as well."""
+
+    async def do_acquire(self, token: str | bytes) -> bool:
+        ttl_ms = int((self.timeout or LOCK_TTL_S) * 1000)
+        args = (_as_text(token), ttl_ms, ttl_ms + SLACK_MS)
+        return bool(await run_alone(self.redis, TAKE_LOCK, (_as_text(self.name),), args))
+
+
 @asynccontextmanager
 async def locked(client: Redis, key: str, *, ttl_s: float = LOCK_TTL_S) -> AsyncIterator[None]:
     """Hold a lock; waits for it.
@@ -39,9 +51,9 @@ async def locked(client: Redis, key: str, *, ttl_s: float = LOCK_TTL_S) -> Async
     by our own clock because Redis could not be reached.
     Raises LockLost then, and StoreUnavailable.
     """
-    lock = _Lock(client, key, ttl_s)
-    while not await lock.take():
-        await asyncio.sleep(LOCK_POLL_S)
+    lock = client.lock(key, timeout=ttl_s, sleep=LOCK_POLL_S, lock_class=_Taken, thread_local=False)
+    with translated():
+        await lock.acquire()
     try:
         async with asyncio.timeout(ttl_s) as held:
             renewing = asyncio.create_task(_renew(lock, held, ttl_s))
@@ -57,43 +69,30 @@ async def locked(client: Redis, key: str, *, ttl_s: float = LOCK_TTL_S) -> Async
     except BaseException:
         await _give_up(lock)
         raise
-    if not await lock.release():
-        raise LockLost(f"{_lost(key)}; what was done under it may have been done twice")
+    with translated():
+        try:
+            await lock.release()
+        except LockNotOwnedError as error:
+            raise LockLost(f"{_lost(key)}; what was done under it may have been done twice") from (
+                error
+            )
 
 
-class _Lock:
-    """A lock as one holder has it."""
-
-    def __init__(self, client: Redis, key: str, ttl_s: float) -> None:
-        self._client = client
-        self._keys = (key,)
-        self._token = secrets.token_hex(16)
-        self._ttl_ms = int(ttl_s * 1000)
-
-    async def take(self) -> bool:
-        args = (self._token, self._ttl_ms, self._ttl_ms + SLACK_MS)
-        return bool(await run_alone(self._client, TAKE_LOCK, self._keys, args))
-
-    async def keep(self) -> bool:
-        """Renew it; False when it is not ours any more, as for `release`."""
-        args = (self._token, self._ttl_ms)
-        return bool(await run_alone(self._client, KEEP_LOCK, self._keys, args))
-
-    async def release(self) -> bool:
-        return bool(await run_alone(self._client, KEEP_LOCK, self._keys, (self._token, 0)))
+def _as_text(value: str | bytes | memoryview) -> str:
+    return value if isinstance(value, str) else bytes(value).decode()
 
 
 def _lost(key: str) -> str:
     return f"the lock {key} was lost, and another process may have it"
 
 
-async def _give_up(lock: _Lock) -> None:
+async def _give_up(lock: Lock) -> None:
     """Release it, unless that fails: what is raised already says more."""
-    with suppress(StoreError):
+    with suppress(RedisError, OSError):
         await lock.release()
 
 
-async def _renew(lock: _Lock, held: asyncio.Timeout, ttl_s: float) -> None:
+async def _renew(lock: Lock, held: asyncio.Timeout, ttl_s: float) -> None:
     """Renew the lock until cancelled; `held` expires when it is, or may be, ours no longer."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None  # noqa: S101  (it runs as one)
@@ -103,9 +102,10 @@ async def _renew(lock: _Lock, held: asyncio.Timeout, ttl_s: float) -> None:
         asked = loop.time()
         until: float | None = asked + ttl_s
         try:
-            if not await lock.keep():
-                until = asked
-        except StoreError:
+            await lock.reacquire()
+        except LockNotOwnedError:
+            until = asked
+        except (RedisError, OSError):
             # Redis may be back before the lock has run out.
             until, pause_s = None, min(LOCK_POLL_S, pause_s)
         # Asked for, as asyncio.wait_for of Python 3.11, within redis-py, may swallow it.

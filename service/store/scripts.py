@@ -8,17 +8,14 @@ type) fails alone; the items before and after it stand, each whole.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha1
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from service.store.failures import answered, translated
-
-if TYPE_CHECKING:
-    from service.store.client import Redis
 
 _WRAPPER = """
 local function one(KEYS, ARGV)
@@ -83,12 +80,18 @@ RESTART = load("restart")
 OPT_OUT = load("opt_out")
 CLOCK = load("clock")
 TAKE_LOCK = load("take_lock")
-KEEP_LOCK = load("keep_lock")
 SAVE_INSTANCE = load("save_instance")
 
 
+class RunsScripts(Protocol):
+    """A client of redis-py's, ours too."""
+
+    def eval(self, script: str, keys: int, /, *keys_and_args: str | int) -> Awaitable[Any]:
+        """Run a script and return its answer."""
+
+
 async def run_alone(
-    client: Redis, script: Script, keys: Sequence[str], args: Sequence[str | int]
+    client: RunsScripts, script: Script, keys: Sequence[str], args: Sequence[str | int]
 ) -> Any:
     """Run a script that is seldom needed by itself, without a batch, and return its answer.
 
