@@ -26,6 +26,17 @@ def runs_a_system(nodeid: str) -> bool:
     return nodeid.startswith(SYSTEMS)
 
 
+def turn_of(nodeid: str, *, left_out: bool) -> int:
+    """Say when a test comes, by sorting: systems first, as they take longest.
+
+    Those that this run leaves out come after the others: they would be dealt to a lane in the place
+    of one that takes its time.
+    """
+    if not runs_a_system(nodeid):
+        return 2
+    return 1 if left_out else 0
+
+
 def workers_for(named: list[str]) -> int:
     """Say how many workers share the tests that a command line names; none if it names files."""
     return (

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections import Counter
 from itertools import accumulate
 from pathlib import Path
 
 import pytest
 
-from tests.lanes import LANES, WORKERS, groups_of, workers_for
+from tests.lanes import LANES, WORKERS, groups_of, turn_of, workers_for
 
 ROOT = Path(__file__).parents[1]
 
@@ -66,6 +67,19 @@ def test_systems_are_dealt_out_in_turn() -> None:
     found = groups_of(["tests/flow/a.py::b", "tests/c.py::d", *["tests/flow/a.py::e"] * LANES])
     lanes = [f"system {lane}" for lane in range(LANES)]
     assert list(found) == [lanes[0], "tests/c.py", *lanes[1:], lanes[0]]
+
+
+def test_what_is_left_out_takes_no_lanes_turn() -> None:
+    """One lane would have little to do, and the others take twice as long."""
+    left_out = {f"tests/flow/a.py::left_out_{number}" for number in range(5)}
+    nodeids = ["tests/core/b.py::c", *sorted(left_out)]
+    for number in range(2 * LANES):
+        nodeids.insert(2 * number, f"tests/flow/a.py::runs_{number}")
+    nodeids.sort(key=lambda nodeid: turn_of(nodeid, left_out=nodeid in left_out))
+    dealt = dict(zip(nodeids, groups_of(nodeids), strict=True))
+    runs = Counter(group for nodeid, group in dealt.items() if "runs_" in nodeid)
+    assert runs == {f"system {lane}": 2 for lane in range(LANES)}
+    assert nodeids[-1] == "tests/core/b.py::c"
 
 
 @pytest.mark.parametrize(

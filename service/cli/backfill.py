@@ -33,7 +33,7 @@ def backfill(
     They are in the connector's message log, and are accepted. A running service does so by itself
     (BACKFILL_EVERY_S). What was accepted before is left alone.
     """
-    from service.operate.deployment import open_backfill
+    from service.operate.instance import open_backfill
     from service.settings.forms import SENDER_FORMS
     from service.settings.loading import load_settings
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from service.operate.deployment import Deployment
 
 AnyProvisioner = Any
-"""What `operate.deployment.open_provisioner` yields; commands know no part of the service."""
+"""What `operate.instance.open_provisioner` yields; commands know no part of the service."""
 
 SOMETHING_TO_DO = 3
 """Exit status of `plan --exit-code`; 1 and 2 are errors, as everywhere."""
@@ -111,7 +111,7 @@ def check(as_json: AsJson = False) -> None:
 
     Sends and changes nothing.     Status 1 when something has to be changed in the file.
     """
-    from service.operate.deployment import check_message
+    from service.operate.instance import check_message
 
     file, found = run_on_deployment(check_message)
     if as_json:
@@ -238,7 +238,7 @@ def _tell(as_json: bool, facts: dict[str, Any], sentence: str) -> None:
 
 
 def _run(act: Callable[[AnyProvisioner], Awaitable[Result]]) -> Result:
-    from service.operate.deployment import open_provisioner
+    from service.operate.instance import open_provisioner
 
     async def opened(deployment: Deployment) -> Result:
         async with open_provisioner(deployment) as provisioner:

@@ -1,24 +1,20 @@
-"""A deployment as an operator works on it: its Redis, its instance, its message log."""
+"""A deployment as an operator works on it: its settings, and its Redis.
+
+Its instance is in `operate.instance`: most commands ask nothing of the connector, and start without
+an HTTP client.
+"""
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from service.connector.backfill import Backfill
-from service.connector.provisioning import Provisioner
-from service.core.open_connectors.template_check import Comparison, compare
-from service.core.sealing import Sealer
-from service.errors import ConnectorError, ConnectorFailed, SettingsError
-from service.operate.clients import backfill_of, connector_of, look_at
-from service.operate.files import message_template, wanted_instance
+from service.operate.clients import look_at
 from service.settings.table import Settings
 from service.store.batch import Batch
 from service.store.client import Redis
 from service.store.connection import connect
-from service.store.instances import Instances
 from service.store.layout import claim_partition_count
 
 
@@ -46,57 +42,3 @@ async def open_store(deployment: Deployment) -> AsyncIterator[tuple[Redis, Batch
     finally:
         await batch.aclose()
         await client.aclose()
-
-
-@asynccontextmanager
-async def open_provisioner(deployment: Deployment) -> AsyncIterator[Provisioner]:
-    """Open what looks after the connector's instance.
-
-    Raises SettingsError, StoreUnavailable, StoreMismatch.
-    """
-    settings = deployment.settings
-    wanted, message = wanted_instance(settings), message_template(settings)
-    sealer = Sealer(settings.secret_keys)
-    async with open_store(deployment) as (client, _):
-        connector = connector_of(settings, message)
-        try:
-            yield Provisioner(connector, Instances(client, sealer), sealer, wanted)
-        finally:
-            await connector.aclose()
-
-
-@asynccontextmanager
-async def open_backfill(deployment: Deployment) -> AsyncIterator[Backfill]:
-    """Open what reads missed texts back.
-
-    Raises SettingsError without an instance in Redis, StoreUnavailable, StoreMismatch.
-    """
-    settings = deployment.settings
-    message, sealer = message_template(settings), Sealer(settings.secret_keys)
-    async with open_store(deployment) as (client, batch):
-        instance = await Instances(client, sealer).load()
-        if instance is None:
-            raise SettingsError(["there is no instance in this Redis; see `parley connector plan`"])
-        connector = connector_of(settings, message)
-        connector.use_token(instance.token)
-        try:
-            with contextlib.suppress(ConnectorError):
-                # Whatever it answers tells what its clock shows, which the log is dated by.
-                await connector.ping()
-            yield backfill_of(settings, client, batch, connector)
-        finally:
-            await connector.aclose()
-
-
-async def check_message(deployment: Deployment) -> tuple[str, Comparison]:
-    """Compare the reply's template with what our instance says of its own API; sends nothing.
-
-    Returns the template's file, and what was found. Raises ConnectorError, and as
-        `open_provisioner`.
-    """
-    template = message_template(deployment.settings)
-    async with open_provisioner(deployment) as provisioner:
-        found = compare(template.fields, await provisioner.describe())
-    if found is None:
-        raise ConnectorFailed("the instance's API description has no fields for POST /messages")
-    return template.place, found

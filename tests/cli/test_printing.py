@@ -219,7 +219,17 @@ def test_every_command_is_tried_or_prints_only_words_of_ours():
     )
 
 
-@pytest.mark.parametrize("command", ["plan", "show", "check", "apply", "enable", "rotate --yes"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "plan",
+        "check",
+        *(
+            pytest.param(each, marks=pytest.mark.long)
+            for each in ("show", "apply", "enable", "rotate --yes")
+        ),
+    ],
+)
 def test_a_connectors_error_is_only_read(environ, connector, command):
     """What answers at the connector's address is not always the connector."""
     connector.failing = True
@@ -252,10 +262,16 @@ def test_settings_are_only_read(environ, tmp_path):
     (tmp_path / "service.toml").write_text(
         f"instance_name = {json.dumps('[/x]' + ESC)}\n" + json.dumps("b[/y]" + ESC) + " = 1\n"
     )
-    for value in ("INSTANCE_NAME", "TWILIO_SENDER", "HANDLERS", "DURABILITY", "OPT_OUT_WORDS"):
-        hostile = environ | {"CONFIG_DIR": str(tmp_path), value: HOSTILE}
-        assert r"\x1b" in assert_harmless(parley(hostile, "settings"))
-        assert r"\u001b" in assert_harmless(parley(hostile, "settings", "--json"))
+    names = ("INSTANCE_NAME", "TWILIO_SENDER", "HANDLERS", "DURABILITY", "OPT_OUT_WORDS")
+    hostile = environ | {"CONFIG_DIR": str(tmp_path)} | dict.fromkeys(names, HOSTILE)
+    told = assert_harmless(parley(hostile, "settings")).splitlines()
+    for name in names:
+        assert [line for line in told if line.strip().startswith(name) and r"\x1b" in line], name
+    ran = parley(hostile, "settings", "--json")
+    assert_harmless(ran)
+    values = {row["name"]: row["value"] for row in json.loads(ran.stdout)}
+    assert all(r"\x1b" in ascii(values[name]) for name in names)
+    assert ran.stdout.count(rb"\u001b") >= len(names)
 
 
 def test_an_error_at_the_start_is_only_read(environ, tmp_path):

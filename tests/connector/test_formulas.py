@@ -36,6 +36,12 @@ FORMULAS = [
 ]
 
 
+COMMANDS = pytest.mark.parametrize(
+    "command", ["rotate", pytest.param("remove", marks=pytest.mark.long)]
+)
+"""Each way to delete it: both ask by the same rule."""
+
+
 @dataclass
 class Ran:
     """How a command ended."""
@@ -75,7 +81,7 @@ async def parley(platform: Platform, redis_url: str, *words: str, typed: str = "
     return Ran(process.returncode, out.decode(), err.decode())
 
 
-@pytest.mark.parametrize("command", ["rotate", "remove"])
+@COMMANDS
 async def test_open_connectors_fact_16_formulas_are_named_and_confirmed_before_they_break(
     platform: Platform, store: Instances, redis_server: str, command: str
 ) -> None:
@@ -112,8 +118,11 @@ async def test_open_connectors_fact_16_without_formulas_there_is_nothing_to_name
     assert platform.instances == {}
 
 
-@pytest.mark.parametrize("status", [404, 403, 500])
-@pytest.mark.parametrize("command", ["rotate", "remove"])
+@pytest.mark.parametrize(
+    "status",
+    [404, pytest.param(403, marks=pytest.mark.long), pytest.param(500, marks=pytest.mark.long)],
+)
+@COMMANDS
 async def test_a_connector_that_does_not_tell_formulas_is_said_and_hinders_nothing(
     platform: Platform, store: Instances, redis_server: str, status: int, command: str
 ) -> None:

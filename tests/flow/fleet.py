@@ -65,9 +65,10 @@ class Fleet(Deployment):
     def start(self, workers: int = 2) -> None:
         """Start everything and wait until the workers share the partitions evenly."""
         self.connector = self.start_sandbox()
-        self.door = self._serve_door()
+        self.door = self._serve_door(ready=False)
         for _ in range(workers):
             self.add_worker()
+        self.wait_until_ready(self.door)
         until(lambda: len(self.owners()) == workers and sum(self.owners().values()) == 16)
 
     def add_worker(self, **settings: str) -> subprocess.Popen[bytes]:

@@ -43,7 +43,13 @@ def at_work(fleet: Fleet, worker_ahead_s: float, connector_ahead_s: float = 0) -
     until(lambda: sum(fleet.owners().values()) == 16)
 
 
-@pytest.mark.parametrize("worker_s", [HOUR_S, -HOUR_S], ids=["worker ahead", "worker behind"])
+@pytest.mark.parametrize(
+    "worker_s",
+    [
+        pytest.param(HOUR_S, id="worker ahead"),
+        pytest.param(-HOUR_S, id="worker behind", marks=pytest.mark.long),
+    ],
+)
 @pytest.mark.parametrize(
     "connector_s",
     [

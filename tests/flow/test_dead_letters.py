@@ -152,7 +152,9 @@ def test_a_message_that_kills_its_process_ends_as_a_dead_letter(deployment, tmp_
     def buried() -> list[dict[str, str]]:
         return json.loads(parley(deployment, "dead", "list", "--json"))
 
-    (letter,) = until(buried, within_s=40, every_s=0.5)
+    # The log is looked at first: each command is a process.
+    until(lambda: "message becomes a dead letter" in deployment.log(), within_s=40)
+    (letter,) = until(buried, every_s=0.5)
     assert (letter["body"], letter["route"]) == ("die", "keyword DIE")
     assert "begun and never ended" in letter["error"]
     assert runs.read_text().split() == ["died"] * 2
@@ -203,6 +205,7 @@ def test_twilio_fact_11_who_opts_out_is_left_alone_and_listed_until_they_are_in_
     deployment.text("hello")
     until(lambda: deployment.bodies() == ["you said hello"])
     deployment.text("Stop")
+    until(lambda: "a reply becomes a dead letter" in deployment.log())
     until(lambda: "21610" in parley(deployment, "dead", "list"))
     [letter] = json.loads(parley(deployment, "dead", "list", "--json"))
     assert (letter["tries"], letter["body"]) == (1, "this may not be sent")

@@ -142,6 +142,7 @@ def silence_of(page: Page, text: str):
     return page.locator("#thread [data-direction=text]").filter(has_text=text).locator(".silence")
 
 
+@pytest.mark.long
 def test_a_wire_row_opens_and_is_there_after_a_reload(deployment, page):
     """Who wonders what was sent would have to read the service's log, or to be there in time."""
     deployment.serve()
@@ -257,6 +258,7 @@ def test_the_end_stays_in_view_after_long_texts(deployment, page):
         expect(page.locator("#jump")).to_be_hidden()
 
 
+@pytest.mark.long
 def test_an_empty_phone_suggests_what_the_routes_take(deployment, page):
     """Whoever tries handlers of their own would be told to text words that they don't know."""
     told = {"texts": ["BALANCE"], "also": ["what the pattern order (?P<number>) finds"]}
@@ -271,6 +273,7 @@ def test_an_empty_phone_suggests_what_the_routes_take(deployment, page):
     expect(page.locator("#thread [data-direction=text] .body")).to_have_text("BALANCE")
 
 
+@pytest.mark.long
 def test_the_still_of_the_readme_can_be_taken(deployment, page, tmp_path):
     """The README's picture would show what nobody can see any more."""
     deployment.serve()

@@ -46,7 +46,13 @@ def free_port() -> str:
         return str(taken.getsockname()[1])
 
 
-@pytest.mark.parametrize("quote", ['"', ""], ids=["quoted", "unquoted"])
+@pytest.mark.parametrize(
+    "quote",
+    [
+        pytest.param('"', id="quoted"),
+        pytest.param("", id="unquoted", marks=pytest.mark.long),
+    ],
+)
 def test_a_newcomers_two_shells_answer_a_text(home, tmp_path, quote):
     """The first thing that a stranger tries would end in a list of missing settings."""
     sandbox, serve = free_port(), free_port()

@@ -43,7 +43,7 @@ def begun(tmp_path, deployment):
     return tmp_path / "begun"
 
 
-@pytest.mark.parametrize("way", ["wait", "block"])
+@pytest.mark.parametrize("way", ["wait", pytest.param("block", marks=LONG)])
 def test_a_handler_under_way_finishes_and_its_reply_is_sent(deployment, begun, way):
     """Every deployment would make people wait for the next start, or be answered late."""
     process = deployment.serve()

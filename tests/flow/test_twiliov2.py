@@ -56,12 +56,14 @@ def test_open_connectors_fact_12_a_text_is_answered_through_twiliov2(deployment)
             '{"element": {"key": "twiliov2"}, "name": "x"}',
             "instance.twiliov2.json: the required entry username (setting TWILIO_ACCOUNT_SID)",
             id="an edited file of its own",
+            marks=pytest.mark.long,
         ),
         pytest.param(
             "message.json",
             '{"To": "${whom}"}',
             "message.json:1: unknown placeholder ${whom}",
             id="an edited message",
+            marks=pytest.mark.long,
         ),
     ],
 )

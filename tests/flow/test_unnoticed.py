@@ -17,9 +17,6 @@ from service.host.embedded import find_server
 from tests.flow.broken import broken
 from tests.flow.conftest import Deployment, fetch, until
 
-TOGETHER = 3
-"""Times that two services are started at once."""
-
 FAILED = "a task failed and is started again"
 
 
@@ -43,7 +40,7 @@ LONG = pytest.mark.long
     ("what", "task", "answers"),
     [
         ("service.store.arrivals:Arrivals.wait", "the reader of inboxes", True),
-        ("service.workers.partitions:Partitions._tick", "the leases", True),
+        pytest.param("service.workers.partitions:Partitions._tick", "the leases", True, marks=LONG),
         pytest.param("service.wiring.parts.work:WorkSide.run", "the worker", True, marks=LONG),
         pytest.param("service.wiring.parts.public:PublicSide.run", "the door", True, marks=LONG),
         pytest.param("service.connector.backfill:Backfill.run", "the backfill", False, marks=LONG),
@@ -167,9 +164,12 @@ def test_a_stop_is_heard_between_two_starts(deployment, tmp_path):
     assert len(events(deployment, told)) == 5, "it was started once more"
 
 
-def test_two_services_that_start_at_once_have_an_internal_port_each(tmp_path):
+@pytest.mark.parametrize(
+    "times", [pytest.param(1, id="once"), pytest.param(3, id="three times", marks=LONG)]
+)
+def test_two_services_that_start_at_once_have_an_internal_port_each(tmp_path, times):
     """The README says that a second one takes a free port."""
-    for round_ in range(TOGETHER):
+    for round_ in range(times):
         deployments = []
         try:
             for name in "ab":

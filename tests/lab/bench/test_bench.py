@@ -32,7 +32,7 @@ def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
     return ran
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_a_deployment_of_its_own_loses_doubles_and_reorders_nothing(processes: int) -> None:
     """The promises, at the speed at which they are advertised."""
     ran = bench("--messages", "300", "--rate", "0", "--processes", str(processes), "--json")

@@ -1,0 +1,71 @@
+"""The deployment's instance at the connector, and its message log, as an operator works on them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from service.connector.backfill import Backfill
+from service.connector.provisioning import Provisioner
+from service.core.open_connectors.template_check import Comparison, compare
+from service.core.sealing import Sealer
+from service.errors import ConnectorError, ConnectorFailed, SettingsError
+from service.operate.clients import backfill_of, connector_of
+from service.operate.deployment import Deployment, open_store
+from service.operate.files import message_template, wanted_instance
+from service.store.instances import Instances
+
+
+@asynccontextmanager
+async def open_provisioner(deployment: Deployment) -> AsyncIterator[Provisioner]:
+    """Open what looks after the connector's instance.
+
+    Raises SettingsError, StoreUnavailable, StoreMismatch.
+    """
+    settings = deployment.settings
+    wanted, message = wanted_instance(settings), message_template(settings)
+    sealer = Sealer(settings.secret_keys)
+    async with open_store(deployment) as (client, _):
+        connector = connector_of(settings, message)
+        try:
+            yield Provisioner(connector, Instances(client, sealer), sealer, wanted)
+        finally:
+            await connector.aclose()
+
+
+@asynccontextmanager
+async def open_backfill(deployment: Deployment) -> AsyncIterator[Backfill]:
+    """Open what reads missed texts back.
+
+    Raises SettingsError without an instance in Redis, StoreUnavailable, StoreMismatch.
+    """
+    settings = deployment.settings
+    message, sealer = message_template(settings), Sealer(settings.secret_keys)
+    async with open_store(deployment) as (client, batch):
+        instance = await Instances(client, sealer).load()
+        if instance is None:
+            raise SettingsError(["there is no instance in this Redis; see `parley connector plan`"])
+        connector = connector_of(settings, message)
+        connector.use_token(instance.token)
+        try:
+            with contextlib.suppress(ConnectorError):
+                # Whatever it answers tells what its clock shows, which the log is dated by.
+                await connector.ping()
+            yield backfill_of(settings, client, batch, connector)
+        finally:
+            await connector.aclose()
+
+
+async def check_message(deployment: Deployment) -> tuple[str, Comparison]:
+    """Compare the reply's template with what our instance says of its own API; sends nothing.
+
+    Returns the template's file, and what was found. Raises ConnectorError, and as
+        `open_provisioner`.
+    """
+    template = message_template(deployment.settings)
+    async with open_provisioner(deployment) as provisioner:
+        found = compare(template.fields, await provisioner.describe())
+    if found is None:
+        raise ConnectorFailed("the instance's API description has no fields for POST /messages")
+    return template.place, found
