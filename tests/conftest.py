@@ -131,8 +131,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--chaos-rounds",
         type=int,
-        default=2,
-        help="rounds of chaos (2)",
+        default=3,
+        help="rounds of chaos (3)",
     )
 
 

@@ -6,7 +6,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -21,10 +21,11 @@ from service.host.notify import NOTIFY_SOCKET, OurSupervisor, Starter, Systemd
 from service.host.slots import parse_slot
 from service.settings.loading import find_near_names, load_settings
 from service.settings.table import Settings
-from service.wiring.alone import run_alone
 from service.wiring.dead_workers import worker_id
-from service.wiring.process import Process, ProcessRole
 from service.wiring.several import run_several
+
+if TYPE_CHECKING:
+    from service.wiring.process import Process, ProcessRole
 
 log = structlog.get_logger()
 
@@ -82,6 +83,10 @@ def serve(
         if settings.processes > 1:
             manager = _service_manager()
             return run_several(settings, role, redis_url, public, internal, starter=manager)
+        # Here, as a supervisor needs none of it: what a process is made of takes half of a start.
+        from service.wiring.alone import run_alone
+        from service.wiring.process import Process
+
         slots = parse_slot(slot) if slot else None
         starter: Starter = _service_manager()
         if slots is not None and up_fd is not None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import socket
+from typing import TYPE_CHECKING
 
 from service.host.notify import NOTIFY_SOCKET, Starter
 from service.host.slots import as_argument, unnamed_file
 from service.host.supervisor import Supervisor
 from service.settings.table import Settings
 from service.wiring.dead_workers import DeadWorkers
-from service.wiring.process import ProcessRole
 from service.wiring.stopping import CLOSE_S, PARTS_S
+
+if TYPE_CHECKING:
+    from service.wiring.process import ProcessRole
 
 
 def run_several(
