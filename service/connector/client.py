@@ -339,8 +339,8 @@ class Connector:
 
 def _without(ours: Sequence[str], answer: HttpAnswer) -> HttpAnswer:
     """Mask what an answer repeats of our secrets: names, ids, tags and rows are logged and kept."""
-    said = (answer.body.decode("utf-8", "replace"), *answer.headers.values())
-    if not any(way in text for way in ours for text in said):
+    said = "\n".join((answer.body.decode("utf-8", "replace"), *answer.headers.values()))
+    if not any(way in said for way in ours):
         return answer
     body, headers = answer.body, dict(answer.headers)
     for way in ours:
