@@ -43,7 +43,7 @@ worth its cost; with many more, process and Redis take turns instead of working 
 Argument = str | bytes | int
 
 Done = Callable[[Any, StoreError | None], None]
-"""TripDone how a script call ended: its answer, or the error. Must not raise."""
+"""Told how a script call ended: its answer, or the error. Must not raise."""
 
 _Item = tuple[Sequence[str], Sequence[Argument], Done]
 """KEYS, ARGV and who is told. A plain tuple, as the door makes one for each callback."""
