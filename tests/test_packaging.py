@@ -8,6 +8,7 @@ import sys
 import tomllib
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -34,16 +35,21 @@ def pins_of(name: str) -> dict[str, str]:
     }
 
 
-def project() -> dict[str, object]:
-    """Read the project table."""
-    table = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert isinstance(table, dict)
-    return table
+def written() -> dict[str, Any]:
+    """Read pyproject.toml."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
-def wanted(requirements: object) -> set[str]:
+def requirements() -> list[list[str]]:
+    """List what the package, each of its extras and each group of its developers asks for."""
+    table = written()
+    project = table["project"]
+    extras = project["optional-dependencies"].values()
+    return [project["dependencies"], *extras, *table["dependency-groups"].values()]
+
+
+def wanted(requirements: list[str]) -> set[str]:
     """Name the distributions that a list of requirements asks for."""
-    assert isinstance(requirements, list)
     return {re.split(r"[\[>=<;~! ]", requirement)[0] for requirement in requirements}
 
 
@@ -85,22 +91,25 @@ def test_every_dependency_is_pinned() -> None:
     """Otherwise `config/pin` was forgotten after a change of dependencies."""
     tested = {name.split()[0] for name in pins_of("constraints.txt")}
     shipped = {name.split()[0] for name in pins_of("requirements.txt")}
-    extras = project()["optional-dependencies"]
-    assert isinstance(extras, dict)
 
-    assert wanted(project()["dependencies"]) <= shipped
-    builders = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]
-    assert wanted(builders["requires"]) <= pins_of("build-requirements.txt").keys()
-    assert set().union(*map(wanted, extras.values())) <= tested
+    assert wanted(written()["project"]["dependencies"]) <= shipped
+    builders = written()["build-system"]["requires"]
+    assert wanted(builders) <= pins_of("build-requirements.txt").keys()
+    assert set().union(*map(wanted, requirements())) <= tested
 
 
 def test_every_dependency_has_a_lower_bound() -> None:
     """Otherwise pip keeps an ancient version that somebody's environment happens to hold."""
-    extras = project()["optional-dependencies"]
-    assert isinstance(extras, dict)
-    requirements = [project()["dependencies"], *extras.values()]
+    assert len(requirements()) == 3
+    assert all(">=" in line for lines in requirements() for line in lines)
 
-    assert all(">=" in line for lines in requirements for line in lines)  # type: ignore[attr-defined]
+
+def test_what_only_developers_need_is_no_part_of_the_package() -> None:
+    """Otherwise who installs Parley is offered its linters."""
+    extras = written()["project"]["optional-dependencies"]
+
+    assert {"mypy", "ruff", "uv"} <= wanted(written()["dependency-groups"]["dev"])
+    assert extras.keys() == {"test"}
 
 
 # --- the wheel -------------------------------------------------------------------------------
