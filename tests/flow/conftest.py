@@ -47,7 +47,7 @@ def fetch(url: str, body: Any = None, timeout_s: float = 30) -> tuple[int, Any]:
             return error.code, json.loads(error.read() or b"null")
 
 
-def until(what: Callable[[], Any], within_s: float = 20, every_s: float = 0.05) -> Any:
+def until(what: Callable[..., Any], within_s: float = 20, every_s: float = 0.05) -> Any:
     """Ask until the answer is true, and return it; fail with the last one after `within_s`."""
     deadline = time.monotonic() + within_s
     while not (answer := what()):

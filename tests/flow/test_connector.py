@@ -12,7 +12,9 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -71,7 +73,7 @@ PHONES, TEXTS = 25, 28
 
 
 @pytest.fixture
-def fleet(tmp_path):
+def fleet(tmp_path: Path) -> Iterator[Fleet]:
     """A fleet with a Redis and a sandbox of its own."""
     fleet = Fleet(tmp_path)
     yield fleet
@@ -79,7 +81,9 @@ def fleet(tmp_path):
 
 
 @pytest.mark.long
-def test_ten_processes_at_once_leave_one_instance_and_adopt_it_with_an_empty_redis(fleet):
+def test_ten_processes_at_once_leave_one_instance_and_adopt_it_with_an_empty_redis(
+    fleet: Fleet,
+) -> None:
     """Ten replicas would leave ten instances behind, nine of them with our number."""
     fleet.start_sandbox()
     told = {each["instance"] for each in at_once(fleet, 10, "connector", "apply")}
@@ -97,7 +101,7 @@ def test_ten_processes_at_once_leave_one_instance_and_adopt_it_with_an_empty_red
 
 
 @pytest.mark.long
-def test_every_command_of_the_connector_does_what_it_says(fleet):
+def test_every_command_of_the_connector_does_what_it_says(fleet: Fleet) -> None:
     """An operator would act on what is not so."""
     fleet.start_sandbox()
     assert "create an instance" in parley(fleet, "connector", "plan")
@@ -133,7 +137,7 @@ def test_every_command_of_the_connector_does_what_it_says(fleet):
 
 
 @pytest.mark.long
-def test_a_lost_key_costs_the_instance_token_and_no_message(fleet):
+def test_a_lost_key_costs_the_instance_token_and_no_message(fleet: Fleet) -> None:
     """Without it only an empty Redis would help, and what waits in the present one be lost."""
     fleet.start_sandbox()
     parley(fleet, "connector", "apply")
@@ -147,7 +151,9 @@ def test_a_lost_key_costs_the_instance_token_and_no_message(fleet):
     assert "nothing to do" in parley(fleet, "connector", "plan")
 
 
-def test_a_new_instance_is_taken_under_traffic_without_losing_a_callback_or_a_reply(fleet):
+def test_a_new_instance_is_taken_under_traffic_without_losing_a_callback_or_a_reply(
+    fleet: Fleet,
+) -> None:
     """Whoever changes a key that leaked would pay for it with texts."""
     fleet.start()
     before = {each["id"] for each in instances(fleet)}
@@ -190,7 +196,7 @@ def test_a_new_instance_is_taken_under_traffic_without_losing_a_callback_or_a_re
 
 @pytest.mark.long
 @pytest.mark.timeout(400)
-def test_half_an_hour_of_meddling_loses_and_doubles_nothing(fleet):
+def test_half_an_hour_of_meddling_loses_and_doubles_nothing(fleet: Fleet) -> None:
     """A click in the connector's console would silence everybody until somebody notices.
 
     Half an hour, thirty times as fast: every time of the settings is divided by thirty.

@@ -47,7 +47,7 @@ def free_port() -> str:
 
 
 @pytest.mark.parametrize("quote", ['"', ""], ids=["quoted", "unquoted"])
-def test_a_newcomers_two_shells_answer_a_text(home, tmp_path, quote):
+def test_a_newcomers_two_shells_answer_a_text(home: Path, tmp_path: Path, quote: str) -> None:
     """The first thing that a stranger tries would end in a list of missing settings."""
     sandbox, serve = free_port(), free_port()
     options = f"--port {sandbox} --serve-port {serve}"
@@ -87,7 +87,7 @@ def test_a_newcomers_two_shells_answer_a_text(home, tmp_path, quote):
     assert kept == [f"parley-sandbox-{sandbox}"]
 
 
-def test_every_shell_is_told_the_same_and_another_port_something_else(tmp_path):
+def test_every_shell_is_told_the_same_and_another_port_something_else(tmp_path: Path) -> None:
     """Two shells that disagree about a secret refuse each other."""
     first, second = printed(tmp_path), printed(tmp_path, TWILIO_AUTH_TOKEN="x", LANG="C")
     assert (first.returncode, first.stderr) == (0, "")
@@ -98,7 +98,7 @@ def test_every_shell_is_told_the_same_and_another_port_something_else(tmp_path):
     assert printed(tmp_path, "--port", "9091").stdout != first.stdout
 
 
-def test_a_secret_that_was_given_is_not_printed(tmp_path):
+def test_a_secret_that_was_given_is_not_printed(tmp_path: Path) -> None:
     """A shell that has the real ones would print them on the screen."""
     ran = printed(tmp_path, OPEN_CONNECTORS_USER_SECRET="heron")
     assert ran.returncode == 0
@@ -108,7 +108,7 @@ def test_a_secret_that_was_given_is_not_printed(tmp_path):
     assert "export OPEN_CONNECTORS_ORGANIZATION_SECRET=sandbox-organization\n" in ran.stdout
 
 
-def test_a_free_port_is_known_to_nobody_before(tmp_path):
+def test_a_free_port_is_known_to_nobody_before(tmp_path: Path) -> None:
     """Settings that name port 0 lead nowhere."""
     ran = printed(tmp_path, "--port", "0")
     assert ran.returncode == 2

@@ -40,7 +40,9 @@ def limited(
 
 
 @pytest.mark.parametrize(("needed", "warned"), [(700, False), (701, True)])
-def test_the_limit_is_raised_as_far_as_it_may_be_and_said_when_that_is_low(needed, warned):
+def test_the_limit_is_raised_as_far_as_it_may_be_and_said_when_that_is_low(
+    needed: int, warned: bool
+) -> None:
     """At the usual limit every new connection is reset without a line in the log."""
     ran = limited(100, 700, sys.executable, "-c", CODE, str(needed), "300")
     assert (ran.returncode, ran.stdout) == (0, "100 700 True\n"), ran.stderr
@@ -48,7 +50,7 @@ def test_the_limit_is_raised_as_far_as_it_may_be_and_said_when_that_is_low(neede
     assert [(each["limit"], each["needed"]) for each in events] == [(700, needed)] * warned
 
 
-def test_a_service_starts_with_the_limit_raised_and_says_when_it_is_low():
+def test_a_service_starts_with_the_limit_raised_and_says_when_it_is_low() -> None:
     """Whoever runs it learns of the limit from callers who were turned away."""
     settings = {
         "PUBLIC_URL": "https://sms.example.com",

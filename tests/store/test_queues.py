@@ -16,7 +16,7 @@ from service.store.queues import Queues, Waiting
 pytestmark = pytest.mark.anyio
 
 
-async def test_every_partition_tells_how_much_waits_and_since_when(redis_server):
+async def test_every_partition_tells_how_much_waits_and_since_when(redis_server: str) -> None:
     """An operator could not see that one partition is stuck among fifteen that are not."""
     client = connect(redis_server)
     keys = PartitionKeys(Partition(2))
@@ -31,7 +31,7 @@ async def test_every_partition_tells_how_much_waits_and_since_when(redis_server)
     assert found == [nothing, nothing, waiting, nothing]
 
 
-async def test_a_redis_that_is_away_or_hangs_is_told_in_time():
+async def test_a_redis_that_is_away_or_hangs_is_told_in_time() -> None:
     """A scrape would wait until Prometheus gives up, and nothing be known of the rest."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         hanging = connect("redis://127.0.0.1:{1}".format(*silent.getsockname()))

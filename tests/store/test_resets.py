@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from service.errors import StoreUnavailable
-from service.model import Partition
+from service.model import Message, Partition
 from service.store.arrivals import START, Arrivals
 from service.store.batch import Batch
 from service.store.connection import Redis, connect, ping, translated
@@ -18,6 +18,7 @@ from service.store.inbox import Inbox
 from service.store.layout import claim_partition_count
 from tests.flow.cable import BACK, THERE, Cable
 from tests.loops import BOTH_LOOPS
+from tests.present import as_a
 from tests.redis_servers import Server, single
 from tests.store.pieces import message
 
@@ -54,7 +55,7 @@ async def client(cable: Cable) -> AsyncIterator[Redis]:
     await opened.aclose()
 
 
-async def test_a_connection_reset_while_idle_is_opened_anew(cable: Cable, client: Redis):
+async def test_a_connection_reset_while_idle_is_opened_anew(cable: Cable, client: Redis) -> None:
     """A proxy that tidies up at night would make the first look in the morning an outage."""
     for _ in range(3):
         cable.reset()
@@ -64,7 +65,7 @@ async def test_a_connection_reset_while_idle_is_opened_anew(cable: Cable, client
 
 async def test_a_connection_reset_between_its_choice_and_its_use_is_an_outage(
     cable: Cable, client: Redis
-):
+) -> None:
     """A task would end by an error that nobody takes for one of Redis, and its work with it."""
     connection: Any = await client.connection_pool.get_connection()
     cable.reset()
@@ -75,7 +76,7 @@ async def test_a_connection_reset_between_its_choice_and_its_use_is_an_outage(
     await ping(client)
 
 
-async def test_commands_under_way_at_a_reset_are_an_outage(cable: Cable, client: Redis):
+async def test_commands_under_way_at_a_reset_are_an_outage(cable: Cable, client: Redis) -> None:
     """A command waiting for its answer would wait for ever, or end its task."""
 
     async def block() -> None:
@@ -129,7 +130,7 @@ class Traffic:
                 found = await arrivals.wait({Partition(0): after}, block_ms=100, count=50)
                 for entry in found.get(Partition(0), ()):
                     after = entry.id
-                    self.read.add(entry.value.sid)
+                    self.read.add(as_a(Message, entry.value).sid)
 
     async def look(self, client: Redis) -> None:
         """Ask through the pool, as the watch and the owners do."""
@@ -139,7 +140,7 @@ class Traffic:
             await asyncio.sleep(0)
 
 
-async def test_texts_and_readers_go_on_over_a_hundred_resets(cable: Cable, client: Redis):
+async def test_texts_and_readers_go_on_over_a_hundred_resets(cable: Cable, client: Redis) -> None:
     """Whatever moment a reset hits, a text would be lost or a reader would end unnoticed."""
     batch, blocking = Batch(client), connect(cable.url, answer_timeout_s=None)
     inbox = Inbox(batch, partitions=1, window_s=60, limit=100_000)
@@ -162,7 +163,9 @@ async def test_texts_and_readers_go_on_over_a_hundred_resets(cable: Cable, clien
 
 
 @pytest.mark.parametrize("ways", [(THERE,), (BACK,), (THERE, BACK)], ids=" and ".join)
-async def test_a_silent_connection_is_given_up_and_another_one_made(cable: Cable, ways):
+async def test_a_silent_connection_is_given_up_and_another_one_made(
+    cable: Cable, ways: tuple[str, ...]
+) -> None:
     """A firewall that forgets connections would stop Parley until somebody restarts it."""
     client = connect(cable.url, answer_timeout_s=0.3)
     batch = Batch(client)
