@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 import yaml
+from coverage import CoverageData
+
+from tests.programs import MEASURES, bare_environ
 
 ROOT = Path(__file__).parent.parent
 CONFIG = ROOT / "config"
@@ -201,6 +204,20 @@ def test_the_readme_holds_the_command_that_ci_runs() -> None:
 
     assert "-c config/constraints.txt" in command
     assert command.endswith("pytest")
+
+
+def test_processes_that_tests_start_are_measured_too(tmp_path: Path) -> None:
+    """Otherwise the floor of coverage is that of what runs inside the tests' own process."""
+    measured = {"COVERAGE_PROCESS_START": str(ROOT / "pyproject.toml")}
+    environ = bare_environ() | measured | {"COVERAGE_FILE": str(tmp_path / "lines")}
+    command = [sys.executable, "-m", "service", "settings", "--markdown"]
+    subprocess.run(command, cwd=tmp_path, env=environ, check=True, capture_output=True)
+
+    (lines,) = tmp_path.glob("lines.*")
+    data = CoverageData(str(lines))
+    data.read()
+    assert str(ROOT / "service" / "settings" / "table.py") in data.measured_files()
+    assert set(MEASURES) <= set(re.findall(r"COVERAGE_\w+", CI.read_text("utf-8")))
 
 
 def test_what_runs_before_a_commit_is_what_ci_runs() -> None:

@@ -20,6 +20,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.testing import CliRunner
 
 from service.cli.app import app
+from tests.programs import bare_environ
 
 ROOT = Path(__file__).parents[2]
 URL = "https://sms.example.com/callbacks/twilio"
@@ -45,7 +46,7 @@ def parley(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run a command in an empty environment."""
     ran = subprocess.run(
         [sys.executable, "-m", "service", *arguments],
-        env={"PATH": os.environ["PATH"], "HOME": "/nonexistent", "PYTHONPATH": str(ROOT)} | environ,
+        env=bare_environ(HOME="/nonexistent", **environ),
         capture_output=True,
         text=True,
         timeout=30,

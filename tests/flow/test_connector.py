@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import random
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from tests.flow.conftest import OUR_NUMBER, ROOT, Deployment, fetch, until
 from tests.flow.fleet import Fleet
 from tests.flow.load import Published, Verdict, judge
 from tests.flow.test_dead_letters import parley
+from tests.programs import bare_environ
 
 
 def instances(deployment: Deployment) -> list[dict[str, Any]]:
@@ -49,8 +49,7 @@ def platform(deployment: Deployment, method: str, path: str, body: Any = None) -
 
 def at_once(deployment: Deployment, count: int, *arguments: str) -> list[dict[str, Any]]:
     """Run a command in so many processes at the same time; returns what each printed."""
-    environ = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
-    environ |= {"PYTHONPATH": str(ROOT), "CONFIG_DIR": str(ROOT / "config")}
+    environ = bare_environ("HOME", CONFIG_DIR=str(ROOT / "config"))
     running = [
         subprocess.Popen(
             [sys.executable, "-m", "service", *arguments, "--json"],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.flow.conftest import ROOT, Deployment, until
+from tests.programs import bare_environ
 
 HANDLERS = """
 from service import Router
@@ -28,8 +28,7 @@ async def echo(message):
 
 def parley(deployment: Deployment, *arguments: str, status: int = 0) -> str:
     """Run a command with the deployment's settings; returns what it printed."""
-    environ = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
-    environ |= {"PYTHONPATH": str(ROOT), "CONFIG_DIR": str(ROOT / "config"), "COLUMNS": "200"}
+    environ = bare_environ("HOME", CONFIG_DIR=str(ROOT / "config"), COLUMNS="200")
     ran = subprocess.run(
         [sys.executable, "-m", "service", *arguments],
         env=environ | deployment.settings,

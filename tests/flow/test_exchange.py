@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import re
 import signal
 import socket
@@ -18,8 +17,9 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 
-from tests.flow.conftest import ROOT, Deployment, fetch, until
+from tests.flow.conftest import Deployment, fetch, until
 from tests.flow.test_dead_letters import parley
+from tests.programs import bare_environ
 
 HANDLERS = """
 import asyncio, os
@@ -157,7 +157,7 @@ def test_ten_thousand_wrong_signatures_leave_redis_as_it_was(
 
 def test_the_demo_shows_four_exchanges_and_confirms_the_token(tmp_path: Path) -> None:
     """The first thing a newcomer tries would fail."""
-    environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    environ = bare_environ(HOME=str(tmp_path))
     began = time.monotonic()
     demo = subprocess.run(
         [sys.executable, "-m", "service", "demo", "--once"],
@@ -179,7 +179,7 @@ def test_missing_settings_are_all_told_at_once_and_end_the_start(tmp_path: Path)
     ran = subprocess.run(
         [sys.executable, "-m", "service", "serve"],
         cwd=tmp_path,
-        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)},
+        env=bare_environ(HOME=str(tmp_path)),
         capture_output=True,
         text=True,
         timeout=30,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -11,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.flow.conftest import ROOT, fetch, listener, until
+from tests.flow.conftest import fetch, listener, until
+from tests.programs import bare_environ
 
 PARLEY = f'"{sys.executable}" -m service'
 
@@ -25,7 +25,7 @@ def home() -> Iterator[Path]:
 
 def environ(home: Path, **more: str) -> dict[str, str]:
     """A newcomer's environment."""
-    return {"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONPATH": str(ROOT)} | more
+    return bare_environ(HOME=str(home), **more)
 
 
 def printed(home: Path, *options: str, **more: str) -> subprocess.CompletedProcess[str]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import resource
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.programs import bare_environ
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,7 +32,7 @@ def limited(
     """Run a command with these limits of open files."""
     return subprocess.run(
         ["/bin/sh", "-c", f'ulimit -Sn {soft} && ulimit -Hn {hard} && exec "$@"', "sh", *command],
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)} | environ,
+        env=bare_environ(**environ),
         capture_output=True,
         text=True,
         check=False,
