@@ -107,6 +107,19 @@ def test_every_dependency_has_a_lower_bound() -> None:
     assert all(">=" in line for lines in requirements() for line in lines)
 
 
+def test_the_lowest_versions_are_those_of_the_bounds() -> None:
+    """Otherwise CI shows that other versions work than those that pip may choose."""
+    command = [sys.executable, str(ROOT / ".ci" / "lowest.py")]
+    ran = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    project, tests = requirements()[:2]
+
+    lines = ran.stdout.splitlines()
+    assert {line.split("==")[0] for line in lines} == wanted([*project, *tests])
+    assert len(lines) == len(project) + len(tests)
+    aiohttp = next(line for line in project if line.startswith("aiohttp"))
+    assert aiohttp.replace(">=", "==") in lines
+
+
 def test_what_only_developers_need_is_no_part_of_the_package() -> None:
     """Otherwise who installs Parley is offered its linters."""
     extras = written()["project"]["optional-dependencies"]
