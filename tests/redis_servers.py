@@ -336,7 +336,7 @@ def sentinel(binary: str | None = None) -> Iterator[Sentinels]:
             sentinels.append(stack.enter_context(_started(command, port)))
         for each in sentinels:
             wait_until(
-                lambda each=each: (
+                lambda each=each: (  # type: ignore[misc]  # mypy infers none with a default
                     each.client.sentinel_slaves("parley")[0]["master-link-status"] == "ok"
                 ),
                 "the Sentinel has met the replica",

@@ -9,6 +9,8 @@ import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+from tests.present import present
+
 
 class Talk:
     """The server's end of one connection."""
@@ -78,7 +80,7 @@ async def serving(script: Script, tls: ssl.SSLContext | None = None) -> AsyncIte
     tasks = []
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        tasks.append(asyncio.current_task())
+        tasks.append(present(asyncio.current_task()))
         talk = Talk(reader, writer)
         server.talks.append(talk)
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):

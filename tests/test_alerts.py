@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from service.core.metrics import BREAKER_STATES, METRICS, REPLY_OUTCOMES, TEXT_OUTCOMES
-from service.web.door.callbacks import Counters
+from service.web.door.refusals import Counters
 
 ROOT = Path(__file__).parent.parent
 RULES = ROOT / "config" / "prometheus" / "alerts.yaml"

@@ -13,6 +13,7 @@ import os
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -229,7 +230,8 @@ async def test_a_connection_of_uvicorn_has_what_ours_lean_on() -> None:
     config = Config(_alive, http="httptools", log_config=None)
     config.load()
     state = ServerState()
-    connection = HttpToolsProtocol(config=config, server_state=state, app_state={})
+    # Its types leave out that there may be no cycle.
+    connection: Any = HttpToolsProtocol(config=config, server_state=state, app_state={})
     transport = _Sink()
     connection.connection_made(transport)
     assert connection.cycle is None
@@ -243,7 +245,7 @@ async def test_a_connection_of_uvicorn_has_what_ours_lean_on() -> None:
     assert connection.headers == [(b"host", b"a")]
     assert connection.expect_100_continue is False
     assert not connection.pipeline
-    cycle = connection.cycle
+    cycle: Any = connection.cycle
     assert isinstance(cycle, RequestResponseCycle)
     assert (cycle.response_started, cycle.response_complete) == (False, False)
     assert (cycle.disconnected, cycle.keep_alive) == (False, True)

@@ -244,7 +244,7 @@ def test_its_redis_keeps_what_it_confirms(tmp_path: Path) -> None:
             while True:
                 try:
                     found = {
-                        name: client.config_get(name)[name]  # type: ignore[index]
+                        name: client.config_get(name)[name]
                         for name in ("appendonly", "appendfsync", "maxmemory-policy", "save")
                     }
                     break

@@ -8,9 +8,13 @@ import sys
 import tomllib
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from coverage import CoverageData
+
+from tests.programs import MEASURES, bare_environ
 
 ROOT = Path(__file__).parent.parent
 CONFIG = ROOT / "config"
@@ -34,16 +38,21 @@ def pins_of(name: str) -> dict[str, str]:
     }
 
 
-def project() -> dict[str, object]:
-    """Read the project table."""
-    table = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert isinstance(table, dict)
-    return table
+def written() -> dict[str, Any]:
+    """Read pyproject.toml."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
-def wanted(requirements: object) -> set[str]:
+def requirements() -> list[list[str]]:
+    """List what the package, each of its extras and each group of its developers asks for."""
+    table = written()
+    project = table["project"]
+    extras = project["optional-dependencies"].values()
+    return [project["dependencies"], *extras, *table["dependency-groups"].values()]
+
+
+def wanted(requirements: list[str]) -> set[str]:
     """Name the distributions that a list of requirements asks for."""
-    assert isinstance(requirements, list)
     return {re.split(r"[\[>=<;~! ]", requirement)[0] for requirement in requirements}
 
 
@@ -85,22 +94,38 @@ def test_every_dependency_is_pinned() -> None:
     """Otherwise `config/pin` was forgotten after a change of dependencies."""
     tested = {name.split()[0] for name in pins_of("constraints.txt")}
     shipped = {name.split()[0] for name in pins_of("requirements.txt")}
-    extras = project()["optional-dependencies"]
-    assert isinstance(extras, dict)
 
-    assert wanted(project()["dependencies"]) <= shipped
-    builders = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]
-    assert wanted(builders["requires"]) <= pins_of("build-requirements.txt").keys()
-    assert set().union(*map(wanted, extras.values())) <= tested
+    assert wanted(written()["project"]["dependencies"]) <= shipped
+    builders = written()["build-system"]["requires"]
+    assert wanted(builders) <= pins_of("build-requirements.txt").keys()
+    assert set().union(*map(wanted, requirements())) <= tested
 
 
 def test_every_dependency_has_a_lower_bound() -> None:
     """Otherwise pip keeps an ancient version that somebody's environment happens to hold."""
-    extras = project()["optional-dependencies"]
-    assert isinstance(extras, dict)
-    requirements = [project()["dependencies"], *extras.values()]
+    assert len(requirements()) == 3
+    assert all(">=" in line for lines in requirements() for line in lines)
 
-    assert all(">=" in line for lines in requirements for line in lines)  # type: ignore[attr-defined]
+
+def test_the_lowest_versions_are_those_of_the_bounds() -> None:
+    """Otherwise CI shows that other versions work than those that pip may choose."""
+    command = [sys.executable, str(ROOT / ".ci" / "lowest.py")]
+    ran = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    project, tests = requirements()[:2]
+
+    lines = ran.stdout.splitlines()
+    assert {line.split("==")[0] for line in lines} == wanted([*project, *tests])
+    assert len(lines) == len(project) + len(tests)
+    aiohttp = next(line for line in project if line.startswith("aiohttp"))
+    assert aiohttp.replace(">=", "==") in lines
+
+
+def test_what_only_developers_need_is_no_part_of_the_package() -> None:
+    """Otherwise who installs Parley is offered its linters."""
+    extras = written()["project"]["optional-dependencies"]
+
+    assert {"mypy", "ruff", "uv"} <= wanted(written()["dependency-groups"]["dev"])
+    assert extras.keys() == {"test"}
 
 
 # --- the wheel -------------------------------------------------------------------------------
@@ -192,6 +217,20 @@ def test_the_readme_holds_the_command_that_ci_runs() -> None:
 
     assert "-c config/constraints.txt" in command
     assert command.endswith("pytest")
+
+
+def test_processes_that_tests_start_are_measured_too(tmp_path: Path) -> None:
+    """Otherwise the floor of coverage is that of what runs inside the tests' own process."""
+    measured = {"COVERAGE_PROCESS_START": str(ROOT / "pyproject.toml")}
+    environ = bare_environ() | measured | {"COVERAGE_FILE": str(tmp_path / "lines")}
+    command = [sys.executable, "-m", "service", "settings", "--markdown"]
+    subprocess.run(command, cwd=tmp_path, env=environ, check=True, capture_output=True)
+
+    (lines,) = tmp_path.glob("lines.*")
+    data = CoverageData(str(lines))
+    data.read()
+    assert str(ROOT / "service" / "settings" / "table.py") in data.measured_files()
+    assert set(MEASURES) <= set(re.findall(r"COVERAGE_\w+", CI.read_text("utf-8")))
 
 
 def test_what_runs_before_a_commit_is_what_ci_runs() -> None:

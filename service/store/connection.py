@@ -143,7 +143,7 @@ def _master(rest: str, options: dict[str, Any], made: Callable[[type], type]) ->
     if tls:
         of_sentinel |= {"ssl": True}
         of_sentinel |= {name: value for name, value in given.items() if name.startswith("ssl_")}
-    sentinel: Any = Sentinel(  # type: ignore[no-untyped-call]
+    sentinel: Any = Sentinel(
         hosts,
         sentinel_kwargs={
             "socket_connect_timeout": CONNECT_TIMEOUT_S,

@@ -16,9 +16,11 @@ from urllib.parse import urlencode
 import pytest
 import typer
 from twilio.request_validator import RequestValidator
+from typer.core import TyperCommand, TyperGroup
 from typer.testing import CliRunner
 
 from service.cli.app import app
+from tests.programs import bare_environ
 
 ROOT = Path(__file__).parents[2]
 URL = "https://sms.example.com/callbacks/twilio"
@@ -44,7 +46,7 @@ def parley(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run a command in an empty environment."""
     ran = subprocess.run(
         [sys.executable, "-m", "service", *arguments],
-        env={"PATH": os.environ["PATH"], "HOME": "/nonexistent", "PYTHONPATH": str(ROOT)} | environ,
+        env=bare_environ(HOME="/nonexistent", **environ),
         capture_output=True,
         text=True,
         timeout=30,
@@ -70,7 +72,7 @@ def explain(url: str, body: str, *, signed_for: str = URL) -> tuple[int, str]:
     return explained(*options, TWILIO_AUTH_TOKEN="12345")
 
 
-def test_a_genuine_signature_is_said_to_match():
+def test_a_genuine_signature_is_said_to_match() -> None:
     """People would look for a mistake where there is none."""
     assert explain(URL, urlencode(PARAMS)) == (0, "The signature matches.\n")
 
@@ -83,21 +85,21 @@ def test_a_genuine_signature_is_said_to_match():
         pytest.param(URL.replace(".com", ".com:8443"), "with port 8443 added", id="another port"),
     ],
 )
-def test_the_nearest_reading_is_named(signed_for, hint):
+def test_the_nearest_reading_is_named(signed_for: str, hint: str) -> None:
     """A 403 that says nothing costs an afternoon."""
     status, said = explain(URL, urlencode(PARAMS), signed_for=signed_for)
     assert status == 1
     assert f"It would match {hint}" in said
 
 
-def test_blank_fields_that_were_dropped_are_named():
+def test_blank_fields_that_were_dropped_are_named() -> None:
     """Frameworks drop them by default, and the signature covers them."""
     status, said = explain(URL, urlencode({k: v for k, v in PARAMS.items() if v}))
     assert status == 1
     assert "with the blank fields FromCity, FromState, FromZip, FromCountry still there" in said
 
 
-def test_a_body_may_come_from_a_file_and_the_answer_as_json(tmp_path):
+def test_a_body_may_come_from_a_file_and_the_answer_as_json(tmp_path: Path) -> None:
     """Bodies are long, and scripts read JSON."""
     body = tmp_path / "body.txt"
     body.write_text(urlencode(PARAMS))
@@ -109,7 +111,7 @@ def test_a_body_may_come_from_a_file_and_the_answer_as_json(tmp_path):
     assert json.loads(ran.stdout) == {"matched": True, "lines": ["The signature matches."]}
 
 
-def test_a_shared_key_is_tried_where_the_request_names_one():
+def test_a_shared_key_is_tried_where_the_request_names_one() -> None:
     """The auth token can't explain what another key has signed."""
     signature = RequestValidator("secret").compute_signature(URL, PARAMS, "HMAC_SHA256")
     options = ("--url", URL, "--body", urlencode(PARAMS), "--signature", signature)
@@ -122,7 +124,7 @@ def test_a_shared_key_is_tried_where_the_request_names_one():
     assert "was lost on its way" in explained(*options, TWILIO_AUTH_TOKEN="12345")[1]
 
 
-def test_a_newline_that_an_editor_added_is_named(tmp_path):
+def test_a_newline_that_an_editor_added_is_named(tmp_path: Path) -> None:
     """The body looks right in every viewer, and never matches."""
     body = tmp_path / "body.txt"
     body.write_text(urlencode(PARAMS) + "\n")
@@ -142,7 +144,7 @@ def test_a_newline_that_an_editor_added_is_named(tmp_path):
     ],
     ids=["no URL", "no file", "demo", "no number", "no role"],
 )
-def test_a_mistake_is_answered_with_what_to_write(arguments, said):
+def test_a_mistake_is_answered_with_what_to_write(arguments: tuple[str, ...], said: str) -> None:
     """A traceback tells people nothing they can act upon."""
     ran = parley(*arguments, TWILIO_AUTH_TOKEN="12345", COLUMNS="200")
     assert ran.returncode in {1, 2}
@@ -166,21 +168,23 @@ def test_a_mistake_is_answered_with_what_to_write(arguments, said):
         ),
     ],
 )
-def test_no_address_is_quoted_in_an_error_about_it(arguments, environ):
+def test_no_address_is_quoted_in_an_error_about_it(
+    arguments: tuple[str, ...], environ: dict[str, str]
+) -> None:
     """What was pasted wrongly holds a password more often than not."""
     ran = parley(*arguments, **environ)
     assert ran.returncode == 2
     assert "PASSxZq" not in ran.stdout + ran.stderr
 
 
-def test_a_missing_token_is_named():
+def test_a_missing_token_is_named() -> None:
     """The signature can't be explained without it."""
     ran = parley("explain-signature", "--url", URL, "--signature", "x")
     assert ran.returncode == 2
     assert "TWILIO_AUTH_TOKEN is missing" in ran.stderr
 
 
-def test_a_table_in_a_pipe_loses_nothing():
+def test_a_table_in_a_pipe_loses_nothing() -> None:
     """`grep` would miss what a terminal of eighty columns has no room for."""
     long = "https://" + "x" * 150 + ".example.com"
     ran = parley("settings", PUBLIC_URL=long, COLUMNS="80")
@@ -188,7 +192,7 @@ def test_a_table_in_a_pipe_loses_nothing():
     assert long in ran.stdout
 
 
-def test_settings_lists_all_of_them_and_what_is_wrong():
+def test_settings_lists_all_of_them_and_what_is_wrong() -> None:
     """An operator has to see where a value came from, and never a secret."""
     ran = parley("settings", "--json", SECRET_KEY="x" * 40, PUBLIC_URL="sms.example.com")
     rows = {row["name"]: row for row in json.loads(ran.stdout)}
@@ -200,7 +204,7 @@ def test_settings_lists_all_of_them_and_what_is_wrong():
     assert rows["PORT"] == port | {"means": "The public listener's port; 0 takes a free one."}
 
 
-def test_the_page_of_settings_is_what_the_table_says():
+def test_the_page_of_settings_is_what_the_table_says() -> None:
     """A default that was changed would stand in the documentation for ever."""
     page = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
     assert parley("settings", "--markdown").stdout == page, (
@@ -208,7 +212,7 @@ def test_the_page_of_settings_is_what_the_table_says():
     )
 
 
-def test_names_close_to_a_settings_are_warned_of_and_are_no_error():
+def test_names_close_to_a_settings_are_warned_of_and_are_no_error() -> None:
     """A time-out that somebody set would stay at its default, and nobody would know."""
     said = "HANDLER_TIMEOUTS_S is no setting; did you mean HANDLER_TIMEOUT_S?\n"
     for form in ((), ("--json",)):
@@ -216,7 +220,7 @@ def test_names_close_to_a_settings_are_warned_of_and_are_no_error():
         assert (ran.returncode, ran.stderr) == (0, said)
 
 
-def test_a_base_address_of_the_wrong_form_ends_the_start_with_what_to_write():
+def test_a_base_address_of_the_wrong_form_ends_the_start_with_what_to_write() -> None:
     """Every call would be answered 404, and the instance looked for in the wrong place."""
     host = "https://api.openconnectors.us2.ext.hana.ondemand.com"
     ran = parley("serve", **COMPLETE | {"OPEN_CONNECTORS_BASE_URL": host})
@@ -241,7 +245,9 @@ def commands_of(command: Any, *words: str) -> Iterator[tuple[tuple[str, ...], An
         for words, command in commands_of(typer.main.get_command(app))
     ],
 )
-def test_help_has_whole_names_and_examples_to_copy(words, command):
+def test_help_has_whole_names_and_examples_to_copy(
+    words: tuple[str, ...], command: TyperGroup | TyperCommand
+) -> None:
     """An option whose name is cut off, or an example that is broken in two, is of no use."""
     help_ = CliRunner().invoke(app, [*words, "--help"], terminal_width=80).stdout
     assert max(map(len, help_.splitlines())) <= 80
@@ -261,7 +267,7 @@ def test_help_has_whole_names_and_examples_to_copy(words, command):
         assert inner.keys() <= shown
 
 
-def test_shell_completion_is_printed_and_installed(tmp_path):
+def test_shell_completion_is_printed_and_installed(tmp_path: Path) -> None:
     """Long names are typed by hand."""
     environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
     said = []
@@ -278,7 +284,7 @@ def test_shell_completion_is_printed_and_installed(tmp_path):
     assert script.name in (tmp_path / ".bashrc").read_text()
 
 
-def test_a_shell_completes_commands_and_options():
+def test_a_shell_completes_commands_and_options() -> None:
     """What the script calls at each press of the key has to answer."""
     asked = {"_PARLEY_COMPLETE": "complete_bash", "COMP_WORDS": "parley dead dr", "COMP_CWORD": "2"}
     assert completed(**asked) == ["drop"]
@@ -293,7 +299,7 @@ def completed(**asked: str) -> list[str]:
     return ran.stdout.split()
 
 
-def test_a_host_that_is_none_of_ours_is_named_and_not_the_port():
+def test_a_host_that_is_none_of_ours_is_named_and_not_the_port() -> None:
     """Whoever chooses one port after the other never gets it to start."""
     ran = parley("sandbox", "--host", "192.0.2.1", "--port", "0", "--public")
     assert ran.returncode == 2
@@ -305,7 +311,7 @@ def test_a_host_that_is_none_of_ours_is_named_and_not_the_port():
     assert ran.stderr.startswith(f"--port: 127.0.0.1:{port} is not to be had")
 
 
-def test_the_connectors_error_comes_with_what_to_do():
+def test_the_connectors_error_comes_with_what_to_do() -> None:
     """The service's log says it, and so should the command that is typed instead."""
     with tempfile.TemporaryDirectory() as folder:
         ran = parley(
@@ -319,7 +325,7 @@ def test_the_connectors_error_comes_with_what_to_do():
     assert "check OPEN_CONNECTORS_BASE_URL" in ran.stderr
 
 
-def test_the_routes_of_a_handlers_file_are_shown_without_an_account(tmp_path):
+def test_the_routes_of_a_handlers_file_are_shown_without_an_account(tmp_path: Path) -> None:
     """An author who has no account yet could not see what the file takes."""
     path = tmp_path / "mine.py"
     path.write_text(

@@ -32,7 +32,9 @@ SERVICE = HTTP | {"cryptography", "redis", "twilio"}
         pytest.param("connector plan", HTTP, {"starlette", "uvicorn"}, id="the connector"),
     ],
 )
-def test_a_command_imports_what_it_needs(command, needed, not_needed):
+def test_a_command_imports_what_it_needs(
+    command: str, needed: set[str], not_needed: set[str]
+) -> None:
     """Each library costs everybody who types it, or a script that loops, a tenth of a second."""
     environ = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "PYTHONPATH": str(ROOT)}
     ran = subprocess.run(

@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -39,6 +40,7 @@ class _Connector(BaseHTTPRequestHandler):
     """Answers every request with hostile words; with an error when `failing`."""
 
     failing = False
+    address: str
 
     def do_GET(self) -> None:
         """Answer with an instance, its description, or a list."""
@@ -77,9 +79,9 @@ for _method in ("POST", "PUT", "PATCH", "DELETE"):
 @pytest.fixture
 def connector() -> Iterator[type[_Connector]]:
     """Run a connector that answers with hostile words; its `address` is set."""
-    handler = type("Connector", (_Connector,), {})
+    handler: type[_Connector] = type("Connector", (_Connector,), {})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    handler.address = f"http://127.0.0.1:{server.server_port}"  # type: ignore[attr-defined]
+    handler.address = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield handler
@@ -92,7 +94,7 @@ def connector() -> Iterator[type[_Connector]]:
 def environ(redis_server: str, connector: type[_Connector]) -> dict[str, str]:
     """Settings of a deployment whose Redis is full of hostile words."""
     if redis_server.startswith("redis+cluster://"):
-        client: redis.Redis | redis.RedisCluster = redis.RedisCluster.from_url(
+        client: Any = redis.RedisCluster.from_url(
             "redis://" + redis_server.removeprefix("redis+cluster://").partition(",")[0]
         )
     else:
@@ -125,7 +127,7 @@ def environ(redis_server: str, connector: type[_Connector]) -> dict[str, str]:
         "TWILIO_ACCOUNT_SID": "AC" + "0" * 32,
         "TWILIO_AUTH_TOKEN": "token",
         "TWILIO_SENDER": "+15005550100",
-        "OPEN_CONNECTORS_BASE_URL": f"{connector.address}/elements/api-v2",  # type: ignore[attr-defined]
+        "OPEN_CONNECTORS_BASE_URL": f"{connector.address}/elements/api-v2",
         "OPEN_CONNECTORS_USER_SECRET": "user",
         "OPEN_CONNECTORS_ORGANIZATION_SECRET": "organization",
         "SECRET_KEY": SECRET_KEY,
@@ -200,12 +202,14 @@ OF_THEIR_OWN = {"settings", "ready", "demo", "serve"}
 @pytest.mark.parametrize(
     ("arguments", "shown"), COMMANDS.items(), ids=[" ".join(c)[:40] for c in COMMANDS]
 )
-def test_a_terminal_obeys_no_stranger(environ, arguments, shown):
+def test_a_terminal_obeys_no_stranger(
+    environ: dict[str, str], arguments: tuple[str, ...], shown: str
+) -> None:
     """A text retitles the operator's window, hides what was said, or ends the command."""
     assert shown in assert_harmless(parley(environ, *arguments))
 
 
-def test_every_command_is_tried_or_prints_only_words_of_ours():
+def test_every_command_is_tried_or_prints_only_words_of_ours() -> None:
     """A new command would print a stranger's words as they are, and nobody would know."""
 
     def names(command: object, prefix: str = "") -> Iterator[str]:
@@ -230,7 +234,9 @@ def test_every_command_is_tried_or_prints_only_words_of_ours():
         ),
     ],
 )
-def test_a_connectors_error_is_only_read(environ, connector, command):
+def test_a_connectors_error_is_only_read(
+    environ: dict[str, str], connector: type[_Connector], command: str
+) -> None:
     """What answers at the connector's address is not always the connector."""
     connector.failing = True
     said = assert_harmless(parley(environ, "connector", *command.split()))
@@ -238,7 +244,9 @@ def test_a_connectors_error_is_only_read(environ, connector, command):
     assert "[2J" in said
 
 
-def test_a_service_that_answers_with_hostile_words_is_only_read(environ, connector):
+def test_a_service_that_answers_with_hostile_words_is_only_read(
+    environ: dict[str, str], connector: type[_Connector]
+) -> None:
     """Another process may sit at the port that `parley ready` asks."""
     port = connector.address.rpartition(":")[2]
     assert "is no Parley" in assert_harmless(parley(environ | {"INTERNAL_PORT": port}, "ready"))
@@ -251,13 +259,13 @@ def test_a_service_that_answers_with_hostile_words_is_only_read(environ, connect
         self.end_headers()
         self.wfile.write(raw)
 
-    connector.do_GET = answer
+    connector.do_GET = answer  # type: ignore[method-assign]  # the class is this test's own
     for form in ((), ("--json",)):
         said = assert_harmless(parley(environ | {"INTERNAL_PORT": port}, "ready", *form))
         assert "[2J" in said
 
 
-def test_settings_are_only_read(environ, tmp_path):
+def test_settings_are_only_read(environ: dict[str, str], tmp_path: Path) -> None:
     """A settings file copied from elsewhere is a stranger's as well."""
     (tmp_path / "service.toml").write_text(
         f"instance_name = {json.dumps('[/x]' + ESC)}\n" + json.dumps("b[/y]" + ESC) + " = 1\n"
@@ -274,7 +282,7 @@ def test_settings_are_only_read(environ, tmp_path):
     assert ran.stdout.count(rb"\u001b") >= len(names)
 
 
-def test_an_error_at_the_start_is_only_read(environ, tmp_path):
+def test_an_error_at_the_start_is_only_read(environ: dict[str, str], tmp_path: Path) -> None:
     """A handlers file may quote data it has read."""
     handlers = tmp_path / "handlers.py"
     handlers.write_text(f"raise ValueError({HOSTILE!r})\n")
@@ -283,7 +291,7 @@ def test_an_error_at_the_start_is_only_read(environ, tmp_path):
     assert "\n    raise ValueError(" in said
 
 
-def test_the_demo_only_shows_what_handlers_answer():
+def test_the_demo_only_shows_what_handlers_answer() -> None:
     """Handlers that are tried out may repeat what a file or a service told them."""
     code = (
         "import sys; from rich.console import Console; from service.lab.demo import _bubble\n"
@@ -294,7 +302,7 @@ def test_the_demo_only_shows_what_handlers_answer():
     assert r"[/x] [red] \x1b[2J" in assert_harmless(ran)
 
 
-def test_a_letter_that_the_terminal_can_not_write_ends_no_command(environ):
+def test_a_letter_that_the_terminal_can_not_write_ends_no_command(environ: dict[str, str]) -> None:
     """An emoji in a text would hide every dead letter from an operator with an old locale."""
     said = assert_harmless(parley(environ | {"PYTHONIOENCODING": "ascii"}, "dead", "list"))
     assert r"\x1b[2J" in said

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import termios
 from pathlib import Path
+from typing import Any
 
 import redis
 
@@ -43,7 +44,7 @@ def on_terminal(columns: int, *arguments: str, **environ: str) -> list[str]:
     return re.sub(r"\x1b\[[0-9;]*m", "", said.decode()).splitlines()
 
 
-def test_no_setting_is_split(redis_server):
+def test_no_setting_is_split(redis_server: str) -> None:
     """A name in two halves can neither be found nor copied."""
     lines = on_terminal(80, "settings", **COMPLETE)
     assert max(map(len, lines)) <= 80
@@ -51,11 +52,11 @@ def test_no_setting_is_split(redis_server):
     assert {"OPEN_CONNECTORS_ORGANIZATION_SECRET", "OPEN_CONNECTORS_BASE_URL", "PORT"} <= first
 
 
-def test_no_id_of_a_dead_letter_is_split(redis_server):
+def test_no_id_of_a_dead_letter_is_split(redis_server: str) -> None:
     """`parley dead replay` takes it as it is."""
     if redis_server.startswith("redis+cluster://"):
         seed = "redis://" + redis_server.removeprefix("redis+cluster://").partition(",")[0]
-        client: redis.Redis | redis.RedisCluster = redis.RedisCluster.from_url(seed)
+        client: Any = redis.RedisCluster.from_url(seed)
     else:
         client = redis.Redis.from_url(redis_server)
     reply = Outbound(Conversation("+15005550100", "+15005550123"), Reply("x"), MessageSid("SM1"), 0)

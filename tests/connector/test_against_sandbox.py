@@ -68,7 +68,9 @@ async def provisioned(connector: Connector, store: Instances, **changes: str) ->
     return instance.id
 
 
-async def test_an_instance_is_created_used_again_and_updated(sandbox, store):
+async def test_an_instance_is_created_used_again_and_updated(
+    sandbox: str, store: Instances
+) -> None:
     """The demo would start without an instance, or with another one each time."""
     async with connected(sandbox) as connector:
         first = await provisioned(connector, store)
@@ -80,7 +82,9 @@ async def test_an_instance_is_created_used_again_and_updated(sandbox, store):
     assert [each.id for each in found] == [first]
 
 
-async def test_a_deleted_instance_is_created_anew_and_its_token_refused(sandbox, store):
+async def test_a_deleted_instance_is_created_anew_and_its_token_refused(
+    sandbox: str, store: Instances
+) -> None:
     """Replies would be refused for ever after somebody tidied up at the connector."""
     async with connected(sandbox) as connector:
         first = await provisioned(connector, store)
@@ -95,8 +99,8 @@ async def test_a_deleted_instance_is_created_anew_and_its_token_refused(sandbox,
 
 
 async def test_a_reply_in_doubt_is_found_in_the_log_and_one_that_was_not_sent_is_not(
-    sandbox, store
-):
+    sandbox: str, store: Instances
+) -> None:
     """A reply would go out twice, or not at all."""
     sent, unsent = outbound("sent 👋"), outbound("never sent")
     marked_at = datetime.now(UTC)
@@ -109,7 +113,9 @@ async def test_a_reply_in_doubt_is_found_in_the_log_and_one_that_was_not_sent_is
     assert candidates(unsent, marked_at, log) == ()
 
 
-async def test_what_twilio_refuses_is_refused_with_its_words(sandbox, store):
+async def test_what_twilio_refuses_is_refused_with_its_words(
+    sandbox: str, store: Instances
+) -> None:
     """The reply would be repeated for ever."""
     async with connected(sandbox) as connector:
         await provisioned(connector, store)
@@ -121,14 +127,16 @@ async def test_what_twilio_refuses_is_refused_with_its_words(sandbox, store):
     assert caught.value.request_id
 
 
-async def test_open_connectors_fact_10_ping_answers_for_a_working_instance(sandbox, store):
+async def test_open_connectors_fact_10_ping_answers_for_a_working_instance(
+    sandbox: str, store: Instances
+) -> None:
     """A check of the instance would always say it is broken."""
     async with connected(sandbox) as connector:
         await provisioned(connector, store)
         await connector.ping()
 
 
-async def test_the_sandbox_gives_its_log_by_day(sandbox, store):
+async def test_the_sandbox_gives_its_log_by_day(sandbox: str, store: Instances) -> None:
     """Days asked for would bring the whole log, and its bound would be met after an outage."""
     now = datetime.now(UTC)
     async with connected(sandbox) as connector:
@@ -143,7 +151,7 @@ async def test_the_sandbox_gives_its_log_by_day(sandbox, store):
     assert whole == [100, 20]
 
 
-async def test_the_pictures_of_a_logged_text_are_found(sandbox, store):
+async def test_the_pictures_of_a_logged_text_are_found(sandbox: str, store: Instances) -> None:
     """A recovered picture would reach its handler as an empty text."""
     url = "https://example.com/cat.png"
     async with connected(sandbox) as connector, aiohttp.ClientSession() as session:
@@ -155,7 +163,9 @@ async def test_the_pictures_of_a_logged_text_are_found(sandbox, store):
 
 
 @pytest.mark.parametrize("element", ["twilio", "twiliov2"])
-async def test_connector_check_has_nothing_to_say_of_the_files_that_ship(sandbox, store, element):
+async def test_connector_check_has_nothing_to_say_of_the_files_that_ship(
+    sandbox: str, store: Instances, element: str
+) -> None:
     """Who tries Parley is told to change what works."""
     suffix = "" if element == "twilio" else f".{element}"
     instance = template(f"instance{suffix}.json", INSTANCE_NAMES)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -21,10 +21,10 @@ from service.errors import (
     StoreFull,
     StoreUnavailable,
 )
-from service.model import Message
+from service.model import Media, Message
 from service.store.connection import connect
 from service.store.watermark import Watermark
-from tests.connector.pieces import OURS, THEIRS, connected
+from tests.connector.pieces import OURS, THEIRS, Platform, connected
 
 pytestmark = pytest.mark.anyio
 
@@ -94,7 +94,9 @@ async def run(platform: Any, inbox: Inbox, watermark: Watermark, **options: Any)
         return await filler(connector, inbox, watermark).run(**options)
 
 
-async def test_a_deployments_first_run_answers_nothing_old(platform, watermark):
+async def test_a_deployments_first_run_answers_nothing_old(
+    platform: Platform, watermark: Watermark
+) -> None:
     """Somebody who switches Parley on would have a year of texts answered at once."""
     inbox = Inbox()
     platform.messages = [text("old", 1)]
@@ -105,7 +107,9 @@ async def test_a_deployments_first_run_answers_nothing_old(platform, watermark):
     assert inbox.taken == []
 
 
-async def test_what_was_missed_is_accepted_oldest_first_and_marked(platform, watermark):
+async def test_what_was_missed_is_accepted_oldest_first_and_marked(
+    platform: Platform, watermark: Watermark
+) -> None:
     """A day's texts would be answered backwards, or not at all."""
     inbox = Inbox()
     await watermark.first(NOW - timedelta(days=9))
@@ -124,7 +128,9 @@ async def test_what_was_missed_is_accepted_oldest_first_and_marked(platform, wat
     assert (again.recovered, len(inbox.taken)) == (0, 59)
 
 
-async def test_texts_of_one_second_keep_the_order_of_the_log(platform, watermark):
+async def test_texts_of_one_second_keep_the_order_of_the_log(
+    platform: Platform, watermark: Watermark
+) -> None:
     """Two texts sent in haste would be answered in the wrong order."""
     inbox = Inbox()
     await watermark.first(NOW - timedelta(days=9))
@@ -134,7 +140,7 @@ async def test_texts_of_one_second_keep_the_order_of_the_log(platform, watermark
     assert inbox.bodies == [str(n) for n in range(1, 10)]
 
 
-async def test_the_overlap_is_read_again(platform, watermark):
+async def test_the_overlap_is_read_again(platform: Platform, watermark: Watermark) -> None:
     """A text that reached the log late would be passed over for ever."""
     inbox = Inbox()
     await watermark.first(NOW - timedelta(days=9))
@@ -145,8 +151,8 @@ async def test_the_overlap_is_read_again(platform, watermark):
 
 
 async def test_an_outage_longer_than_is_remembered_is_said_and_not_answered_twice(
-    platform, watermark
-):
+    platform: Platform, watermark: Watermark
+) -> None:
     """Beyond the de-duplication window everything would look missing."""
     inbox = Inbox()
     await watermark.first(NOW - timedelta(days=9))
@@ -158,7 +164,9 @@ async def test_an_outage_longer_than_is_remembered_is_said_and_not_answered_twic
     assert "the outage was longer" in logs[0]["event"]
 
 
-async def test_every_page_is_read_and_a_row_that_comes_twice_counts_once(platform, watermark):
+async def test_every_page_is_read_and_a_row_that_comes_twice_counts_once(
+    platform: Platform, watermark: Watermark
+) -> None:
     """All but the newest texts of a long outage would be lost, or an operator be told of more."""
     inbox = Inbox()
     platform.page_limit = 20
@@ -173,7 +181,7 @@ async def test_every_page_is_read_and_a_row_that_comes_twice_counts_once(platfor
         def moment(self, at: float) -> datetime:
             return NOW
 
-        async def log_between(self, since: datetime) -> Any:
+        async def log_between(self, since: datetime) -> AsyncGenerator[Sequence[LoggedMessage]]:
             rows = [
                 LoggedMessage(sid, THEIRS, OURS, sid, "inbound", "received", NOW, 0)
                 for sid in ("c", "b", "a")
@@ -186,7 +194,9 @@ async def test_every_page_is_read_and_a_row_that_comes_twice_counts_once(platfor
     assert inbox.bodies[130:] == ["a", "b", "c"]
 
 
-async def test_nothing_from_before_the_first_start_is_read_unasked(platform, watermark):
+async def test_nothing_from_before_the_first_start_is_read_unasked(
+    platform: Platform, watermark: Watermark
+) -> None:
     """The overlap would answer what was sent before anybody asked us to."""
     inbox = Inbox()
     await watermark.first(NOW - timedelta(minutes=6))
@@ -196,7 +206,9 @@ async def test_nothing_from_before_the_first_start_is_read_unasked(platform, wat
     assert inbox.bodies == ["after"]
 
 
-async def test_the_watermark_stays_behind_texts_left_to_their_callbacks(platform, watermark):
+async def test_the_watermark_stays_behind_texts_left_to_their_callbacks(
+    platform: Platform, watermark: Watermark
+) -> None:
     """One whose callback never comes after all would be passed over for ever."""
     inbox = Inbox()
     await watermark.first(NOW - timedelta(days=9))
@@ -214,7 +226,7 @@ async def test_the_watermark_stays_behind_texts_left_to_their_callbacks(platform
     assert inbox.bodies == ["young"]
 
 
-async def test_a_run_by_hand_leaves_the_watermark(platform, watermark):
+async def test_a_run_by_hand_leaves_the_watermark(platform: Platform, watermark: Watermark) -> None:
     """What an operator did not ask for would be taken for covered, and never be read."""
     inbox = Inbox()
     await watermark.first(NOW - timedelta(days=9))
@@ -226,7 +238,9 @@ async def test_a_run_by_hand_leaves_the_watermark(platform, watermark):
     assert inbox.bodies == ["new", "old"]
 
 
-async def test_pictures_that_cannot_be_had_now_end_the_run(platform, watermark):
+async def test_pictures_that_cannot_be_had_now_end_the_run(
+    platform: Platform, watermark: Watermark
+) -> None:
     """A text would be handled without its pictures, for good, as the connector was ailing."""
     inbox = Inbox()
     await watermark.first(NOW - timedelta(days=9))
@@ -249,7 +263,7 @@ async def test_pictures_that_cannot_be_had_now_end_the_run(platform, watermark):
     assert (inbox.taken, await watermark.load()) == ([], before)
 
 
-async def test_a_run_that_fails_is_no_run(platform, watermark):
+async def test_a_run_that_fails_is_no_run(platform: Platform, watermark: Watermark) -> None:
     """The gap would be taken for filled."""
     inbox = Inbox(down=True)
     await watermark.first(NOW - timedelta(days=9))
@@ -265,8 +279,8 @@ async def test_a_run_that_fails_is_no_run(platform, watermark):
 
 
 async def test_open_connectors_fact_15_a_mapped_log_is_unreadable_and_not_empty(
-    platform, watermark
-):
+    platform: Platform, watermark: Watermark
+) -> None:
     """The texts of an outage would be taken for recovered, and never be looked for again."""
     inbox = Inbox()
     await watermark.first(NOW - timedelta(days=9))
@@ -278,7 +292,7 @@ async def test_open_connectors_fact_15_a_mapped_log_is_unreadable_and_not_empty(
     assert (inbox.taken, await watermark.load()) == ([], before)
 
 
-async def test_a_full_inbox_is_waited_for(platform, watermark):
+async def test_a_full_inbox_is_waited_for(platform: Platform, watermark: Watermark) -> None:
     """A text would lose its place to those behind it."""
     inbox = Inbox(full=1)
     platform.messages = [text("2", 4), text("1", 5)]
@@ -286,7 +300,7 @@ async def test_a_full_inbox_is_waited_for(platform, watermark):
     assert inbox.bodies == ["1", "2"]
 
 
-async def test_a_dry_run_accepts_nothing(platform, watermark):
+async def test_a_dry_run_accepts_nothing(platform: Platform, watermark: Watermark) -> None:
     """An operator who only looks would set things in motion."""
     inbox = Inbox()
     platform.messages = [text("1", 5)]
@@ -294,13 +308,16 @@ async def test_a_dry_run_accepts_nothing(platform, watermark):
     assert (summary.read, inbox.taken, await watermark.load()) == (1, [], None)
 
 
-async def test_a_connector_that_cannot_list_is_said_once(watermark):
+async def test_a_connector_that_cannot_list_is_said_once(watermark: Watermark) -> None:
     """Every five minutes the same line, or none at all."""
 
     class NoLog:
-        async def log_between(self, since: datetime) -> Any:
+        async def log_between(self, since: datetime) -> AsyncGenerator[Sequence[LoggedMessage]]:
             raise ConnectorRefused("Method GET is not supported here", status=405)
-            yield [LoggedMessage]
+            yield []  # type: ignore[unreachable]  # makes it a generator
+
+        async def media_of(self, sid: str) -> tuple[Media, ...]:
+            return ()
 
         def moment(self, at: float) -> datetime:
             return NOW
@@ -329,7 +346,9 @@ async def test_a_connector_that_cannot_list_is_said_once(watermark):
     assert "405" in backfill.state
 
 
-async def test_a_number_is_known_as_ours_once_a_text_to_it_was_accepted(platform, watermark):
+async def test_a_number_is_known_as_ours_once_a_text_to_it_was_accepted(
+    platform: Platform, watermark: Watermark
+) -> None:
     """A second number of ours would never be read back, or everybody's would."""
     inbox, other = Inbox(), "+15005550199"
     since = NOW - timedelta(hours=1)
@@ -347,7 +366,9 @@ async def test_a_number_is_known_as_ours_once_a_text_to_it_was_accepted(platform
     assert inbox.bodies == ["1", "2", "3"]
 
 
-async def test_a_dry_run_tells_what_is_missing_from_what_is_known(platform, watermark):
+async def test_a_dry_run_tells_what_is_missing_from_what_is_known(
+    platform: Platform, watermark: Watermark
+) -> None:
     """An operator would take a day's traffic for a day's losses."""
     inbox, since = Inbox(), NOW - timedelta(hours=1)
     platform.messages = [text("1", 30)]
@@ -357,7 +378,9 @@ async def test_a_dry_run_tells_what_is_missing_from_what_is_known(platform, wate
     assert (told.read, told.known, told.recovered) == (2, 1, 1)
 
 
-async def test_what_was_too_young_is_looked_at_again_soon(platform, watermark):
+async def test_what_was_too_young_is_looked_at_again_soon(
+    platform: Platform, watermark: Watermark
+) -> None:
     """A text of the last seconds of an outage would wait for the timer, or for the next outage."""
     inbox = Inbox()
     await watermark.first(NOW - timedelta(days=9))
@@ -377,11 +400,11 @@ async def test_what_was_too_young_is_looked_at_again_soon(platform, watermark):
     assert len(platform.said("GET", "/hubs")) >= 2, "it was not too young at first"
 
 
-async def test_what_is_covered_is_kept_by_the_logs_own_clock(watermark):
+async def test_what_is_covered_is_kept_by_the_logs_own_clock(watermark: Watermark) -> None:
     """With a clock of ours that is ahead, the texts of the next outage would be passed over."""
 
     class Behind:
-        async def log_between(self, since: datetime) -> Any:
+        async def log_between(self, since: datetime) -> AsyncGenerator[Sequence[LoggedMessage]]:
             assert since == NOW - timedelta(hours=2, minutes=10)
             yield []
 

@@ -16,10 +16,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from service.connector.client import MESSAGE_NAMES
 from service.connector.http import Client, NoAnswer, NotSent
 from service.operate.clients import connector_of
 from service.settings.loading import load_settings
-from tests.connector.pieces import MESSAGE_NAMES, outbound, template
+from tests.connector.pieces import outbound, template
 from tests.loops import BOTH_LOOPS
 from tests.settings.test_loading import COMPLETE
 
@@ -184,7 +185,9 @@ async def replying(port: int, **settings: str) -> AsyncIterator[Any]:
         await asyncio.sleep(0.02)
 
 
-async def test_replies_go_through_the_companys_proxy_to_the_connector(authority):
+async def test_replies_go_through_the_companys_proxy_to_the_connector(
+    authority: tuple[Path, ssl.SSLContext],
+) -> None:
     """Behind a proxy no reply would leave; without its login, neither."""
     ca, server_tls = authority
     async with listening(connector, server_tls) as port, proxying("tunnels") as proxy:
@@ -202,7 +205,7 @@ async def test_replies_go_through_the_companys_proxy_to_the_connector(authority)
     assert b"hello" not in proxy.tunnelled
 
 
-async def test_no_proxy_leads_past_it(authority):
+async def test_no_proxy_leads_past_it(authority: tuple[Path, ssl.SSLContext]) -> None:
     """A connector of the company's own network would be looked for outside of it."""
     ca, server_tls = authority
     async with listening(connector, server_tls) as port, proxying("refuses") as proxy:
@@ -216,7 +219,9 @@ async def test_no_proxy_leads_past_it(authority):
     assert not proxy.heads
 
 
-async def test_a_private_authority_is_trusted_where_it_is_named_and_nowhere_else(authority):
+async def test_a_private_authority_is_trusted_where_it_is_named_and_nowhere_else(
+    authority: tuple[Path, ssl.SSLContext],
+) -> None:
     """A company's connector could not be spoken to, or anybody's could."""
     ca, server_tls = authority
     async with listening(connector, server_tls) as port:
@@ -243,7 +248,9 @@ async def test_a_private_authority_is_trusted_where_it_is_named_and_nowhere_else
         ("away", "by way of the proxy 127.0.0.1:1: "),
     ],
 )
-async def test_a_proxy_that_makes_no_connection_sent_nothing(mood, said, caplog):
+async def test_a_proxy_that_makes_no_connection_sent_nothing(
+    mood: str, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
     """Replies would be in doubt for as long as the proxy is away; its password be in the log."""
     async with proxying(mood) as proxy:
         address = proxy.address.replace(f":{proxy.port}", ":1") if mood == "away" else proxy.address
@@ -258,7 +265,7 @@ async def test_a_proxy_that_makes_no_connection_sent_nothing(mood, said, caplog)
     assert not any(secret in told for secret in (PASSWORD, "p%40ss", login))
 
 
-async def test_a_plain_address_is_asked_of_the_proxy_itself():
+async def test_a_plain_address_is_asked_of_the_proxy_itself() -> None:
     """HTTP_PROXY would be without effect, or its login be missing."""
     async with proxying("tunnels") as proxy:
         http = Client(
@@ -271,7 +278,7 @@ async def test_a_plain_address_is_asked_of_the_proxy_itself():
     assert b"proxy-authorization: basic " in proxy.heads[0].lower()
 
 
-async def test_a_proxy_that_wants_a_login_passed_a_plain_request_on_to_nobody():
+async def test_a_proxy_that_wants_a_login_passed_a_plain_request_on_to_nobody() -> None:
     """The reply would be taken for refused by the connector, and become a dead letter."""
     async with proxying("asks") as proxy:
         http = Client(
@@ -282,7 +289,9 @@ async def test_a_proxy_that_wants_a_login_passed_a_plain_request_on_to_nobody():
         await http.aclose()
 
 
-async def test_an_answer_lost_behind_a_proxy_leaves_the_request_in_doubt(authority):
+async def test_an_answer_lost_behind_a_proxy_leaves_the_request_in_doubt(
+    authority: tuple[Path, ssl.SSLContext],
+) -> None:
     """A reply that the connector has would be sent again."""
     ca, server_tls = authority
 
@@ -300,7 +309,7 @@ async def test_an_answer_lost_behind_a_proxy_leaves_the_request_in_doubt(authori
 
 
 @pytest.mark.parametrize("proxy", ["socks5://me:heron@x:1", "http://", "http://me:heron@x:y"])
-def test_something_other_than_a_proxy_is_refused_without_its_password(proxy):
+def test_something_other_than_a_proxy_is_refused_without_its_password(proxy: str) -> None:
     """A typing error would be in the log with the password in it."""
     with pytest.raises(ValueError, match="a proxy is") as caught:
         Client("https://x", connections=1, connect_timeout_s=1, proxy=proxy)

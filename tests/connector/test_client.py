@@ -5,8 +5,10 @@ import contextlib
 import json
 import socket
 import time
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -79,8 +81,8 @@ def row(number: int, *, minutes_ago: int = 0, to: str = THEIRS) -> dict[str, str
 
 
 async def test_open_connectors_fact_03_the_instance_is_created_with_the_documented_request(
-    platform,
-):
+    platform: Platform,
+) -> None:
     """Open Connectors would refuse the request, and Parley could never send."""
     async with connected(platform.url) as connector:
         created = await connector.create_instance(wanted().body)
@@ -106,8 +108,8 @@ async def test_open_connectors_fact_03_the_instance_is_created_with_the_document
 
 
 async def test_open_connectors_fact_02_a_reply_carries_the_instance_token_and_the_text_as_it_is(
-    platform,
-):
+    platform: Platform,
+) -> None:
     """Replies would be refused, or their text damaged."""
     token = await provisioned(platform)
     async with connected(platform.url, token=token) as connector:
@@ -122,7 +124,7 @@ async def test_open_connectors_fact_02_a_reply_carries_the_instance_token_and_th
     assert sid.startswith("SM")
 
 
-async def test_a_picture_alone_is_sent_without_an_empty_text(platform):
+async def test_a_picture_alone_is_sent_without_an_empty_text(platform: Platform) -> None:
     """Twilio refuses an empty Body."""
     token = await provisioned(platform)
     async with connected(platform.url, token=token) as connector:
@@ -135,7 +137,7 @@ async def test_a_picture_alone_is_sent_without_an_empty_text(platform):
     }
 
 
-async def test_replies_share_connections(platform):
+async def test_replies_share_connections(platform: Platform) -> None:
     """A TLS handshake for every reply would make each of them slow."""
     token = await provisioned(platform)
     platform.connections.clear()
@@ -146,7 +148,7 @@ async def test_replies_share_connections(platform):
     assert len(platform.connections) == 1
 
 
-async def test_a_cookie_is_never_sent_back(platform):
+async def test_a_cookie_is_never_sent_back(platform: Platform) -> None:
     """A load balancer's cookie would tie every later reply to one machine of the connector's."""
     token = await provisioned(platform)
     platform.headers["Set-Cookie"] = "JSESSIONID=abc; Path=/"
@@ -158,7 +160,7 @@ async def test_a_cookie_is_never_sent_back(platform):
     assert [each.headers.get("Cookie") for each in platform.seen] == [None] * 3
 
 
-async def test_no_compressed_answer_is_asked_for(platform):
+async def test_no_compressed_answer_is_asked_for(platform: Platform) -> None:
     """A compressed answer can't be read here: every reply would be in doubt."""
     token = await provisioned(platform)
     async with connected(platform.url, token=token) as connector:
@@ -167,7 +169,7 @@ async def test_no_compressed_answer_is_asked_for(platform):
     assert platform.seen[-1].headers.get("Accept-Encoding", "identity") == "identity"
 
 
-async def test_the_last_word_before_a_reply_leaves_can_keep_it_back(platform):
+async def test_the_last_word_before_a_reply_leaves_can_keep_it_back(platform: Platform) -> None:
     """A worker that lost its partition would send what the new owner sends too."""
 
     class LostError(Exception):
@@ -201,8 +203,8 @@ async def test_the_last_word_before_a_reply_leaves_can_keep_it_back(platform):
     ],
 )
 async def test_open_connectors_fact_08_an_error_status_becomes_the_error_of_its_kind(
-    platform, status, kind, retry
-):
+    platform: Platform, status: int, kind: type[Exception], retry: bool
+) -> None:
     """A reply would be repeated that never can be sent, or given up that could."""
     error = await failing_send(platform, failure(status, "no", "Twilio says no", Location="/x"))
 
@@ -213,14 +215,14 @@ async def test_open_connectors_fact_08_an_error_status_becomes_the_error_of_its_
     assert len(platform.seen) == 1
 
 
-async def test_retry_after_is_kept(platform):
+async def test_retry_after_is_kept(platform: Platform) -> None:
     """A throttled sender that comes back too early stays throttled."""
     error = await failing_send(platform, failure(429, "slow down", Retry_After="7"))
 
     assert error.retry_after_s == 7
 
 
-async def test_a_gateways_page_is_an_error_that_quotes_nothing_of_it(platform):
+async def test_a_gateways_page_is_an_error_that_quotes_nothing_of_it(platform: Platform) -> None:
     """A proxy's error page may hold our request, texts and secrets included."""
     page = web.Response(status=502, text=f"<h1>{AUTH_TOKEN}</h1>", content_type="text/html")
     error = await failing_send(platform, page)
@@ -229,7 +231,7 @@ async def test_a_gateways_page_is_an_error_that_quotes_nothing_of_it(platform):
     assert str(error) == "502: Bad Gateway (text/html, not the JSON of Open Connectors)"
 
 
-async def test_an_error_never_repeats_a_secret_or_a_number(platform):
+async def test_an_error_never_repeats_a_secret_or_a_number(platform: Platform) -> None:
     """Whoever reads the log would have the account, and the customers' numbers."""
     said = f"Authentication failed: {AUTH_TOKEN} {ORGANIZATION}, {THEIRS}"
     platform.overrides.append(failure(400, said, said))
@@ -245,11 +247,15 @@ async def test_an_error_never_repeats_a_secret_or_a_number(platform):
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 429, 500])
-async def test_an_error_never_repeats_what_was_sent_to_whom(platform, status):
+async def test_an_error_never_repeats_what_was_sent_to_whom(
+    platform: Platform, status: int
+) -> None:
     """A dead letter's error, the log and the console would hold a stranger's letter."""
     text = 'Dear "Ada",\nyour code is 471108. Grüße'
     picture = "https://pictures.example/private/471108.png?signature=abc"
-    echo = {"sent": {"To": THEIRS.removeprefix("+1"), "Body": text, "MediaUrl": [picture]}}
+    echo: dict[str, Any] = {
+        "sent": {"To": THEIRS.removeprefix("+1"), "Body": text, "MediaUrl": [picture]}
+    }
     echo |= {"authorization": f"User {USER}, Element instance-token, Twilio {AUTH_TOKEN}"}
     said = {"requestId": echo, "message": echo, "providerMessage": json.dumps(echo)}
     platform.overrides.append(web.json_response(said, status=status))
@@ -272,7 +278,9 @@ async def test_an_error_never_repeats_what_was_sent_to_whom(platform, status):
     assert caught.value.request_id is None
 
 
-async def test_an_instance_that_repeats_its_token_does_not_have_it_logged_and_kept(platform):
+async def test_an_instance_that_repeats_its_token_does_not_have_it_logged_and_kept(
+    platform: Platform,
+) -> None:
     """A sid is logged and becomes a key of Redis, a row's text goes to a handler."""
     platform.instances["1"] = {"token": "instance-token", "disabled": False}
     async with connected(platform.url, token="instance-token") as connector:
@@ -281,8 +289,8 @@ async def test_an_instance_that_repeats_its_token_does_not_have_it_logged_and_ke
 
 
 async def test_open_connectors_fact_14_the_header_tells_the_request_where_the_body_does_not(
-    platform,
-):
+    platform: Platform,
+) -> None:
     """There is nothing to quote to the connector's support."""
     platform.headers["elements-request-id"] = "56a1e4b2e4b0a7ce7a5e6f0d"
     answers = {
@@ -292,7 +300,7 @@ async def test_open_connectors_fact_14_the_header_tells_the_request_where_the_bo
         "instance": web.json_response({"id": 7}),
     }
     async with connected(platform.url, token="instance-token") as connector:
-        asks = {
+        asks: dict[str, Callable[[], Awaitable[object]]] = {
             "send": lambda: send(connector, outbound()),
             "page": lambda: connector.media_of("SM1"),
             "log": lambda: anext(connector.log_between(NOON)),
@@ -305,13 +313,13 @@ async def test_open_connectors_fact_14_the_header_tells_the_request_where_the_bo
             assert caught.value.request_id == "56a1e4b2e4b0a7ce7a5e6f0d", name
 
 
-async def test_json_without_a_bottom_leaves_the_reply_in_doubt(platform):
+async def test_json_without_a_bottom_leaves_the_reply_in_doubt(platform: Platform) -> None:
     """A defect would stop every reply of its partition."""
     answer = web.Response(body=b"[" * 200_000, content_type="text/plain")
     assert type(await failing_send(platform, answer)) is ConnectorFailed
 
 
-async def test_the_client_never_shows_its_secrets(platform):
+async def test_the_client_never_shows_its_secrets(platform: Platform) -> None:
     """A traceback with local variables would give them away."""
     async with connected(platform.url, token="element-token") as connector:
         shown = repr(connector)
@@ -319,7 +327,9 @@ async def test_the_client_never_shows_its_secrets(platform):
     assert not any(secret in shown for secret in (USER, ORGANIZATION, "element-token"))
 
 
-async def test_open_connectors_fact_01_a_page_instead_of_json_leaves_the_reply_in_doubt(platform):
+async def test_open_connectors_fact_01_a_page_instead_of_json_leaves_the_reply_in_doubt(
+    platform: Platform,
+) -> None:
     """A sign-in page answered 200 would pass for a reply sent: it would vanish."""
     page = web.Response(text="<html>Sign in</html>", content_type="text/html")
     error = await failing_send(platform, page)
@@ -327,7 +337,7 @@ async def test_open_connectors_fact_01_a_page_instead_of_json_leaves_the_reply_i
     assert type(error) is ConnectorFailed
 
 
-async def test_a_reply_accepted_without_a_sid_counts_as_sent(platform):
+async def test_a_reply_accepted_without_a_sid_counts_as_sent(platform: Platform) -> None:
     """It is out: anything else would send it again."""
     platform.overrides += [web.json_response({}), web.Response(status=202)]
     async with connected(platform.url, token="instance-token") as connector:
@@ -335,7 +345,7 @@ async def test_a_reply_accepted_without_a_sid_counts_as_sent(platform):
         assert await send(connector, outbound()) == "unnamed-SM1-0"
 
 
-async def test_a_damaged_success_counts_as_sent(platform):
+async def test_a_damaged_success_counts_as_sent(platform: Platform) -> None:
     """It is out, whatever became of the answer's last byte: holding it back helps nobody."""
     platform.overrides.append(
         web.Response(text='{"sid": "SM1234567"', content_type="application/json")
@@ -344,7 +354,7 @@ async def test_a_damaged_success_counts_as_sent(platform):
         assert await send(connector, outbound()) == "unnamed-SM1-0"
 
 
-async def test_nothing_is_sent_before_there_is_a_token(platform):
+async def test_nothing_is_sent_before_there_is_a_token(platform: Platform) -> None:
     """The connector would take replies for an attack with a wrong token."""
     async with connected(platform.url) as connector:
         with pytest.raises(ConnectorUnreachable, match="not provisioned"):
@@ -353,7 +363,7 @@ async def test_nothing_is_sent_before_there_is_a_token(platform):
     assert platform.seen == []
 
 
-async def test_a_refused_connection_means_nothing_was_sent():
+async def test_a_refused_connection_means_nothing_was_sent() -> None:
     """The reply would be looked up, or held, although repeating it is safe."""
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
@@ -363,14 +373,14 @@ async def test_a_refused_connection_means_nothing_was_sent():
                 await send(connector, outbound())
 
 
-async def test_a_name_that_does_not_resolve_means_nothing_was_sent():
+async def test_a_name_that_does_not_resolve_means_nothing_was_sent() -> None:
     """The same, for a resolver that is away."""
     async with connected("http://connector.invalid", token="instance-token") as connector:
         with pytest.raises(ConnectorUnreachable):
             await send(connector, outbound())
 
 
-async def test_a_connection_that_can_not_be_opened_in_time_means_nothing_was_sent():
+async def test_a_connection_that_can_not_be_opened_in_time_means_nothing_was_sent() -> None:
     """The same, for a firewall that swallows packets."""
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
@@ -391,7 +401,7 @@ async def test_a_connection_that_can_not_be_opened_in_time_means_nothing_was_sen
                 filler.close()
 
 
-async def test_no_free_connection_in_time_means_nothing_was_sent():
+async def test_no_free_connection_in_time_means_nothing_was_sent() -> None:
     """Replies behind a hanging connector would all be in doubt, though none of them left."""
     arrived = []
 
@@ -413,7 +423,7 @@ async def test_no_free_connection_in_time_means_nothing_was_sent():
     assert kinds.count(ConnectorUnreachable) >= 10
 
 
-async def test_tls_that_fails_means_nothing_was_sent():
+async def test_tls_that_fails_means_nothing_was_sent() -> None:
     """A handshake that fails ends before the request is sent."""
 
     async def no_tls(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -490,7 +500,7 @@ async def no_http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
     [hang, reset_unread, reset_read, close_read, half_answer, half_answer_hanging, drip, no_http],
     ids=lambda behaviour: behaviour.__name__,
 )
-async def test_a_lost_answer_leaves_the_reply_in_doubt(behaviour):
+async def test_a_lost_answer_leaves_the_reply_in_doubt(behaviour: Callable[..., Any]) -> None:
     """Taken for unsent, the reply would be repeated unasked and reach the phone twice."""
     began = asyncio.get_running_loop().time()
     async with misbehaving(behaviour) as url, connected(url, token="t", timeout_s=1) as connector:
@@ -501,14 +511,14 @@ async def test_a_lost_answer_leaves_the_reply_in_doubt(behaviour):
     assert "Cancelled" not in str(caught.value)
 
 
-async def test_a_hanging_connector_is_named_with_the_time_waited():
+async def test_a_hanging_connector_is_named_with_the_time_waited() -> None:
     """The operator could not tell a slow connector from a broken one."""
     async with misbehaving(hang) as url, connected(url, token="t", timeout_s=0.5) as connector:
         with pytest.raises(ConnectorUnanswered, match=r"no answer within 0\.5 s"):
             await send(connector, outbound())
 
 
-async def test_a_kept_connection_that_has_been_closed_is_not_used_again():
+async def test_a_kept_connection_that_has_been_closed_is_not_used_again() -> None:
     """Each pause in the traffic would put the next reply in doubt."""
 
     async def answer_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -522,7 +532,7 @@ async def test_a_kept_connection_that_has_been_closed_is_not_used_again():
             await asyncio.sleep(0.05)
 
 
-async def test_the_log_is_read_page_by_page_back_to_the_time_asked_for(platform):
+async def test_the_log_is_read_page_by_page_back_to_the_time_asked_for(platform: Platform) -> None:
     """A reply in doubt that did arrive would not be found, and sent again."""
     token = await provisioned(platform)
     platform.messages = [row(n, minutes_ago=n) for n in range(250)]
@@ -533,7 +543,9 @@ async def test_the_log_is_read_page_by_page_back_to_the_time_asked_for(platform)
     assert len(platform.said("GET", "/hubs/messaging/messages")) == 2
 
 
-async def test_the_log_is_read_on_when_its_pages_are_shorter_than_asked_for(platform):
+async def test_the_log_is_read_on_when_its_pages_are_shorter_than_asked_for(
+    platform: Platform,
+) -> None:
     """A connector with a bound of its own on pages would hide everything behind the first."""
     token = await provisioned(platform)
     platform.messages = [row(n, minutes_ago=n) for n in range(120)]
@@ -544,7 +556,7 @@ async def test_the_log_is_read_on_when_its_pages_are_shorter_than_asked_for(plat
     assert {each.sid for each in found} == {f"SM{n}" for n in range(120)}
 
 
-async def test_the_log_of_a_connector_that_ignores_paging_can_not_tell(platform):
+async def test_the_log_of_a_connector_that_ignores_paging_can_not_tell(platform: Platform) -> None:
     """Half a log taken for a whole one would send a reply twice."""
     token = await provisioned(platform)
     page = [row(n, minutes_ago=n) for n in range(100)]
@@ -556,7 +568,7 @@ async def test_the_log_of_a_connector_that_ignores_paging_can_not_tell(platform)
     assert len(platform.overrides) == 2, "three pages were enough to see it"
 
 
-async def test_other_conversations_stay_out_of_the_log(platform):
+async def test_other_conversations_stay_out_of_the_log(platform: Platform) -> None:
     """The same text to somebody else would pass for this reply."""
     token = await provisioned(platform)
     platform.messages = [row(1), row(2, to="+15005550199")]
@@ -567,7 +579,7 @@ async def test_other_conversations_stay_out_of_the_log(platform):
 
 
 @pytest.mark.parametrize("body", ["{}", '"none"', "<html>", ""], ids=repr)
-async def test_a_log_that_can_not_be_read_is_no_empty_log(platform, body):
+async def test_a_log_that_can_not_be_read_is_no_empty_log(platform: Platform, body: str) -> None:
     """Read as empty, it would say of a reply that arrived: never sent."""
     token = await provisioned(platform)
     platform.overrides.append(web.Response(text=body))
@@ -576,7 +588,7 @@ async def test_a_log_that_can_not_be_read_is_no_empty_log(platform, body):
             await connector.sent_to(Conversation(OURS, THEIRS), NOON)
 
 
-async def test_an_instance_is_found_by_its_id_until_it_is_deleted(platform):
+async def test_an_instance_is_found_by_its_id_until_it_is_deleted(platform: Platform) -> None:
     """A deleted instance would be used for ever."""
     async with connected(platform.url) as connector:
         created = await connector.create_instance(wanted().body)
@@ -588,7 +600,7 @@ async def test_an_instance_is_found_by_its_id_until_it_is_deleted(platform):
     assert gone is None
 
 
-async def test_instances_are_found_by_tag(platform):
+async def test_instances_are_found_by_tag(platform: Platform) -> None:
     """An instance left over from a lost answer would stay unnoticed."""
     async with connected(platform.url) as connector:
         created = await connector.create_instance(wanted().body)
@@ -600,7 +612,7 @@ async def test_instances_are_found_by_tag(platform):
     assert [each.tags for each in other] == [("other & more",)]
 
 
-async def test_a_page_instead_of_json_is_no_missing_instance(platform):
+async def test_a_page_instead_of_json_is_no_missing_instance(platform: Platform) -> None:
     """A second instance would be created at every maintenance page."""
     platform.overrides.append(web.Response(text="<html>Maintenance</html>"))
     async with connected(platform.url) as connector:
@@ -608,14 +620,14 @@ async def test_a_page_instead_of_json_is_no_missing_instance(platform):
             await connector.get_instance("1")
 
 
-async def test_wrong_secrets_are_an_error_and_no_missing_instance(platform):
+async def test_wrong_secrets_are_an_error_and_no_missing_instance(platform: Platform) -> None:
     """A wrong secret would look like a lost instance."""
     async with connected(platform.url, user_secret="wrong") as connector:
         with pytest.raises(ConnectorForbidden):
             await connector.get_instance("1")
 
 
-async def test_ping_speaks_for_the_instance(platform):
+async def test_ping_speaks_for_the_instance(platform: Platform) -> None:
     """A revoked token would pass for a working one."""
     token = await provisioned(platform)
     async with connected(platform.url, token=token) as connector:
@@ -625,7 +637,7 @@ async def test_ping_speaks_for_the_instance(platform):
             await connector.ping()
 
 
-async def test_an_instance_answer_without_a_token_is_no_success(platform):
+async def test_an_instance_answer_without_a_token_is_no_success(platform: Platform) -> None:
     """Parley would go on with an empty token, and every reply would be refused."""
     platform.overrides.append(web.json_response({"id": 1, "token": "********"}))
     async with connected(platform.url) as connector:
@@ -633,7 +645,7 @@ async def test_an_instance_answer_without_a_token_is_no_success(platform):
             await connector.create_instance(wanted().body)
 
 
-async def test_many_replies_at_once_all_arrive(platform):
+async def test_many_replies_at_once_all_arrive(platform: Platform) -> None:
     """More replies than connections have to wait for one, not fail."""
     token = await provisioned(platform)
     async with connected(platform.url, token=token) as connector:
@@ -653,7 +665,9 @@ async def test_many_replies_at_once_all_arrive(platform):
         pytest.param({"Date": "Fri, 01 Feb 2030 12:00:00 GMT", "Age": "9"}, 0.0, id="a cache's"),
     ],
 )
-async def test_the_platforms_clock_is_known_by_its_date(headers, ahead_s):
+async def test_the_platforms_clock_is_known_by_its_date(
+    headers: dict[str, str], ahead_s: float | None
+) -> None:
     """A reply in doubt is looked for in a log that is dated by that clock."""
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from datetime import UTC, date, datetime, timedelta
 from email.utils import format_datetime
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import unquote
 
 import pytest
@@ -47,7 +47,7 @@ async def busy_week(platform: Platform) -> str:
         return (await connector.create_instance(wanted().body)).token
 
 
-async def test_a_doubt_of_days_ago_is_settled_by_the_log_of_that_day(platform):
+async def test_a_doubt_of_days_ago_is_settled_by_the_log_of_that_day(platform: Platform) -> None:
     """After a long outage each doubt would read all that was sent since, or meet its bound."""
     token = await busy_week(platform)
     since = NOON - timedelta(days=4, seconds=PER_DAY)
@@ -62,8 +62,8 @@ async def test_a_doubt_of_days_ago_is_settled_by_the_log_of_that_day(platform):
 
 @pytest.mark.parametrize("where", ["ignored", "matches nothing", "refused"])
 async def test_open_connectors_fact_20_a_connector_without_days_is_found_out_and_read_whole(
-    platform, where
-):
+    platform: Platform, where: Literal["ignored", "matches nothing", "refused"]
+) -> None:
     """A log that looks empty says of a reply that arrived: never sent."""
     platform.where = where
     token = await busy_week(platform)
@@ -77,7 +77,7 @@ async def test_open_connectors_fact_20_a_connector_without_days_is_found_out_and
     assert len(tried) <= 2, "it is tried once"
 
 
-async def test_a_fresh_doubt_sees_what_is_still_queued(platform):
+async def test_a_fresh_doubt_sees_what_is_still_queued(platform: Platform) -> None:
     """A queued message has no DateSent: asked by day, it would look unsent and be sent again."""
     token = await busy_week(platform)
     now = datetime.now(UTC)
@@ -92,8 +92,8 @@ async def test_a_fresh_doubt_sees_what_is_still_queued(platform):
 
 @pytest.mark.parametrize("status", [400, 413, 429])
 async def test_open_connectors_fact_21_who_refuses_large_pages_is_asked_for_small_ones(
-    platform, status
-):
+    platform: Platform, status: int
+) -> None:
     """The log could not be read at all, and every doubt would end as a dead letter."""
     platform.refused_size, platform.size_status = 500, status
     token = await busy_week(platform)
@@ -103,7 +103,7 @@ async def test_open_connectors_fact_21_who_refuses_large_pages_is_asked_for_smal
     assert {f"SM0-{n}" for n in range(PER_DAY)} <= {each.sid for each in found}
 
 
-async def test_two_minutes_of_a_thousand_replies_a_second_are_read():
+async def test_two_minutes_of_a_thousand_replies_a_second_are_read() -> None:
     """Above a rate that a large sender reaches, a crash would turn replies into dead letters."""
     rate, window_s = 1_000, 120
     rows = [

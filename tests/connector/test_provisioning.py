@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 import structlog
@@ -17,6 +18,7 @@ from tests.connector.pieces import (
     KEY,
     ORGANIZATION,
     USER,
+    Platform,
     connected,
     ensured,
     failure,
@@ -27,7 +29,9 @@ from tests.connector.pieces import (
 pytestmark = pytest.mark.anyio
 
 
-async def test_the_first_start_creates_an_instance_and_keeps_it(platform, store):
+async def test_the_first_start_creates_an_instance_and_keeps_it(
+    platform: Platform, store: Instances
+) -> None:
     """There would be nothing to send replies through, or a new instance at every start."""
     instance = await ensured(platform, store)
 
@@ -38,7 +42,7 @@ async def test_the_first_start_creates_an_instance_and_keeps_it(platform, store)
     assert await store.load() == instance
 
 
-async def test_a_second_start_uses_the_instance_again(platform, store):
+async def test_a_second_start_uses_the_instance_again(platform: Platform, store: Instances) -> None:
     """Every restart would leave another instance behind at the connector."""
     first = await ensured(platform, store)
     second = await ensured(platform, store)
@@ -56,7 +60,9 @@ async def test_a_second_start_uses_the_instance_again(platform, store):
         pytest.param({"TWILIO_SENDER": "+15005550111"}, id="sender"),
     ],
 )
-async def test_a_changed_setting_reaches_the_instance_at_the_next_start(platform, store, change):
+async def test_a_changed_setting_reaches_the_instance_at_the_next_start(
+    platform: Platform, store: Instances, change: dict[str, str]
+) -> None:
     """Texts would go to the old address, or be refused for the old secret."""
     first = await ensured(platform, store)
     second = await ensured(platform, store, wanted(**change))
@@ -69,7 +75,9 @@ async def test_a_changed_setting_reaches_the_instance_at_the_next_start(platform
     assert len(platform.said("PUT", "/instances")) == 1
 
 
-async def test_an_instance_deleted_behind_our_back_is_created_anew(platform, store):
+async def test_an_instance_deleted_behind_our_back_is_created_anew(
+    platform: Platform, store: Instances
+) -> None:
     """Replies would be refused for ever with the token of an instance that is gone."""
     first = await ensured(platform, store)
     platform.instances.clear()
@@ -79,7 +87,7 @@ async def test_an_instance_deleted_behind_our_back_is_created_anew(platform, sto
     assert list(platform.instances) == [second.id]
 
 
-async def test_a_disabled_instance_is_enabled_again(platform, store):
+async def test_a_disabled_instance_is_enabled_again(platform: Platform, store: Instances) -> None:
     """Every reply would be a 403; a new one would leave the old one behind, with our number."""
     first = await ensured(platform, store)
     platform.instances[first.id]["disabled"] = True
@@ -89,7 +97,7 @@ async def test_a_disabled_instance_is_enabled_again(platform, store):
     assert list(platform.instances) == [first.id]
 
 
-async def test_wrong_secrets_create_nothing(platform, store):
+async def test_wrong_secrets_create_nothing(platform: Platform, store: Instances) -> None:
     """A revoked secret would look like a lost instance, and lose the one there is."""
     first = await ensured(platform, store)
     async with connected(platform.url, user_secret="revoked") as connector:
@@ -100,7 +108,9 @@ async def test_wrong_secrets_create_nothing(platform, store):
     assert await store.load() == first
 
 
-async def test_starts_at_the_same_time_create_one_instance(platform, store, redis_server):
+async def test_starts_at_the_same_time_create_one_instance(
+    platform: Platform, store: Instances, redis_server: str
+) -> None:
     """Ten replicas would leave ten instances behind, nine of them with our number."""
     clients = [connect(redis_server) for _ in range(10)]
     instances = await asyncio.gather(
@@ -113,7 +123,9 @@ async def test_starts_at_the_same_time_create_one_instance(platform, store, redi
     assert len({each.token for each in instances}) == 1
 
 
-async def test_an_instance_with_our_tag_is_adopted_before_one_is_made(platform, store):
+async def test_an_instance_with_our_tag_is_adopted_before_one_is_made(
+    platform: Platform, store: Instances
+) -> None:
     """An empty Redis, or a lost answer to POST, would leave an instance behind at every start."""
     async with connected(platform.url) as connector:
         orphan = await connector.create_instance(wanted().body)
@@ -128,7 +140,9 @@ async def test_an_instance_with_our_tag_is_adopted_before_one_is_made(platform, 
     assert await store.load() == instance
 
 
-async def test_an_instance_of_another_account_is_not_adopted(platform, store):
+async def test_an_instance_of_another_account_is_not_adopted(
+    platform: Platform, store: Instances
+) -> None:
     """Its owner would lose his texts to us."""
     async with connected(platform.url) as connector:
         other = await connector.create_instance(wanted(TWILIO_ACCOUNT_SID="ACother").body)
@@ -141,8 +155,8 @@ async def test_an_instance_of_another_account_is_not_adopted(platform, store):
 
 
 async def test_open_connectors_fact_13_a_search_without_a_match_is_answered_404_and_means_none(
-    platform, store
-):
+    platform: Platform, store: Instances
+) -> None:
     """Nothing would ever be provisioned at a platform that has no instance of ours yet."""
     async with connected(platform.url) as connector:
         assert await connector.find_instances("parley") == []
@@ -167,8 +181,8 @@ OTHERS = [
     "list_left_out", [(), ("tags", "element", "configuration", "token")], ids=["whole", "bare"]
 )
 async def test_open_connectors_fact_13_a_search_that_ignores_the_tag_gives_no_instance_away(
-    platform, store, theirs, list_left_out
-):
+    platform: Platform, store: Instances, theirs: dict[str, Any], list_left_out: tuple[str, ...]
+) -> None:
     """Another team's name, sender and callback URL would be overwritten with ours."""
     async with connected(platform.url) as connector:
         other = await connector.create_instance(wanted().body)
@@ -184,8 +198,8 @@ async def test_open_connectors_fact_13_a_search_that_ignores_the_tag_gives_no_in
 
 @pytest.mark.parametrize("tag_objects", [False, True], ids=["texts", "objects"])
 async def test_open_connectors_fact_14_ours_is_adopted_from_a_list_that_tells_little(
-    platform, store, tag_objects
-):
+    platform: Platform, store: Instances, tag_objects: bool
+) -> None:
     """Where rows have no configuration, an empty Redis would leave an instance behind each time."""
     async with connected(platform.url) as connector:
         orphan = await connector.create_instance(wanted().body)
@@ -195,7 +209,9 @@ async def test_open_connectors_fact_14_ours_is_adopted_from_a_list_that_tells_li
     assert list(platform.instances) == [orphan.id]
 
 
-async def test_of_several_with_our_tag_the_newest_is_adopted_and_the_others_named(platform, store):
+async def test_of_several_with_our_tag_the_newest_is_adopted_and_the_others_named(
+    platform: Platform, store: Instances
+) -> None:
     """Nobody would know that three of them send callbacks to us."""
     async with connected(platform.url) as connector:
         made = [await connector.create_instance(wanted().body) for _ in range(3)]
@@ -208,8 +224,8 @@ async def test_of_several_with_our_tag_the_newest_is_adopted_and_the_others_name
 
 
 async def test_open_connectors_fact_05_the_plan_names_every_difference_and_changes_nothing(
-    platform, store
-):
+    platform: Platform, store: Instances
+) -> None:
     """An operator has to know what a start will do to the instance that answers customers."""
     async with connected(platform.url) as connector:
         new = (await provisioner(connector, store).plan()).lines()
@@ -239,7 +255,9 @@ async def test_open_connectors_fact_05_the_plan_names_every_difference_and_chang
     assert record["configuration"] == wanted().body["configuration"]
 
 
-async def test_no_secret_reaches_redis_in_the_clear_or_the_log(platform, store, redis_server):
+async def test_no_secret_reaches_redis_in_the_clear_or_the_log(
+    platform: Platform, store: Instances, redis_server: str
+) -> None:
     """Whoever reads either could send in our name."""
     with structlog.testing.capture_logs() as logs:
         instance = await ensured(platform, store)
@@ -268,12 +286,12 @@ def build(text: str, **values: str) -> Wanted:
 
 @pytest.mark.parametrize("entry", ["messaging.sms.own.secret", "own.entry"])
 async def test_a_secret_in_an_entry_of_the_operators_own_is_neither_logged_nor_shown(
-    platform, store, entry
-):
+    platform: Platform, store: Instances, entry: str
+) -> None:
     """The log of the first start, and `parley connector show`, would print it."""
     value = f"Basic {AUTH_TOKEN}" if entry == "own.entry" else "heron-4711"
     body = wanted().body
-    own = Wanted(body | {"configuration": body["configuration"] | {entry: value}})
+    own = Wanted({**body, "configuration": body["configuration"] | {entry: value}})
     with structlog.testing.capture_logs() as logged:
         await ensured(platform, store, own)
         async with connected(platform.url) as connector:
@@ -286,7 +304,7 @@ async def test_a_secret_in_an_entry_of_the_operators_own_is_neither_logged_nor_s
     assert found.configuration["messaging.sms.twilio.sender"] == "+15005550100"
 
 
-def test_every_missing_entry_is_named_before_anything_is_asked():
+def test_every_missing_entry_is_named_before_anything_is_asked() -> None:
     """The operator would mend them one refused request at a time."""
     with pytest.raises(SettingsError) as caught:
         wanted(TWILIO_SENDER="", TWILIO_ACCOUNT_SID="")
@@ -297,7 +315,7 @@ def test_every_missing_entry_is_named_before_anything_is_asked():
     )
 
 
-def test_open_connectors_fact_03_the_documentations_own_sample_works_with_its_broken_line():
+def test_open_connectors_fact_03_the_documentations_own_sample_works_with_its_broken_line() -> None:
     """The page to copy from breaks a line inside the callback URL."""
     text = """{"element": {"key": "twilio"}, "name": "n", "tags": [""], "configuration": {
       "messaging.sms.twilio.protocol": "sms",
@@ -310,21 +328,25 @@ def test_open_connectors_fact_03_the_documentations_own_sample_works_with_its_br
     assert build(text).callback_url == "https://www.mycoolapp.com/auth"
 
 
-def test_a_callback_url_that_is_none_is_named_with_its_setting():
+def test_a_callback_url_that_is_none_is_named_with_its_setting() -> None:
     """No text would ever arrive."""
     with pytest.raises(SettingsError, match=r"callback\.url \(setting PUBLIC_URL\) is no URL"):
         wanted(CALLBACK_URL="sms.example.com/callbacks")
 
 
-async def test_the_order_of_entries_in_the_file_is_no_change(platform, store):
+async def test_the_order_of_entries_in_the_file_is_no_change(
+    platform: Platform, store: Instances
+) -> None:
     """Sorting the file would update the instance."""
     await ensured(platform, store)
-    await ensured(platform, store, Wanted(dict(reversed(wanted().body.items()))))
+    await ensured(platform, store, Wanted(dict(reversed(list(wanted().body.items())))))
 
     assert platform.said("PUT", "/instances") == []
 
 
-async def test_drift_is_seen_where_an_instance_does_not_tell_its_configuration(platform, store):
+async def test_drift_is_seen_where_an_instance_does_not_tell_its_configuration(
+    platform: Platform, store: Instances
+) -> None:
     """Texts would go elsewhere for ever: only the list of entries says so."""
     platform.left_out = frozenset({"configuration"})
     first = await ensured(platform, store)
@@ -338,7 +360,9 @@ async def test_drift_is_seen_where_an_instance_does_not_tell_its_configuration(p
     assert len(platform.said("PUT", f"/instances/{first.id}")) == 1
 
 
-async def test_an_instance_that_tells_no_entries_at_all_is_still_there(platform, store):
+async def test_an_instance_that_tells_no_entries_at_all_is_still_there(
+    platform: Platform, store: Instances
+) -> None:
     """Taken for gone, another one would be made at every look, three an hour and more."""
     first = await ensured(platform, store)
     platform.left_out = frozenset({"configuration"})
@@ -347,7 +371,9 @@ async def test_an_instance_that_tells_no_entries_at_all_is_still_there(platform,
         assert await connector.get_instance(first.id) is not None
 
 
-async def test_an_instance_whose_token_nobody_tells_is_not_adopted(platform, store):
+async def test_an_instance_whose_token_nobody_tells_is_not_adopted(
+    platform: Platform, store: Instances
+) -> None:
     """No reply could leave through it."""
     async with connected(platform.url) as connector:
         orphan = await connector.create_instance(wanted().body)
@@ -361,7 +387,9 @@ async def test_an_instance_whose_token_nobody_tells_is_not_adopted(platform, sto
     assert warning["instances"] == [orphan.id]
 
 
-async def test_an_instance_that_another_process_replaced_is_not_replaced_again(platform, store):
+async def test_an_instance_that_another_process_replaced_is_not_replaced_again(
+    platform: Platform, store: Instances
+) -> None:
     """Each of ten processes whose token is refused would make an instance of its own."""
     first = await ensured(platform, store)
     async with connected(platform.url) as connector:
@@ -373,8 +401,8 @@ async def test_an_instance_that_another_process_replaced_is_not_replaced_again(p
 
 
 async def test_no_error_of_a_look_repeats_the_login_our_own_secrets_or_the_kept_token(
-    platform, store
-):
+    platform: Platform, store: Instances
+) -> None:
     """A request without a body carries none of them; whoever answers it may know them all."""
     what = wanted(CALLBACK_URL="https://operator:login-9132@sms.example.com/callbacks/twilio")
     own = {**what.body["configuration"], "messaging.sms.own.secret": "own-secret-5561"}

@@ -44,7 +44,9 @@ async def until(what: Any) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_replies_can_be_sent_as_soon_as_it_is_ready(platform, store):
+async def test_replies_can_be_sent_as_soon_as_it_is_ready(
+    platform: Platform, store: Instances
+) -> None:
     """Replies would wait for a restart."""
     async with connected(platform.url) as connector:
         service = watch(connector, store)
@@ -57,7 +59,7 @@ async def test_replies_can_be_sent_as_soon_as_it_is_ready(platform, store):
         assert await connector.send(outbound(), lambda: None)
 
 
-async def test_it_keeps_trying_while_the_connector_is_away(store):
+async def test_it_keeps_trying_while_the_connector_is_away(store: Instances) -> None:
     """A start during an outage of the connector would need another one after it."""
     async with running_platform() as first:
         url = first.url
@@ -91,7 +93,9 @@ async def test_it_keeps_trying_while_the_connector_is_away(store):
         pytest.param(409, id="a conflict"),
     ],
 )
-async def test_a_refusal_is_reported_and_not_repeated_at_once(platform, store, status):
+async def test_a_refusal_is_reported_and_not_repeated_at_once(
+    platform: Platform, store: Instances, status: int
+) -> None:
     """The connector would be hammered with a request somebody has to mend first."""
     platform.overrides = [failure(status, "no", "Twilio: 20003") for _ in range(9)]
     async with connected(platform.url) as connector:
@@ -109,7 +113,7 @@ async def test_a_refusal_is_reported_and_not_repeated_at_once(platform, store, s
     assert expected in service.state
 
 
-async def test_retry_after_is_waited_for(platform, store):
+async def test_retry_after_is_waited_for(platform: Platform, store: Instances) -> None:
     """A throttled start would keep itself throttled."""
     platform.overrides = [failure(429, "slow down", Retry_After="1")]
     async with connected(platform.url) as connector:
@@ -123,8 +127,8 @@ async def test_retry_after_is_waited_for(platform, store):
 
 
 async def test_a_token_sealed_with_another_key_is_reported_and_left_alone(
-    platform, store, redis_server
-):
+    platform: Platform, store: Instances, redis_server: str
+) -> None:
     """A mistyped SECRET_KEY would lose the instance."""
     first = await ensured(platform, store)
     client = connect(redis_server)
@@ -139,9 +143,11 @@ async def test_a_token_sealed_with_another_key_is_reported_and_left_alone(
     assert await store.load() == first
 
 
-async def test_a_defect_is_heard_of_and_does_not_end_provisioning(platform, store, redis_server):
+async def test_a_defect_is_heard_of_and_does_not_end_provisioning(
+    platform: Platform, store: Instances, redis_server: str
+) -> None:
     """Parley would wait for ever without a word, and hide that nobody is answered."""
-    client = connect(redis_server)
+    client: Any = connect(redis_server)
     await client.hset(INSTANCE, mapping={"id": "1"})
     async with connected(platform.url) as connector:
         service = watch(connector, store)
@@ -158,7 +164,9 @@ async def test_a_defect_is_heard_of_and_does_not_end_provisioning(platform, stor
 
 
 @pytest.mark.parametrize("what", ["deleted", "disabled", "token"])
-async def test_an_instance_that_is_only_watched_is_reported_and_left(platform, store, what):
+async def test_an_instance_that_is_only_watched_is_reported_and_left(
+    platform: Platform, store: Instances, what: str
+) -> None:
     """/readyz would call it fit, or CONNECTOR_REPAIR=report would undo what somebody did."""
     first = await ensured(platform, store)
     async with connected(platform.url) as connector:
@@ -185,7 +193,9 @@ async def test_an_instance_that_is_only_watched_is_reported_and_left(platform, s
         await stopped(running)
 
 
-async def test_a_changed_entry_that_is_only_reported_keeps_replies_going(platform, store):
+async def test_a_changed_entry_that_is_only_reported_keeps_replies_going(
+    platform: Platform, store: Instances
+) -> None:
     """Replies would stop for a name, and /readyz would name what is mended long since."""
     first = await ensured(platform, store)
     async with connected(platform.url) as connector:
@@ -200,7 +210,9 @@ async def test_a_changed_entry_that_is_only_reported_keeps_replies_going(platfor
         await stopped(running)
 
 
-async def test_a_revoked_secret_is_an_alarm_and_makes_no_instance(platform, store):
+async def test_a_revoked_secret_is_an_alarm_and_makes_no_instance(
+    platform: Platform, store: Instances
+) -> None:
     """Nobody would hear of it, or instances would be made in a loop."""
     first = await ensured(platform, store)
     async with connected(platform.url) as connector:
@@ -231,8 +243,8 @@ async def test_a_revoked_secret_is_an_alarm_and_makes_no_instance(platform, stor
     ],
 )
 async def test_a_refusal_that_no_new_instance_mends_makes_no_loop_of_them(
-    platform, store, provider, made
-):
+    platform: Platform, store: Instances, provider: str | None, made: int
+) -> None:
     """Every refused reply would make another instance, and move the number's callback to it."""
     await ensured(platform, store)
     platform.refusal = (401, "Unauthorized", provider)

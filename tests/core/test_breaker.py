@@ -13,7 +13,7 @@ def opened() -> Breaker:
     return breaker
 
 
-def test_a_few_failures_change_nothing():
+def test_a_few_failures_change_nothing() -> None:
     """One reset connection would hold up everybody's replies."""
     breaker = Breaker()
     for _ in range(FAILURES - 1):
@@ -26,7 +26,7 @@ def test_a_few_failures_change_nothing():
     assert breaker.closed, "failures count in a row only"
 
 
-def test_after_failures_in_a_row_everybody_waits():
+def test_after_failures_in_a_row_everybody_waits() -> None:
     """An ailing connector would be hammered, and every reply would use its attempts up."""
     breaker = opened()
     assert not breaker.closed
@@ -34,7 +34,7 @@ def test_after_failures_in_a_row_everybody_waits():
     assert breaker.wait_ms(NOW + 500) == 50
 
 
-def test_after_the_pause_one_reply_tries_alone():
+def test_after_the_pause_one_reply_tries_alone() -> None:
     """A crowd let through at once would bring a recovering connector down again."""
     breaker = opened()
     later = NOW + 550
@@ -46,7 +46,7 @@ def test_after_the_pause_one_reply_tries_alone():
     assert [breaker.wait_ms(later) for _ in range(3)] == [0, 0, 0]
 
 
-def test_a_failed_try_doubles_the_pause():
+def test_a_failed_try_doubles_the_pause() -> None:
     """An outage of an hour would be asked about every second by every process."""
     breaker = opened()
     later = NOW + 550
@@ -55,7 +55,7 @@ def test_a_failed_try_doubles_the_pause():
     assert breaker.wait_ms(later) == 1_100
 
 
-def test_a_try_that_was_never_made_is_given_to_the_next():
+def test_a_try_that_was_never_made_is_given_to_the_next() -> None:
     """A hand-over at the wrong moment would leave the breaker open for ever."""
     breaker = opened()
     later = NOW + 550
@@ -64,7 +64,7 @@ def test_a_try_that_was_never_made_is_given_to_the_next():
     assert breaker.wait_ms(later) == 0
 
 
-def test_a_connector_that_asks_for_a_pause_gets_it_and_then_everybody_goes_on():
+def test_a_connector_that_asks_for_a_pause_gets_it_and_then_everybody_goes_on() -> None:
     """Retry-After ignored turns a throttled account into a blocked one."""
     breaker = Breaker()
     breaker.paused(NOW, 2)
@@ -73,7 +73,7 @@ def test_a_connector_that_asks_for_a_pause_gets_it_and_then_everybody_goes_on():
     assert breaker.closed
 
 
-def test_failures_of_replies_already_under_way_do_not_lengthen_the_pause():
+def test_failures_of_replies_already_under_way_do_not_lengthen_the_pause() -> None:
     """64 POSTs that fail together would count as 64 openings."""
     breaker = opened()
     for _ in range(60):

@@ -17,14 +17,16 @@ def told(clock: RemoteClock, asked: float, took_s: float, ahead_s: float = AHEAD
     clock.told(float(int(asked + took_s / 2 + ahead_s)), asked, asked + took_s, 1.0)
 
 
-def test_nothing_is_known_before_it_has_told_anything():
+def test_nothing_is_known_before_it_has_told_anything() -> None:
     """Times would be corrected by a guess."""
     assert RemoteClock().passed_by(5.0, 5.0) is None
     assert RemoteClock().lowest is None
 
 
 @given(st.lists(st.tuples(st.floats(0, 60), st.floats(0.001, 15)), min_size=1, max_size=30))
-def test_the_truth_lies_between_the_bounds_and_they_only_come_closer(answers):
+def test_the_truth_lies_between_the_bounds_and_they_only_come_closer(
+    answers: list[tuple[float, float]],
+) -> None:
     """A Date is up to a second old, and the answer may take as long as it likes."""
     clock, at, width = RemoteClock(), 100.0, float("inf")
     for pause_s, took_s in answers:
@@ -39,7 +41,7 @@ def test_the_truth_lies_between_the_bounds_and_they_only_come_closer(answers):
 
 
 @pytest.mark.parametrize("moved_s", [-7_200.0, -90.0, 90.0, 7_200.0])
-def test_a_clock_that_was_set_is_believed_at_once(moved_s):
+def test_a_clock_that_was_set_is_believed_at_once(moved_s: float) -> None:
     """Its old time would count for as long as the process lives."""
     clock = RemoteClock()
     for asked in range(0, 100, 10):

@@ -410,6 +410,8 @@ def test_open_connectors_fact_19_only_twilios_sids_are_sure_to_be_in_the_log() -
         pytest.param(ConnectorFailed("500"), False, id="another failure"),
     ],
 )
-def test_a_429_that_speaks_of_the_rate_is_not_about_the_reply(error, without_cause):
+def test_a_429_that_speaks_of_the_rate_is_not_about_the_reply(
+    error: ConnectorThrottled | ConnectorFailed, without_cause: bool
+) -> None:
     """A burst would turn healthy replies into dead letters."""
     assert names_no_cause(error) is without_cause

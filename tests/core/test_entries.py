@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from service.core.entries import MESSAGE, REPLY, VERSION, EntryUnreadable, decode, encode
 from service.model import Conversation, Media, Message, MessageSid, Outbound, Reply
 
-TEXTS = st.text(st.characters(exclude_categories=("Cs",)))
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 ODD = '\0 \x7f \u2028 \ufeff \ufffe "\\/ ﷺ \u202e e\u0301 👨‍👩‍👧 \U0010ffff 𝕳 </script>'
 ZONES = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
 MESSAGES = st.builds(

@@ -29,13 +29,13 @@ from service.core.plain_text import escape, escape_in_json
         pytest.param("\ue000", r"\ue000", id="private use"),
     ],
 )
-def test_a_text_is_shown_and_not_obeyed(text, shown):
+def test_a_text_is_shown_and_not_obeyed(text: str, shown: str | None) -> None:
     """An operator's terminal would do what a stranger's text says."""
     assert escape(text) == (text if shown is None else shown)
 
 
 @given(st.text(st.characters()))
-def test_whatever_is_sent_comes_out_as_one_line_that_can_be_written(text):
+def test_whatever_is_sent_comes_out_as_one_line_that_can_be_written(text: str) -> None:
     """One letter that was not thought of would be enough."""
     shown = escape(text)
     assert not {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"} & set(map(unicodedata.category, shown))
@@ -48,7 +48,7 @@ WRITABLE = st.text(st.characters(exclude_categories=["Cs"]))
 
 
 @given(st.dictionaries(WRITABLE, WRITABLE), st.booleans())
-def test_json_says_the_same_with_nothing_in_it_that_acts(value, plain):
+def test_json_says_the_same_with_nothing_in_it_that_acts(value: object, plain: bool) -> None:
     """A script would read another text than was sent, or a log's reader be deceived."""
     shown = escape_in_json(json.dumps(value, ensure_ascii=plain, indent=1))
     assert json.loads(shown) == value

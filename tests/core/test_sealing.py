@@ -8,7 +8,7 @@ from service.core.sealing import Sealer
 from service.errors import SettingsError
 
 KEY, NEW = "k" * 32, "n" * 32
-TEXTS = st.text(st.characters(exclude_categories=("Cs",)))
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 
 
 @settings(max_examples=50)

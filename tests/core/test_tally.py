@@ -31,7 +31,9 @@ KNOWN = {
 
 
 @given(st.lists(st.floats(min_value=0, max_value=100)))
-def test_a_histogram_counts_each_value_below_the_least_bound_that_holds_it(values):
+def test_a_histogram_counts_each_value_below_the_least_bound_that_holds_it(
+    values: list[float],
+) -> None:
     """A percentile of /metrics would be that of other values."""
     bounds = (0.5, 1, 2.5, 10)
     histogram = Histogram(bounds)
@@ -43,7 +45,7 @@ def test_a_histogram_counts_each_value_below_the_least_bound_that_holds_it(value
     assert histogram.total == pytest.approx(sum(values))
 
 
-def test_figures_of_processes_are_added_up_and_gauges_as_their_metric_says():
+def test_figures_of_processes_are_added_up_and_gauges_as_their_metric_says() -> None:
     """One process that is not ready would hide behind one that is."""
     one = Figures(
         {"texts_total": {"answered": 2, "silent": 1}},
@@ -62,7 +64,7 @@ def test_figures_of_processes_are_added_up_and_gauges_as_their_metric_says():
     assert one.counters["texts_total"]["answered"] == 2
 
 
-def test_what_another_version_counted_is_left_out():
+def test_what_another_version_counted_is_left_out() -> None:
     """An upgrade under a running supervisor would break /metrics, or mix up two histograms."""
     strange = Figures(
         {"unknown_total": {"": 1}}, {"send_seconds": Spread([1, 2], 3)}, {"unknown": {"": 1}}
@@ -72,13 +74,13 @@ def test_what_another_version_counted_is_left_out():
     assert merge([strange, mine], KNOWN) == mine
 
 
-def test_what_outlives_a_process_are_its_counters_without_its_gauges():
+def test_what_outlives_a_process_are_its_counters_without_its_gauges() -> None:
     """A dead process would own partitions for ever."""
     figures = Figures({"texts_total": {"": 1}}, {"send_seconds": Spread([1, 0, 0], 1)}, {"a": {}})
     assert lasting(figures) == Figures(figures.counters, figures.histograms, {})
 
 
-def test_figures_come_back_as_they_were_and_anything_else_is_refused():
+def test_figures_come_back_as_they_were_and_anything_else_is_refused() -> None:
     """Processes could not read what their siblings left."""
     histogram = Histogram((1, 2))
     histogram.observe(1.5)
@@ -89,7 +91,7 @@ def test_figures_come_back_as_they_were_and_anything_else_is_refused():
 
 
 @pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
-def test_a_metric_is_named_and_explained_by_prometheus_conventions(metric: Metric):
+def test_a_metric_is_named_and_explained_by_prometheus_conventions(metric: Metric) -> None:
     """Dashboards of others would not find it, or take milliseconds for seconds."""
     assert metric.name.startswith("parley_")
     assert metric.name.endswith("_total") is (metric.kind == "counter")

@@ -56,8 +56,8 @@ def wanted(file: str) -> Wanted:
 
 
 async def test_open_connectors_fact_08_errors_name_the_request_and_what_twilio_said(
-    sandbox, connector
-):
+    sandbox: Sandbox, connector: Connector
+) -> None:
     """The operator has neither a reason nor anything to quote."""
     made = await connector.create_instance(wanted("instance.json").body)
     connector.use_token(made.token)
@@ -81,8 +81,8 @@ async def test_open_connectors_fact_08_errors_name_the_request_and_what_twilio_s
 
 @pytest.mark.parametrize("path", ["/hubs/messaging", "/hubs/general", ""])
 async def test_open_connectors_fact_08_answers_carry_the_instance_and_any_hub_name_will_do(
-    sandbox, path
-):
+    sandbox: Sandbox, path: str
+) -> None:
     """Who reads the documentation of another hub finds no /messages."""
     made = await sandbox.provision()
     answer = await sandbox.send(made["token"], path=path)
@@ -94,7 +94,9 @@ async def test_open_connectors_fact_08_answers_carry_the_instance_and_any_hub_na
 
 
 @pytest.mark.parametrize("file", ["message.json", "message.twiliov2.json"])
-async def test_open_connectors_fact_09_a_reply_is_a_post_whose_sid_or_id_is_read(sandbox, file):
+async def test_open_connectors_fact_09_a_reply_is_a_post_whose_sid_or_id_is_read(
+    sandbox: Sandbox, file: str
+) -> None:
     """Replies are refused for their fields' names, or sent again for want of a sid."""
     made = await sandbox.provision()
     values = {"from": "+15005550100", "to": "+15005550123", "body": "hi", "media": ()}
@@ -123,8 +125,8 @@ OLDER = {"to": "${to}", "from": "${from}", "subject": "s", "message": "${body}"}
     ids=["twilio", "twiliov2", "older for twilio", "older for twiliov2", "mistyped"],
 )
 async def test_open_connectors_fact_09_the_instances_own_docs_tell_its_fields(
-    connector, instance_file, fields, fits
-):
+    connector: Connector, instance_file: str, fields: dict[str, str], fits: bool
+) -> None:
     """A template for the other model is found out only when replies are refused."""
     made = await connector.create_instance(wanted(instance_file).body)
     docs = await connector.describe_instance(made.id)
@@ -135,8 +137,8 @@ async def test_open_connectors_fact_09_the_instances_own_docs_tell_its_fields(
 
 
 async def test_open_connectors_fact_12_twiliov2_takes_account_token_and_where_events_go(
-    sandbox, connector
-):
+    sandbox: Sandbox, connector: Connector
+) -> None:
     """The newer connector can't be provisioned, or never tells of a text."""
     made = await connector.create_instance(wanted("instance.twiliov2.json").body)
     (described,) = (await sandbox.platform("GET", "/instances")).json

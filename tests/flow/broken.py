@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from tests.flow.conftest import ROOT
 
@@ -30,7 +31,7 @@ if "BREAK_FAILURES" in os.environ:
 """
 
 
-def broken(folder: Path, what: str, times: int, failures: int | None = None) -> dict[str, str]:
+def broken(folder: Path, what: str, times: int, failures: int | None = None) -> dict[str, Any]:
     """Return the environment of a process whose coroutine method raises at its first calls.
 
     what: "module:Class.method". failures: after how many in a row a task is given up, sooner than

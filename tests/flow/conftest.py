@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import secrets
 import socket
 import subprocess
@@ -20,6 +19,8 @@ from urllib.parse import urlencode
 import httpx
 import pytest
 from twilio.request_validator import RequestValidator
+
+from tests.programs import bare_environ
 
 ROOT = Path(__file__).parents[2]
 OUR_NUMBER = "+15005550100"
@@ -47,7 +48,7 @@ def fetch(url: str, body: Any = None, timeout_s: float = 30) -> tuple[int, Any]:
             return error.code, json.loads(error.read() or b"null")
 
 
-def until(what: Callable[[], Any], within_s: float = 20, every_s: float = 0.05) -> Any:
+def until(what: Callable[..., Any], within_s: float = 20, every_s: float = 0.05) -> Any:
     """Ask until the answer is true, and return it; fail with the last one after `within_s`."""
     deadline = time.monotonic() + within_s
     while not (answer := what()):
@@ -95,8 +96,7 @@ class Deployment:
         self, *arguments: str, pass_sockets: tuple[socket.socket, ...], **settings: str
     ) -> subprocess.Popen[bytes]:
         """Run `python -m service` with the deployment's settings."""
-        environ = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
-        environ |= {"PYTHONPATH": str(ROOT), "CONFIG_DIR": str(ROOT / "config")}
+        environ = bare_environ("HOME", CONFIG_DIR=str(ROOT / "config"))
         with self.log_path.open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "service", *arguments],

@@ -16,6 +16,7 @@ from tests.flow.cable import Cable
 from tests.flow.conftest import Deployment, listener, until
 from tests.flow.load import HANDLERS, Publisher, settled_verdict
 from tests.flow.redises import Foreign, Many, One, is_cluster, redis_of_the_run
+from tests.present import as_a
 
 LEASE_S = 2
 
@@ -116,7 +117,7 @@ class Fleet(Deployment):
                 self._cables.append(self._cables.pop(place))
                 cable.mend()
                 return {"REDIS_URL": cable.url}
-        cable = self._stack.enter_context(Cable(self.redis.port))
+        cable = self._stack.enter_context(Cable(as_a(One, self.redis).port))
         self._cables.append((cable, None))
         return {"REDIS_URL": cable.url}
 

@@ -129,7 +129,7 @@ class Many:
         wait_until(lambda: killed.role() == "slave", "the killed master has become a replica")
 
         def follows() -> bool:
-            return killed.client.info("replication")["master_link_status"] == "up"
+            return bool(killed.client.info("replication")["master_link_status"] == "up")
 
         wait_until(follows, "the replica follows")
 

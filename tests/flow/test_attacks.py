@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
@@ -15,23 +16,26 @@ import redis
 from twilio.request_validator import RequestValidator
 
 from tests.flow.attacks import FLOODS, Attacker, Line, Request, attack, captured, close_all
-from tests.flow.conftest import OUR_NUMBER, ROOT, fetch
+from tests.flow.conftest import OUR_NUMBER, ROOT, Deployment, fetch
+from tests.present import present
 
-QUIET = {"BACKFILL_EVERY_S": "0", "CONNECTOR_WATCH_S": "3600", "LOG_LEVEL": "debug"}
+QUIET: dict[str, Any] = {"BACKFILL_EVERY_S": "0", "CONNECTOR_WATCH_S": "3600", "LOG_LEVEL": "debug"}
 """Settings under which nothing but callbacks changes Redis."""
 
 
-def port_of(deployment) -> int:
+def port_of(deployment: Deployment) -> int:
     """Tell the public port."""
-    return urlsplit(deployment.public).port
+    return present(urlsplit(deployment.public).port)
 
 
 def contents(client: redis.Redis) -> dict[bytes, bytes]:
     """Read all of Redis, byte for byte."""
-    return {key: client.dump(key) for key in client.scan_iter("*", count=1000)}
+    return {key: present(client.dump(key)) for key in client.scan_iter("*", count=1000)}
 
 
-def test_hostile_callbacks_leave_redis_as_it_was(deployment, redis_server, pytestconfig):
+def test_hostile_callbacks_leave_redis_as_it_was(
+    deployment: Deployment, redis_server: str, pytestconfig: pytest.Config
+) -> None:
     """Nobody without a key may cost us a byte of Redis, a 5xx, or memory.
 
     `--hostile 1000000` sends as many, `--hostile-seed` others.
@@ -108,7 +112,9 @@ def p99_ms(took: list[float]) -> float:
 
 @pytest.mark.long
 @pytest.mark.parametrize("kind", FLOODS)
-def test_signed_callbacks_are_all_accepted_under_a_flood(deployment, redis_server, kind):
+def test_signed_callbacks_are_all_accepted_under_a_flood(
+    deployment: Deployment, redis_server: str, kind: str
+) -> None:
     """Whoever floods the door would keep everybody's texts out."""
     deployment.serve("--role", "web", REDIS_URL=redis_server, **QUIET | {"LOG_LEVEL": "info"})
     account, port = deployment.settings["TWILIO_ACCOUNT_SID"], port_of(deployment)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 import redis
@@ -20,7 +22,7 @@ PHONES, TEXTS = 25, 20
 
 
 @pytest.fixture
-def fleet(tmp_path):
+def fleet(tmp_path: Path) -> Iterator[Fleet]:
     """A fleet with a Redis and a sandbox of its own."""
     fleet = Fleet(tmp_path)
     yield fleet
@@ -32,7 +34,9 @@ def sid_of(theirs: str, number: int) -> str:
     return f"SM{theirs[1:]}{number:0{32 - len(theirs) + 1}d}"
 
 
-def test_five_hundred_texts_of_two_hours_without_us_are_answered_once_in_order(fleet):
+def test_five_hundred_texts_of_two_hours_without_us_are_answered_once_in_order(
+    fleet: Fleet,
+) -> None:
     """Twilio repeats a callback for seconds: whatever came in an outage would be lost."""
     fleet.start_sandbox()
     service = fleet.serve()
@@ -81,7 +85,7 @@ def test_five_hundred_texts_of_two_hours_without_us_are_answered_once_in_order(f
 
 
 @pytest.mark.long
-def test_what_redis_refused_is_recovered_once_it_is_back(fleet):
+def test_what_redis_refused_is_recovered_once_it_is_back(fleet: Fleet) -> None:
     """The texts of ten minutes without Redis would wait for somebody to notice."""
     fleet.settings |= {"BACKFILL_EVERY_S": "3600"}
     fleet.start_sandbox()
@@ -102,7 +106,7 @@ def test_what_redis_refused_is_recovered_once_it_is_back(fleet):
 
 
 @pytest.mark.long
-def test_the_command_reads_back_and_refuses_what_is_forgotten(fleet):
+def test_the_command_reads_back_and_refuses_what_is_forgotten(fleet: Fleet) -> None:
     """An operator would recover nothing, or have people answered twice."""
     fleet.start_sandbox()
     fleet.settings |= {"BACKFILL_EVERY_S": "0", "DEDUPE_WINDOW_S": "259200"}
@@ -139,7 +143,7 @@ def minutes_ago(minutes: float) -> str:
     return moment.isoformat(timespec="milliseconds")
 
 
-def test_a_first_start_answers_nothing_of_the_minutes_before_it(fleet):
+def test_a_first_start_answers_nothing_of_the_minutes_before_it(fleet: Fleet) -> None:
     """The overlap of the second reading would reach back to before anybody asked us to answer."""
     fleet.settings |= {"BACKFILL_EVERY_S": "1"}
     fleet.start_sandbox()
@@ -151,7 +155,7 @@ def test_a_first_start_answers_nothing_of_the_minutes_before_it(fleet):
     assert fleet.bodies() == ["re hello"]
 
 
-def test_texts_to_the_accounts_other_numbers_are_left_to_whoever_answers_them(fleet):
+def test_texts_to_the_accounts_other_numbers_are_left_to_whoever_answers_them(fleet: Fleet) -> None:
     """The log is the whole account's: customers of another application would hear from us."""
     fleet.settings |= {"BACKFILL_EVERY_S": "1"}
     fleet.start_sandbox()
@@ -165,7 +169,7 @@ def test_texts_to_the_accounts_other_numbers_are_left_to_whoever_answers_them(fl
     assert fleet.bodies() == ["re for us"]
 
 
-def test_a_text_whose_callback_is_under_way_is_left_to_it(fleet):
+def test_a_text_whose_callback_is_under_way_is_left_to_it(fleet: Fleet) -> None:
     """It would lose what only the callback has: its place, its messaging service, its opt-out."""
     fleet.settings |= {"BACKFILL_EVERY_S": "1"}
     fleet.start_sandbox()

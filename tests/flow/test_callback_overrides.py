@@ -8,19 +8,19 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from tests.flow.conftest import fetch, until
+from tests.flow.conftest import Deployment, fetch, until
 from tests.flow.test_dead_letters import parley
 
 
-def registered(deployment) -> list[tuple[int, str]]:
+def registered(deployment: Deployment) -> list[tuple[int, str]]:
     """List the instances at the connector: id, and the fragment of the callback URL."""
     instances = fetch(f"{deployment.sandbox}/sandbox/records")[1]["instances"]
     return [(each["id"], each["callback_url"].partition("#")[2]) for each in instances]
 
 
 def test_twilio_fact_07_the_registered_url_asks_twilio_to_repeat_and_callbacks_still_verify(
-    deployment,
-):
+    deployment: Deployment,
+) -> None:
     """A short outage of ours would lose callbacks, or the fragment would break every signature."""
     process = deployment.serve()
     assert deployment.text("hello")["status"] == 200
@@ -45,8 +45,8 @@ def test_twilio_fact_07_the_registered_url_asks_twilio_to_repeat_and_callbacks_s
 
 @pytest.mark.long
 def test_twilio_fact_13_a_login_in_the_public_url_is_registered_signed_and_shown_nowhere(
-    deployment,
-):
+    deployment: Deployment,
+) -> None:
     """A proxy that asks Twilio for a password would have every callback refused, or be told."""
     private = deployment.public.replace("://", "://twilio:heron-on-stilts@")
     deployment.settings |= {"PUBLIC_URL": private, "LOG_LEVEL": "debug"}

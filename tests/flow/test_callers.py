@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from pathlib import Path
 
-from tests.flow.conftest import ROOT, fetch, until
+from tests.flow.conftest import ROOT, Deployment, fetch, until
 
 KEY = "signature-key-of-the-instance"
 
 
-def test_a_text_announced_by_form_and_by_event_is_answered_once(deployment, tmp_path):
+def test_a_text_announced_by_form_and_by_event_is_answered_once(
+    deployment: Deployment, tmp_path: Path
+) -> None:
     """A person would be answered twice where the platform relays what Twilio sends as well."""
     config = tmp_path / "config"
     shutil.copytree(ROOT / "config", config)
@@ -30,7 +33,7 @@ def test_a_text_announced_by_form_and_by_event_is_answered_once(deployment, tmp_
     assert (counted["callbacks_accepted"], counted["callbacks_duplicates"]) == (3, 1)
 
 
-def test_reports_on_replies_are_taken_and_a_lost_one_is_told(deployment):
+def test_reports_on_replies_are_taken_and_a_lost_one_is_told(deployment: Deployment) -> None:
     """A reply that the carrier dropped would look sent for ever."""
     deployment.serve()
     switches = f"{deployment.sandbox}/sandbox/switches"
@@ -41,7 +44,9 @@ def test_reports_on_replies_are_taken_and_a_lost_one_is_told(deployment):
     assert '"twilio_error": "30003"' in deployment.log()
 
 
-def test_open_connectors_fact_18_texts_that_only_polling_tells_of_are_answered_once(deployment):
+def test_open_connectors_fact_18_texts_that_only_polling_tells_of_are_answered_once(
+    deployment: Deployment,
+) -> None:
     """Who has the newer connector, whose events are polled, would get no answers, or two."""
     deployment.settings |= {"CONNECTOR_ELEMENT": "twiliov2", "EVENT_SIGNATURE_KEY": KEY}
     deployment.serve(TWILIO_SENDER="+15005550006")

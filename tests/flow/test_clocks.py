@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ HOUR_S = 3_600
 WRONG_CLOCK = Path(__file__).parent / "wrong_clock"
 
 
-def ahead(seconds: float, *, dates: bool = False) -> dict[str, str]:
+def ahead(seconds: float, *, dates: bool = False) -> dict[str, Any]:
     """Settings of a process whose wall clock is ahead; dates: those of `datetime` as well.
 
     A process that stores datetimes can't do with it: msgspec knows the true class alone.
@@ -58,7 +59,9 @@ def at_work(fleet: Fleet, worker_ahead_s: float, connector_ahead_s: float = 0) -
         pytest.param(-HOUR_S, id="connector behind", marks=pytest.mark.long),
     ],
 )
-def test_a_reply_in_doubt_is_sent_once_whatever_the_clocks_show(fleet, worker_s, connector_s):
+def test_a_reply_in_doubt_is_sent_once_whatever_the_clocks_show(
+    fleet: Fleet, worker_s: int, connector_s: int
+) -> None:
     """Its row in the log would be too old to be looked at, and the text would go out twice."""
     at_work(fleet, worker_s, connector_s)
     fleet.trouble(reset=True, count=3)
@@ -72,7 +75,7 @@ def test_a_reply_in_doubt_is_sent_once_whatever_the_clocks_show(fleet, worker_s,
 
 
 @pytest.mark.long
-def test_a_reply_that_is_still_on_its_way_is_waited_for_by_redis_clock(fleet):
+def test_a_reply_that_is_still_on_its_way_is_waited_for_by_redis_clock(fleet: Fleet) -> None:
     """By the clock of the killed worker, an hour behind, it should have arrived long ago."""
     fleet.settings["SEND_TIMEOUT_S"] = "7"
     at_work(fleet, -HOUR_S)
@@ -88,7 +91,7 @@ def test_a_reply_that_is_still_on_its_way_is_waited_for_by_redis_clock(fleet):
 
 
 @pytest.mark.long
-def test_a_retry_is_due_by_redis_clock_whoever_takes_it_over(fleet):
+def test_a_retry_is_due_by_redis_clock_whoever_takes_it_over(fleet: Fleet) -> None:
     """A reply put off by a worker an hour ahead would wait for an hour, once that has died."""
     at_work(fleet, HOUR_S)
     fleet.trouble(status=503, count=-1)
@@ -101,7 +104,9 @@ def test_a_retry_is_due_by_redis_clock_whoever_takes_it_over(fleet):
 
 
 @pytest.mark.long
-def test_a_killed_worker_with_a_fast_clock_is_forgotten_within_the_time_of_a_lease(fleet):
+def test_a_killed_worker_with_a_fast_clock_is_forgotten_within_the_time_of_a_lease(
+    fleet: Fleet,
+) -> None:
     """Its share would be nobody's for as long as its clock was ahead."""
     at_work(fleet, HOUR_S)
     fleet.add_worker()
@@ -110,7 +115,7 @@ def test_a_killed_worker_with_a_fast_clock_is_forgotten_within_the_time_of_a_lea
     until(lambda: list(fleet.owners().values()) == [16], within_s=4 * LEASE_S)
 
 
-def test_a_clock_that_is_off_is_told_and_nothing_else(fleet):
+def test_a_clock_that_is_off_is_told_and_nothing_else(fleet: Fleet) -> None:
     """Nobody would learn why the times in two logs do not go together."""
     fleet.connector = fleet.start_sandbox(**ahead(-600, dates=True))
     fleet.door = fleet.serve(**ahead(30))

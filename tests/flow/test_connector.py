@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import random
 import subprocess
 import sys
@@ -12,7 +11,9 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from tests.flow.conftest import OUR_NUMBER, ROOT, Deployment, fetch, until
 from tests.flow.fleet import Fleet
 from tests.flow.load import Published, Verdict, judge
 from tests.flow.test_dead_letters import parley
+from tests.programs import bare_environ
 
 
 def instances(deployment: Deployment) -> list[dict[str, Any]]:
@@ -47,8 +49,7 @@ def platform(deployment: Deployment, method: str, path: str, body: Any = None) -
 
 def at_once(deployment: Deployment, count: int, *arguments: str) -> list[dict[str, Any]]:
     """Run a command in so many processes at the same time; returns what each printed."""
-    environ = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
-    environ |= {"PYTHONPATH": str(ROOT), "CONFIG_DIR": str(ROOT / "config")}
+    environ = bare_environ("HOME", CONFIG_DIR=str(ROOT / "config"))
     running = [
         subprocess.Popen(
             [sys.executable, "-m", "service", *arguments, "--json"],
@@ -71,7 +72,7 @@ PHONES, TEXTS = 25, 28
 
 
 @pytest.fixture
-def fleet(tmp_path):
+def fleet(tmp_path: Path) -> Iterator[Fleet]:
     """A fleet with a Redis and a sandbox of its own."""
     fleet = Fleet(tmp_path)
     yield fleet
@@ -79,7 +80,9 @@ def fleet(tmp_path):
 
 
 @pytest.mark.long
-def test_ten_processes_at_once_leave_one_instance_and_adopt_it_with_an_empty_redis(fleet):
+def test_ten_processes_at_once_leave_one_instance_and_adopt_it_with_an_empty_redis(
+    fleet: Fleet,
+) -> None:
     """Ten replicas would leave ten instances behind, nine of them with our number."""
     fleet.start_sandbox()
     told = {each["instance"] for each in at_once(fleet, 10, "connector", "apply")}
@@ -97,7 +100,7 @@ def test_ten_processes_at_once_leave_one_instance_and_adopt_it_with_an_empty_red
 
 
 @pytest.mark.long
-def test_every_command_of_the_connector_does_what_it_says(fleet):
+def test_every_command_of_the_connector_does_what_it_says(fleet: Fleet) -> None:
     """An operator would act on what is not so."""
     fleet.start_sandbox()
     assert "create an instance" in parley(fleet, "connector", "plan")
@@ -133,7 +136,7 @@ def test_every_command_of_the_connector_does_what_it_says(fleet):
 
 
 @pytest.mark.long
-def test_a_lost_key_costs_the_instance_token_and_no_message(fleet):
+def test_a_lost_key_costs_the_instance_token_and_no_message(fleet: Fleet) -> None:
     """Without it only an empty Redis would help, and what waits in the present one be lost."""
     fleet.start_sandbox()
     parley(fleet, "connector", "apply")
@@ -147,7 +150,9 @@ def test_a_lost_key_costs_the_instance_token_and_no_message(fleet):
     assert "nothing to do" in parley(fleet, "connector", "plan")
 
 
-def test_a_new_instance_is_taken_under_traffic_without_losing_a_callback_or_a_reply(fleet):
+def test_a_new_instance_is_taken_under_traffic_without_losing_a_callback_or_a_reply(
+    fleet: Fleet,
+) -> None:
     """Whoever changes a key that leaked would pay for it with texts."""
     fleet.start()
     before = {each["id"] for each in instances(fleet)}
@@ -190,7 +195,7 @@ def test_a_new_instance_is_taken_under_traffic_without_losing_a_callback_or_a_re
 
 @pytest.mark.long
 @pytest.mark.timeout(400)
-def test_half_an_hour_of_meddling_loses_and_doubles_nothing(fleet):
+def test_half_an_hour_of_meddling_loses_and_doubles_nothing(fleet: Fleet) -> None:
     """A click in the connector's console would silence everybody until somebody notices.
 
     Half an hour, thirty times as fast: every time of the settings is divided by thirty.

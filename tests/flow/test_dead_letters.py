@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from tests.flow.conftest import ROOT, until
+from tests.flow.conftest import ROOT, Deployment, until
+from tests.programs import bare_environ
 
 HANDLERS = """
 from service import Router
@@ -25,10 +26,9 @@ async def echo(message):
 """
 
 
-def parley(deployment, *arguments: str, status: int = 0) -> str:
+def parley(deployment: Deployment, *arguments: str, status: int = 0) -> str:
     """Run a command with the deployment's settings; returns what it printed."""
-    environ = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
-    environ |= {"PYTHONPATH": str(ROOT), "CONFIG_DIR": str(ROOT / "config"), "COLUMNS": "200"}
+    environ = bare_environ("HOME", CONFIG_DIR=str(ROOT / "config"), COLUMNS="200")
     ran = subprocess.run(
         [sys.executable, "-m", "service", *arguments],
         env=environ | deployment.settings,
@@ -42,7 +42,9 @@ def parley(deployment, *arguments: str, status: int = 0) -> str:
     return ran.stdout + ran.stderr
 
 
-def test_a_mistake_in_a_handler_is_found_mended_and_replayed(deployment, tmp_path):
+def test_a_mistake_in_a_handler_is_found_mended_and_replayed(
+    deployment: Deployment, tmp_path: Path
+) -> None:
     """A text that met a defect of ours would stay unanswered for ever."""
     path = tmp_path / "handlers_with_a_mistake.py"
     path.write_text(HANDLERS.format(body="return {}['price']"))
@@ -75,7 +77,9 @@ def test_a_mistake_in_a_handler_is_found_mended_and_replayed(deployment, tmp_pat
     assert "There are no dead letters." in parley(deployment, "dead", "list")
 
 
-def test_a_refused_reply_is_a_dead_letter_at_once_and_can_be_dropped(deployment, tmp_path):
+def test_a_refused_reply_is_a_dead_letter_at_once_and_can_be_dropped(
+    deployment: Deployment, tmp_path: Path
+) -> None:
     """Retrying what Twilio will never accept holds up the conversation."""
     path = tmp_path / "handlers_with_nobody_to_send_to.py"
     path.write_text(
@@ -100,7 +104,7 @@ def test_a_refused_reply_is_a_dead_letter_at_once_and_can_be_dropped(deployment,
 
 
 @pytest.mark.long
-def test_a_command_that_says_too_little_is_told_what_to_say(deployment):
+def test_a_command_that_says_too_little_is_told_what_to_say(deployment: Deployment) -> None:
     """A bare `parley dead drop` must not mean all of them."""
     assert "say which" in parley(deployment, "dead", "drop", "--yes", status=2)
     assert "no such dead letter: 1-2-3" in parley(deployment, "dead", "show", "1-2-3", status=1)
@@ -133,7 +137,9 @@ async def echo(message):
 """
 
 
-def test_a_message_that_kills_its_process_ends_as_a_dead_letter(deployment, tmp_path):
+def test_a_message_that_kills_its_process_ends_as_a_dead_letter(
+    deployment: Deployment, tmp_path: Path
+) -> None:
     """One text would bring the service down, again and again, for everybody."""
     path = tmp_path / "deadly_handlers.py"
     path.write_text(DEADLY)
@@ -150,7 +156,7 @@ def test_a_message_that_kills_its_process_ends_as_a_dead_letter(deployment, tmp_
     assert len(accepted) >= 10
 
     def buried() -> list[dict[str, str]]:
-        return json.loads(parley(deployment, "dead", "list", "--json"))
+        return list(json.loads(parley(deployment, "dead", "list", "--json")))
 
     # The log is looked at first: each command is a process.
     until(lambda: "message becomes a dead letter" in deployment.log(), within_s=40)
@@ -162,7 +168,9 @@ def test_a_message_that_kills_its_process_ends_as_a_dead_letter(deployment, tmp_
     assert len(set(deployment.bodies())) == len(deployment.bodies())
 
 
-def test_a_handlers_error_that_quotes_the_text_is_not_logged(deployment, tmp_path):
+def test_a_handlers_error_that_quotes_the_text_is_not_logged(
+    deployment: Deployment, tmp_path: Path
+) -> None:
     """Log collectors would hold what people wrote, and their passwords with it."""
     path = tmp_path / "quoting_handlers.py"
     path.write_text(
@@ -194,8 +202,8 @@ async def echo(message):
 
 @pytest.mark.long
 def test_twilio_fact_11_who_opts_out_is_left_alone_and_listed_until_they_are_in_again(
-    deployment, tmp_path
-):
+    deployment: Deployment, tmp_path: Path
+) -> None:
     """A text after STOP is forbidden; one that is tried again and again gets a number blocked."""
     path = tmp_path / "stop_by_name.py"
     path.write_text(STOP_BY_NAME)

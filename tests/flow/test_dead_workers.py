@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 import pytest
@@ -24,7 +26,7 @@ PHONES = [f"+150055507{n:02}" for n in range(32)]
 
 
 @pytest.fixture
-def settings(deployment, redis_server, tmp_path):
+def settings(deployment: Deployment, redis_server: str, tmp_path: Path) -> Deployment:
     """A Redis that outlives the processes, handlers that answer at once, and the default lease."""
     path = tmp_path / "echo_handlers.py"
     path.write_text(HANDLERS)
@@ -45,7 +47,7 @@ def owners(url: str) -> dict[str, int]:
     return found
 
 
-def waits_after(deployment: Deployment, kill) -> list[float]:
+def waits_after(deployment: Deployment, kill: Callable[[], None]) -> list[float]:
     """Kill, text from every phone at once, and return how long each waited for its answer."""
     sent = {}
     kill()
@@ -64,7 +66,9 @@ def waits_after(deployment: Deployment, kill) -> list[float]:
     return list(waited.values())
 
 
-def test_after_a_kill_texts_are_answered_within_five_seconds(settings, redis_server):
+def test_after_a_kill_texts_are_answered_within_five_seconds(
+    settings: Deployment, redis_server: str
+) -> None:
     """People would take ten seconds of silence for a service that is gone."""
     door = settings.serve("--role", "web", ready=False)
     internals = [listener(), listener()]
@@ -84,7 +88,9 @@ def test_after_a_kill_texts_are_answered_within_five_seconds(settings, redis_ser
             internal.close()
 
 
-def test_under_the_supervisor_texts_are_answered_within_a_second(settings, redis_server):
+def test_under_the_supervisor_texts_are_answered_within_a_second(
+    settings: Deployment, redis_server: str
+) -> None:
     """It sees the process die: nobody need wait for its leases to run out."""
     settings.settings["LEASE_TTL_S"] = "60"  # Whoever waited for it would be seen to.
     service = settings.serve("--processes", "2")

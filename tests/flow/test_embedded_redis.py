@@ -11,17 +11,19 @@ from urllib.request import urlopen
 import pytest
 import redis
 
-from tests.flow.conftest import fetch, until
+from tests.flow.conftest import Deployment, fetch, until
 
 
-def server_pid(deployment) -> int:
+def server_pid(deployment: Deployment) -> int:
     """Tell the process id of the deployment's embedded Redis."""
     path = deployment.folder / "data" / "redis.sock"
     with redis.Redis(unix_socket_path=str(path)) as client:
         return int(client.info("server")["process_id"])
 
 
-def test_an_embedded_redis_that_is_killed_comes_back_and_nothing_is_lost(deployment):
+def test_an_embedded_redis_that_is_killed_comes_back_and_nothing_is_lost(
+    deployment: Deployment,
+) -> None:
     """The service would refuse every text until somebody noticed and restarted it."""
     deployment.serve()
     accepted = []
@@ -30,7 +32,7 @@ def test_an_embedded_redis_that_is_killed_comes_back_and_nothing_is_lost(deploym
         told = deployment.text(f"echo {number}", theirs=f"+1500555{number:04}")
         if told["status"] == 200:
             accepted.append(f"+1500555{number:04}")
-        return told["status"] == 200
+        return bool(told["status"] == 200)
 
     for number in range(60):
         if number in {20, 40}:
@@ -43,7 +45,7 @@ def test_an_embedded_redis_that_is_killed_comes_back_and_nothing_is_lost(deploym
     assert deployment.log().count("embedded Redis ended and is started again") == 2
 
 
-def test_readiness_names_a_redis_that_hangs(deployment):
+def test_readiness_names_a_redis_that_hangs(deployment: Deployment) -> None:
     """A probe would give up first, and nobody would know what hangs."""
     deployment.serve()
     pid = server_pid(deployment)
@@ -61,7 +63,9 @@ def test_readiness_names_a_redis_that_hangs(deployment):
     until(lambda: fetch(f"{deployment.internal}/readyz")[0] == 200)
 
 
-def test_what_became_of_callbacks_is_counted_on_the_internal_listener(deployment):
+def test_what_became_of_callbacks_is_counted_on_the_internal_listener(
+    deployment: Deployment,
+) -> None:
     """Refusals are logged once a second at most; how many there were is told here."""
     deployment.serve()
     with pytest.raises(HTTPError, match="403") as refused:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
-from tests.flow.conftest import fetch, until
+from tests.flow.conftest import Deployment, fetch, until
 from tests.flow.test_dead_letters import parley
 
 HANDLERS = """
@@ -20,7 +21,7 @@ async def same(message):
 
 
 @pytest.fixture
-def always_ok(deployment, tmp_path):
+def always_ok(deployment: Deployment, tmp_path: Path) -> Deployment:
     """A deployment that answers every text with the same words."""
     path = tmp_path / "handlers_that_repeat.py"
     path.write_text(HANDLERS)
@@ -29,7 +30,7 @@ def always_ok(deployment, tmp_path):
     return deployment
 
 
-def test_a_reply_answered_200_with_nothing_is_not_taken_for_the_next(always_ok):
+def test_a_reply_answered_200_with_nothing_is_not_taken_for_the_next(always_ok: Deployment) -> None:
     """The log shows a row that no sid was told for: the next reply in doubt would be lost."""
     for number, trouble in enumerate(({"empty": True}, {"hang": True}, {"reset": True}), start=1):
         always_ok.trouble(**trouble)
@@ -41,7 +42,7 @@ def test_a_reply_answered_200_with_nothing_is_not_taken_for_the_next(always_ok):
 
 
 @pytest.mark.long
-def test_a_reply_held_although_it_went_out_is_not_taken_for_the_next(always_ok):
+def test_a_reply_held_although_it_went_out_is_not_taken_for_the_next(always_ok: Deployment) -> None:
     """The next one of the same words did not go out, and nobody would ever know."""
     switches = f"{always_ok.sandbox}/sandbox/switches"
     assert fetch(switches, {"no_message_log": True})[0] == 200
@@ -64,5 +65,5 @@ def test_a_reply_held_although_it_went_out_is_not_taken_for_the_next(always_ok):
     assert len(_letters(always_ok)) == 1
 
 
-def _letters(deployment) -> list[dict[str, str]]:
+def _letters(deployment: Deployment) -> list[dict[str, str]]:
     return list(json.loads(parley(deployment, "dead", "list", "--json")))

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import re
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 import redis
 
-from tests.flow.conftest import ROOT, fetch, until
+from tests.flow.conftest import Deployment, fetch, until
 from tests.flow.test_dead_letters import parley
+from tests.programs import bare_environ
 
 HANDLERS = """
 import asyncio, os
@@ -40,7 +41,7 @@ async def echo(message):
 
 
 @pytest.fixture
-def handlers(tmp_path, deployment):
+def handlers(tmp_path: Path, deployment: Deployment) -> Path:
     """Handlers of which one takes as long as it is told to."""
     path = tmp_path / "handlers_under_test.py"
     path.write_text(HANDLERS)
@@ -48,7 +49,9 @@ def handlers(tmp_path, deployment):
     return tmp_path / "runs"
 
 
-def test_a_text_is_answered_through_the_instance_we_provisioned(deployment, handlers):
+def test_a_text_is_answered_through_the_instance_we_provisioned(
+    deployment: Deployment, handlers: Path
+) -> None:
     """Nothing works for anybody."""
     deployment.serve()
     assert deployment.text("hello")["status"] == 200
@@ -58,7 +61,9 @@ def test_a_text_is_answered_through_the_instance_we_provisioned(deployment, hand
     assert reply["token_ok"]
 
 
-def test_a_second_start_uses_the_instance_of_the_first(deployment, handlers):
+def test_a_second_start_uses_the_instance_of_the_first(
+    deployment: Deployment, handlers: Path
+) -> None:
     """Every restart would leave another instance behind at the connector."""
     for text in ("first", "second"):
         process = deployment.serve()
@@ -69,7 +74,9 @@ def test_a_second_start_uses_the_instance_of_the_first(deployment, handlers):
     assert fetch(f"{deployment.sandbox}/sandbox/records")[1]["instances_created"] == 1
 
 
-def test_a_kill_between_accept_and_reply_loses_and_doubles_nothing(deployment, handlers):
+def test_a_kill_between_accept_and_reply_loses_and_doubles_nothing(
+    deployment: Deployment, handlers: Path
+) -> None:
     """The text of somebody who needs an answer would be lost with the process."""
     process = deployment.serve()
     assert deployment.text("slow")["status"] == 200
@@ -84,7 +91,7 @@ def test_a_kill_between_accept_and_reply_loses_and_doubles_nothing(deployment, h
     assert len(handlers.read_text().split()) == 2
 
 
-def test_a_kill_between_post_and_record_sends_once(deployment, handlers):
+def test_a_kill_between_post_and_record_sends_once(deployment: Deployment, handlers: Path) -> None:
     """The reply was out, but nothing here says so: the connector's log has to."""
     process = deployment.serve()
     deployment.text("warm up")
@@ -100,7 +107,9 @@ def test_a_kill_between_post_and_record_sends_once(deployment, handlers):
     assert '"a reply in doubt had been sent"' in deployment.log()
 
 
-def test_callbacks_are_accepted_while_the_connector_is_away(deployment, handlers):
+def test_callbacks_are_accepted_while_the_connector_is_away(
+    deployment: Deployment, handlers: Path
+) -> None:
     """An outage of the connector must not become an outage of ours."""
     sandbox = deployment.processes[0]
     process = deployment.serve()
@@ -122,7 +131,9 @@ def test_callbacks_are_accepted_while_the_connector_is_away(deployment, handlers
 
 
 @pytest.mark.long
-def test_ten_thousand_wrong_signatures_leave_redis_as_it_was(deployment, handlers):
+def test_ten_thousand_wrong_signatures_leave_redis_as_it_was(
+    deployment: Deployment, handlers: Path
+) -> None:
     """Strangers could fill Redis, or make handlers run."""
     deployment.serve("--role", "web")
     with redis.Redis(unix_socket_path=str(deployment.folder / "data" / "redis.sock")) as client:
@@ -144,9 +155,9 @@ def test_ten_thousand_wrong_signatures_leave_redis_as_it_was(deployment, handler
     assert 1 <= log.count("signature refused") <= 60
 
 
-def test_the_demo_shows_four_exchanges_and_confirms_the_token(tmp_path):
+def test_the_demo_shows_four_exchanges_and_confirms_the_token(tmp_path: Path) -> None:
     """The first thing a newcomer tries would fail."""
-    environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    environ = bare_environ(HOME=str(tmp_path))
     began = time.monotonic()
     demo = subprocess.run(
         [sys.executable, "-m", "service", "demo", "--once"],
@@ -163,12 +174,12 @@ def test_the_demo_shows_four_exchanges_and_confirms_the_token(tmp_path):
     assert time.monotonic() - began < 30
 
 
-def test_missing_settings_are_all_told_at_once_and_end_the_start(tmp_path):
+def test_missing_settings_are_all_told_at_once_and_end_the_start(tmp_path: Path) -> None:
     """People would mend one setting per start."""
     ran = subprocess.run(
         [sys.executable, "-m", "service", "serve"],
         cwd=tmp_path,
-        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)},
+        env=bare_environ(HOME=str(tmp_path)),
         capture_output=True,
         text=True,
         timeout=30,
@@ -180,7 +191,9 @@ def test_missing_settings_are_all_told_at_once_and_end_the_start(tmp_path):
     assert "Traceback" not in ran.stderr
 
 
-def test_another_partition_count_is_refused_with_what_to_do(deployment, handlers):
+def test_another_partition_count_is_refused_with_what_to_do(
+    deployment: Deployment, handlers: Path
+) -> None:
     """Unsettled messages would lie in partitions nobody looks into."""
     deployment.serve().terminate()
     deployment.processes[-1].wait(15)
@@ -189,7 +202,9 @@ def test_another_partition_count_is_refused_with_what_to_do(deployment, handlers
     assert "set PARTITIONS=16" in deployment.log()
 
 
-def test_a_broken_handlers_file_ends_the_start_with_its_line(deployment, tmp_path):
+def test_a_broken_handlers_file_ends_the_start_with_its_line(
+    deployment: Deployment, tmp_path: Path
+) -> None:
     """Callbacks would be accepted that nobody can answer."""
     path = tmp_path / "broken_handlers.py"
     path.write_text("from service import Router\nrouter = Router()\nimport no_such_module\n")
@@ -198,7 +213,9 @@ def test_a_broken_handlers_file_ends_the_start_with_its_line(deployment, tmp_pat
     assert f"{path}:3:" in deployment.log()
 
 
-def test_several_processes_share_the_listeners_and_the_work(deployment, handlers):
+def test_several_processes_share_the_listeners_and_the_work(
+    deployment: Deployment, handlers: Path
+) -> None:
     """--processes would be a promise on paper."""
     supervisor = deployment.serve("--processes", "2")
     for i in range(40):
@@ -210,19 +227,19 @@ def test_several_processes_share_the_listeners_and_the_work(deployment, handlers
 
 def snapshot(client: redis.Redis) -> dict[bytes, bytes | None]:
     """Every key and its serialised value, leases and the register of workers left out."""
-    keys = [key for key in client.keys("*") if not key.startswith(b"parley:{workers}")]
+    keys = [key for key in client.scan_iter("*") if not key.startswith(b"parley:{workers}")]
     return {key: client.dump(key) for key in sorted(keys)}
 
 
 @pytest.fixture
-def nowhere():
+def nowhere() -> Iterator[int]:
     """Keep a port where nobody listens, and nobody else can."""
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         yield silent.getsockname()[1]
 
 
-def test_ready_says_which_part_is_not_and_why(deployment, nowhere):
+def test_ready_says_which_part_is_not_and_why(deployment: Deployment, nowhere: int) -> None:
     """In a container there is no curl, and an operator has to know what is missing."""
     deployment.settings["INTERNAL_PORT"] = str(nowhere)
     assert "nobody answers" in parley(deployment, "ready", status=1)
@@ -240,7 +257,9 @@ def test_ready_says_which_part_is_not_and_why(deployment, nowhere):
     assert json.loads(parley(deployment, "ready", "--json"))["ready"] is True
 
 
-def test_routes_are_looked_at_before_anything_listens(deployment, tmp_path):
+def test_routes_are_looked_at_before_anything_listens(
+    deployment: Deployment, tmp_path: Path
+) -> None:
     """A service that can answer nobody would take texts, and a hidden route be found by nobody."""
     path = tmp_path / "routes.py"
     path.write_text("from service import Router\nrouter = Router()\n")

@@ -18,7 +18,7 @@ REPLICATED = {"DURABILITY": "replicated", "REPLICAS": "1"}
 
 
 @pytest.mark.long
-def test_a_cluster_whose_master_dies_loses_and_doubles_nothing(tmp_path: Path):
+def test_a_cluster_whose_master_dies_loses_and_doubles_nothing(tmp_path: Path) -> None:
     """A third of all conversations would be lost with one machine."""
     with cluster(3, 2, down_ms=DOWN_MS) as servers:
 
@@ -41,7 +41,7 @@ def test_a_cluster_whose_master_dies_loses_and_doubles_nothing(tmp_path: Path):
 
 
 @pytest.mark.long
-def test_a_sentinel_fail_over_loses_and_doubles_nothing(tmp_path: Path):
+def test_a_sentinel_fail_over_loses_and_doubles_nothing(tmp_path: Path) -> None:
     """The service would have to be restarted by hand to find the new master."""
     with sentinel() as watched:
 

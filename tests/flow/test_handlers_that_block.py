@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
 from service.core.partitions import partition_of
 from service.model import Conversation
-from tests.flow.conftest import OUR_NUMBER, until
+from tests.flow.conftest import OUR_NUMBER, Deployment, until
 from tests.flow.fleet import LEASE_S, Fleet
 
 BLOCKING = """
@@ -53,7 +54,7 @@ def neighbour() -> str:
 
 
 @pytest.fixture
-def noted(tmp_path, deployment):
+def noted(tmp_path: Path, deployment: Deployment) -> Path:
     """Handlers that block, and the file in which they note when they do."""
     path = tmp_path / "handlers_that_block.py"
     path.write_text(BLOCKING)
@@ -61,7 +62,9 @@ def noted(tmp_path, deployment):
     return tmp_path / "noted"
 
 
-def test_a_handler_that_blocks_holds_up_its_own_conversation_alone(deployment, noted):
+def test_a_handler_that_blocks_holds_up_its_own_conversation_alone(
+    deployment: Deployment, noted: Path
+) -> None:
     """One time.sleep in a handler: all phones wait, and every lease is lost again and again."""
     deployment.settings["HANDLER_TIMEOUT_S"] = "3"
     deployment.serve()
@@ -97,7 +100,7 @@ def test_a_handler_that_blocks_holds_up_its_own_conversation_alone(deployment, n
 
 
 @pytest.mark.long
-def test_a_stop_does_not_wait_for_a_blocked_handler(deployment, noted):
+def test_a_stop_does_not_wait_for_a_blocked_handler(deployment: Deployment, noted: Path) -> None:
     """Every deployment would wait to be killed by its platform, the embedded Redis with it."""
     process = deployment.serve()
     deployment.text("block 60")
@@ -128,7 +131,7 @@ async def step(message):
 """
 
 
-def test_a_handler_frozen_for_longer_than_its_lease_takes_no_further_step(tmp_path):
+def test_a_handler_frozen_for_longer_than_its_lease_takes_no_further_step(tmp_path: Path) -> None:
     """Two handlers of one conversation would run at once, one of them on a worker that woke up."""
     fleet = Fleet(tmp_path)
     handlers, noted = tmp_path / "handlers_that_note.py", tmp_path / "noted"

@@ -100,12 +100,12 @@ class Waiting(Fleet):
         note = "" if due_ms is None else f"{due_ms} it raised: not yet"
         with self.look() as client:
             while page := list(islice(texts, PAGE)):
-                found = defaultdict(list)
+                found: dict[Partition, list[bytes]] = defaultdict(list)
                 for number, sid, body in page:
                     home = partition_of(Conversation(OUR_NUMBER, number), COUNT)
-                    filled = data.replace(b"<number>", number.encode())
-                    filled = filled.replace(b"<sid>", sid.encode())
-                    found[home].append(filled.replace(b"<body>", body.encode()))
+                    entry = data.replace(b"<number>", number.encode())
+                    entry = entry.replace(b"<sid>", sid.encode())
+                    found[home].append(entry.replace(b"<body>", body.encode()))
                 for home, filled in found.items():
                     keys = PartitionKeys(home)
                     names = (keys.inbox, keys.inbox_later, keys.inbox_tries)
@@ -118,7 +118,7 @@ class Waiting(Fleet):
 
     def handled(self) -> dict[str, list[str]]:
         """The sids handled of each number, in order."""
-        found = defaultdict(list)
+        found: dict[str, list[str]] = defaultdict(list)
         path = self.folder / "handled"
         for line in path.read_text().splitlines() if path.exists() else ():
             number, sid = line.split()
@@ -197,7 +197,9 @@ def drain(waiting: Waiting, pid: int, count: int, most: int) -> None:
 
 
 @pytest.mark.long
-def test_a_worker_stays_small_however_many_conversations_wait_for_it(waiting, count, most):
+def test_a_worker_stays_small_however_many_conversations_wait_for_it(
+    waiting: Waiting, count: int, most: int
+) -> None:
     """A morning's outage would leave more texts than the machine has memory for."""
     waiting.fill(each_of_another(count, "wait"))
     worker = waiting.add_worker()
@@ -212,8 +214,8 @@ def test_a_worker_stays_small_however_many_conversations_wait_for_it(waiting, co
 
 @pytest.mark.long
 def test_a_worker_stays_small_however_many_messages_are_put_off_and_handles_the_next(
-    waiting, count, most
-):
+    waiting: Waiting, count: int, most: int
+) -> None:
     """A handler that fails for everybody would take all memory, or silence who texts next."""
     due_ms = int(time.time() * 1000) + 40_000 + count // 3
     waiting.fill(each_of_another(count, "fail"), due_ms=due_ms)
@@ -229,7 +231,9 @@ def test_a_worker_stays_small_however_many_messages_are_put_off_and_handles_the_
     assert len(waiting.handled()) == count + 2
 
 
-def test_a_worker_stays_small_however_long_one_conversation_is(waiting, count, most):
+def test_a_worker_stays_small_however_long_one_conversation_is(
+    waiting: Waiting, count: int, most: int
+) -> None:
     """One customer's loop would take all memory, or silence the others."""
     waiting.fill(("+15000000000", f"SM{n}", f"wait {n}") for n in range(count))
     worker = waiting.add_worker()
@@ -250,8 +254,8 @@ def test_a_worker_stays_small_however_long_one_conversation_is(waiting, count, m
 
 @pytest.mark.long
 def test_a_worker_stays_small_while_the_connector_is_down_and_texts_keep_arriving(
-    waiting, count, most
-):
+    waiting: Waiting, count: int, most: int
+) -> None:
     """Replies would pile up in memory and in Redis, as many as there are texts."""
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))

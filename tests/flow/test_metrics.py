@@ -60,7 +60,9 @@ def backwards(before: Figures, after: Figures) -> dict[tuple[str, str], Any]:
     }
 
 
-def test_a_text_is_in_every_metric_it_belongs_to_and_nobody_is_named(deployment: Deployment):
+def test_a_text_is_in_every_metric_it_belongs_to_and_nobody_is_named(
+    deployment: Deployment,
+) -> None:
     """An operator would not see from outside whether texts are answered, or would see of whom."""
     deployment.serve()
     sid = deployment.text("echo a secret text")["sid"]
@@ -91,7 +93,7 @@ def test_a_text_is_in_every_metric_it_belongs_to_and_nobody_is_named(deployment:
     assert exposed == set(METRICS)
 
 
-def test_what_waits_is_told_by_partition_with_its_age(deployment: Deployment):
+def test_what_waits_is_told_by_partition_with_its_age(deployment: Deployment) -> None:
     """A backlog that grows would be seen when the first customer complains."""
     deployment.serve("--role", "web")
     for number in range(3):
@@ -110,7 +112,7 @@ def test_what_waits_is_told_by_partition_with_its_age(deployment: Deployment):
 @pytest.mark.long
 def test_several_processes_are_one_and_a_killed_one_takes_no_counter_with_it(
     deployment: Deployment,
-):
+) -> None:
     """Rates over a restart would be nonsense, and a dead process own partitions for ever."""
     service = deployment.serve("--processes", "2")
     until(lambda: scrape(deployment)[0].get(("parley_processes", ""), 0) == 2)
@@ -147,7 +149,9 @@ def test_several_processes_are_one_and_a_killed_one_takes_no_counter_with_it(
 
 
 @pytest.mark.long
-def test_a_process_that_is_frozen_is_not_counted_and_its_counters_stay(deployment: Deployment):
+def test_a_process_that_is_frozen_is_not_counted_and_its_counters_stay(
+    deployment: Deployment,
+) -> None:
     """Half of the service could stand still and /metrics say that all is well."""
     service = deployment.serve("--processes", "2")
     until(lambda: scrape(deployment)[0].get(("parley_processes", ""), 0) == 2)
@@ -172,7 +176,7 @@ def _of_one(deployment: Deployment, before: Figures) -> bool:
     return figures["parley_processes", ""] == 1
 
 
-def test_a_redis_that_is_away_leaves_what_is_known_in_memory(redis_hangs: Deployment):
+def test_a_redis_that_is_away_leaves_what_is_known_in_memory(redis_hangs: Deployment) -> None:
     """The moment of an outage is the one that metrics are for."""
     deployment = redis_hangs
     began = time.monotonic()

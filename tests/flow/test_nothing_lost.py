@@ -8,13 +8,15 @@ import signal
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.flow.cable import BACK, BOTH_WAYS, THERE, Cable
 from tests.flow.conftest import until
 from tests.flow.fleet import LEASE_S, Fleet
-from tests.flow.redises import is_cluster
+from tests.flow.redises import One, is_cluster
+from tests.present import as_a
 
 PHONES = 50
 
@@ -47,12 +49,12 @@ async def nothing(fleet: Fleet) -> None:
     """Break nothing."""
 
 
-def test_two_thousand_texts_of_fifty_phones_are_answered_once_in_order(fleet):
+def test_two_thousand_texts_of_fifty_phones_are_answered_once_in_order(fleet: Fleet) -> None:
     """The product's one promise."""
     fleet.run(nothing, phones=PHONES, texts=40, seed=1)
 
 
-def test_workers_killed_under_load_lose_and_double_nothing(fleet):
+def test_workers_killed_under_load_lose_and_double_nothing(fleet: Fleet) -> None:
     """A machine that fails takes other people's texts with it."""
 
     async def faults(fleet: Fleet) -> None:
@@ -63,7 +65,7 @@ def test_workers_killed_under_load_lose_and_double_nothing(fleet):
     fleet.run(faults, phones=PHONES, texts=40, seed=2, throughout=True)
 
 
-def test_a_worker_frozen_longer_than_its_lease_commits_nothing(fleet):
+def test_a_worker_frozen_longer_than_its_lease_commits_nothing(fleet: Fleet) -> None:
     """A stalled machine that wakes up answers what its successor has answered."""
 
     async def faults(fleet: Fleet) -> None:
@@ -77,7 +79,7 @@ def test_a_worker_frozen_longer_than_its_lease_commits_nothing(fleet):
 
 
 @pytest.mark.long
-def test_workers_join_and_leave_within_two_seconds(tmp_path: Path):
+def test_workers_join_and_leave_within_two_seconds(tmp_path: Path) -> None:
     """Every deployment would hold up its conversations for a lease's time."""
     fleet = Fleet(tmp_path)
     fleet.settings["LEASE_TTL_S"] = "30"  # Whoever waited for a lease to run out would be seen to.
@@ -110,7 +112,7 @@ def test_workers_join_and_leave_within_two_seconds(tmp_path: Path):
         fleet.close()
 
 
-def test_redis_killed_and_restarted_on_its_file_loses_nothing(fleet):
+def test_redis_killed_and_restarted_on_its_file_loses_nothing(fleet: Fleet) -> None:
     """What was answered 200 was on disk."""
 
     async def faults(fleet: Fleet) -> None:
@@ -124,7 +126,7 @@ def test_redis_killed_and_restarted_on_its_file_loses_nothing(fleet):
 
 
 @pytest.mark.long
-def test_redis_out_of_reach_for_ten_seconds_needs_no_restart(fleet):
+def test_redis_out_of_reach_for_ten_seconds_needs_no_restart(fleet: Fleet) -> None:
     """The door must say 503 meanwhile, and everything go on by itself afterwards."""
 
     async def faults(fleet: Fleet) -> None:
@@ -147,7 +149,9 @@ def test_redis_out_of_reach_for_ten_seconds_needs_no_restart(fleet):
         pytest.param({"latency_ms": 300}, id="slow", marks=pytest.mark.long),
     ],
 )
-def test_an_ailing_connector_loses_and_doubles_nothing(fleet, trouble):
+def test_an_ailing_connector_loses_and_doubles_nothing(
+    fleet: Fleet, trouble: dict[str, Any]
+) -> None:
     """Its outage must not become a lost text, nor a text sent twice."""
 
     async def faults(fleet: Fleet) -> None:
@@ -162,7 +166,7 @@ def test_an_ailing_connector_loses_and_doubles_nothing(fleet, trouble):
 
 
 @pytest.mark.long
-def test_workers_killed_between_post_and_record_send_once(fleet):
+def test_workers_killed_between_post_and_record_send_once(fleet: Fleet) -> None:
     """The reply is out, and nothing in Redis says so."""
 
     async def faults(fleet: Fleet) -> None:
@@ -178,7 +182,7 @@ def test_workers_killed_between_post_and_record_send_once(fleet):
 
 
 @pytest.mark.long
-def test_a_post_that_outlives_its_worker_is_not_taken_for_unsent(fleet):
+def test_a_post_that_outlives_its_worker_is_not_taken_for_unsent(fleet: Fleet) -> None:
     """The log is asked too early: the text is still on its way into it, and is sent twice."""
 
     async def faults(fleet: Fleet) -> None:
@@ -198,7 +202,7 @@ def test_a_post_that_outlives_its_worker_is_not_taken_for_unsent(fleet):
 
 
 @pytest.mark.long
-def test_the_door_killed_under_load_loses_and_doubles_nothing(fleet):
+def test_the_door_killed_under_load_loses_and_doubles_nothing(fleet: Fleet) -> None:
     """What was answered is safe, and what was not is sent again by Twilio."""
 
     async def faults(fleet: Fleet) -> None:
@@ -210,7 +214,7 @@ def test_the_door_killed_under_load_loses_and_doubles_nothing(fleet):
 
 
 @pytest.mark.long
-def test_slow_conversations_hold_up_no_other(fleet):
+def test_slow_conversations_hold_up_no_other(fleet: Fleet) -> None:
     """One handler that waits for somebody would make everybody wait."""
     slow = [f"+1500666{phone:04d}" for phone in range(20)]
 
@@ -226,7 +230,7 @@ def test_slow_conversations_hold_up_no_other(fleet):
 
 
 @pytest.mark.long
-def test_a_deadly_message_takes_nothing_along(tmp_path: Path):
+def test_a_deadly_message_takes_nothing_along(tmp_path: Path) -> None:
     """What happened to run beside it would become a dead letter as well."""
     fleet = Fleet(tmp_path)
     # A worker that loses its lease on a busy machine uses up an attempt as well.
@@ -253,9 +257,9 @@ def test_a_deadly_message_takes_nothing_along(tmp_path: Path):
 
 @pytest.mark.long
 @pytest.mark.skipif(is_cluster(), reason="a Cluster's nodes send clients past the cable")
-def test_a_worker_cut_off_from_redis_commits_nothing_late(fleet):
+def test_a_worker_cut_off_from_redis_commits_nothing_late(fleet: Fleet) -> None:
     """What it asked for before it gave up reaches Redis when others have taken over."""
-    with Cable(fleet.redis.port) as cable:
+    with Cable(as_a(One, fleet.redis).port) as cable:
         fleet.workers.pop().terminate()
         fleet.add_worker(REDIS_URL=f"redis://127.0.0.1:{cable.port}/0")
         until(lambda: sorted(fleet.owners().values()) == [8, 8])
@@ -274,7 +278,7 @@ def test_a_worker_cut_off_from_redis_commits_nothing_late(fleet):
 
 @pytest.mark.long
 @pytest.mark.parametrize("frozen_s", [1, 5])
-def test_a_connector_that_freezes_loses_and_doubles_nothing(fleet, frozen_s):
+def test_a_connector_that_freezes_loses_and_doubles_nothing(fleet: Fleet, frozen_s: int) -> None:
     """What was asked of it meanwhile it does when it wakes up, whoever still waits for it."""
 
     async def faults(fleet: Fleet) -> None:
@@ -300,7 +304,7 @@ def chaos_seeds(config: pytest.Config) -> list[int]:
 
 @pytest.mark.long
 @pytest.mark.skipif(is_cluster(), reason="a Cluster's nodes send clients past the cables")
-def test_connections_reset_under_load_lose_and_double_nothing(wired_fleet):
+def test_connections_reset_under_load_lose_and_double_nothing(wired_fleet: Fleet) -> None:
     """A proxy that resets connections would stop the workers, with a word or without one."""
     fleet = wired_fleet
 
@@ -316,7 +320,9 @@ def test_connections_reset_under_load_lose_and_double_nothing(wired_fleet):
 
 
 @pytest.mark.timeout(600)
-def test_a_random_mix_of_everything_loses_and_doubles_nothing(wired_fleet, request):
+def test_a_random_mix_of_everything_loses_and_doubles_nothing(
+    wired_fleet: Fleet, request: pytest.FixtureRequest
+) -> None:
     """What nobody thought of testing. Prints what befell each round, and how long it took."""
     fleet = wired_fleet
     for seed in chaos_seeds(request.config):

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.flow.conftest import until
+from tests.flow.conftest import Deployment, until
 from tests.redis_servers import redis_binary
 
 PROCESSES = pytest.mark.parametrize(
@@ -26,7 +26,7 @@ PROCESSES = pytest.mark.parametrize(
 
 
 @pytest.fixture
-def heard(tmp_path, deployment) -> Iterator[socket.socket]:
+def heard(tmp_path: Path, deployment: Deployment) -> Iterator[socket.socket]:
     """The service manager's socket, which the deployment is told of."""
     path = str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
@@ -50,8 +50,8 @@ def silent(manager: socket.socket) -> bool:
 
 @PROCESSES
 def test_systemd_hears_once_that_the_service_is_up_and_once_that_it_stops(
-    deployment, heard, processes
-):
+    deployment: Deployment, heard: socket.socket, processes: str
+) -> None:
     """Otherwise `systemctl start` ends too early, or never."""
     process = deployment.serve("--processes", processes)
 
@@ -67,7 +67,9 @@ def test_systemd_hears_once_that_the_service_is_up_and_once_that_it_stops(
 
 
 @PROCESSES
-def test_the_service_is_not_up_before_redis_was_reached(deployment, heard, processes, tmp_path):
+def test_the_service_is_not_up_before_redis_was_reached(
+    deployment: Deployment, heard: socket.socket, processes: str, tmp_path: Path
+) -> None:
     """Otherwise what is ordered after it starts without a working Parley."""
     path = tmp_path / "late.sock"
     deployment.serve("--processes", processes, ready=False, REDIS_URL=f"unix://{path}")
@@ -84,7 +86,9 @@ def test_the_service_is_not_up_before_redis_was_reached(deployment, heard, proce
         redis.wait(10)
 
 
-def test_a_process_of_a_supervisor_does_not_know_the_service_manager(deployment, heard):
+def test_a_process_of_a_supervisor_does_not_know_the_service_manager(
+    deployment: Deployment, heard: socket.socket
+) -> None:
     """Otherwise the first of several processes would pass for all of them."""
     process = deployment.serve("--processes", "2")
     children = [

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 from tests.flow.browser import FLAGS
-from tests.flow.conftest import ROOT, fetch
+from tests.flow.conftest import ROOT, Deployment, fetch
 from tests.flow.phone_still import LIMIT_BYTES, picture
 from tests.programs import program
 
@@ -33,7 +34,9 @@ def page() -> Iterator[Page]:
     assert problems == [], "the page reported errors"
 
 
-def test_a_text_typed_on_the_phone_is_answered_in_its_thread(deployment, page):
+def test_a_text_typed_on_the_phone_is_answered_in_its_thread(
+    deployment: Deployment, page: Page
+) -> None:
     """The first thing a newcomer does after the demo's transcript would not work."""
     deployment.serve()
     page.goto(deployment.sandbox)
@@ -50,7 +53,7 @@ def test_a_text_typed_on_the_phone_is_answered_in_its_thread(deployment, page):
     expect(thread.locator("[data-sid] .body")).to_have_text(["echo good morning", "good morning"])
 
 
-def test_what_people_write_is_shown_as_text(deployment, page):
+def test_what_people_write_is_shown_as_text(deployment: Deployment, page: Page) -> None:
     """A text with markup in it would run in the developer's browser."""
     deployment.serve()
     page.goto(deployment.sandbox)
@@ -61,7 +64,7 @@ def test_what_people_write_is_shown_as_text(deployment, page):
     assert page.locator("#thread b, #thread img").count() == 0
 
 
-def test_a_phone_without_a_service_says_so(deployment, page):
+def test_a_phone_without_a_service_says_so(deployment: Deployment, page: Page) -> None:
     """The newcomer would type into the void."""
     page.goto(deployment.sandbox)
     expect(page.locator("body")).to_contain_text(
@@ -71,7 +74,7 @@ def test_a_phone_without_a_service_says_so(deployment, page):
 
 
 @pytest.mark.long
-def test_nothing_hangs_over_the_edge(deployment, page):
+def test_nothing_hangs_over_the_edge(deployment: Deployment, page: Page) -> None:
     """A page that scrolls sideways can't be used on a phone."""
     deployment.serve()
     overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
@@ -85,7 +88,7 @@ def test_nothing_hangs_over_the_edge(deployment, page):
 
 
 @pytest.mark.long
-def test_trouble_is_made_from_the_page_and_gone_through(deployment, page):
+def test_trouble_is_made_from_the_page_and_gone_through(deployment: Deployment, page: Page) -> None:
     """Who wants to see Parley survive would have to write requests by hand."""
     deployment.settings |= {"CONNECTOR_WATCH_S": "1"}
     deployment.serve()
@@ -123,7 +126,7 @@ async def order(message, number):
 
 
 @pytest.fixture
-def silent(deployment, tmp_path):
+def silent(deployment: Deployment, tmp_path: Path) -> Deployment:
     """Handlers that answer a word and an order, once each, and nothing to the rest."""
     path = tmp_path / "handlers_under_test.py"
     path.write_text(SILENT)
@@ -137,13 +140,13 @@ def say(page: Page, text: str) -> None:
     page.locator("#composer").press("Enter")
 
 
-def silence_of(page: Page, text: str):
+def silence_of(page: Page, text: str) -> Locator:
     """The line that says why a text has no reply."""
     return page.locator("#thread [data-direction=text]").filter(has_text=text).locator(".silence")
 
 
 @pytest.mark.long
-def test_a_wire_row_opens_and_is_there_after_a_reload(deployment, page):
+def test_a_wire_row_opens_and_is_there_after_a_reload(deployment: Deployment, page: Page) -> None:
     """Who wonders what was sent would have to read the service's log, or to be there in time."""
     deployment.serve()
     page.goto(deployment.sandbox)
@@ -175,13 +178,13 @@ def test_a_wire_row_opens_and_is_there_after_a_reload(deployment, page):
     expect(rows).to_have_count(0)
 
 
-def secrets_of(deployment) -> set[str]:
+def secrets_of(deployment: Deployment) -> set[str]:
     """What no page may show."""
     names = ("TWILIO_AUTH_TOKEN", "OPEN_CONNECTORS_USER_SECRET")
     return {deployment.settings[name] for name in names} | set(deployment.account.values())
 
 
-def test_a_text_without_an_answer_says_why(silent, page):
+def test_a_text_without_an_answer_says_why(silent: Deployment, page: Page) -> None:
     """The developer would stare at a silent phone, and look for the mistake in the wrong place."""
     silent.serve()
     page.goto(silent.sandbox)
@@ -205,7 +208,9 @@ def test_a_text_without_an_answer_says_why(silent, page):
 
 
 @pytest.mark.long
-def test_stop_shows_what_twilio_answers_and_what_it_refuses_then(deployment, page):
+def test_stop_shows_what_twilio_answers_and_what_it_refuses_then(
+    deployment: Deployment, page: Page
+) -> None:
     """Nobody would see why a phone that said STOP gets nothing any more."""
     deployment.serve()
     page.goto(deployment.sandbox)
@@ -223,7 +228,9 @@ def test_stop_shows_what_twilio_answers_and_what_it_refuses_then(deployment, pag
 
 
 @pytest.mark.long
-def test_a_deleted_instance_says_what_goes_on_and_until_when(deployment, page):
+def test_a_deleted_instance_says_what_goes_on_and_until_when(
+    deployment: Deployment, page: Page
+) -> None:
     """The phone would be dead for minutes, and look broken."""
     deployment.serve(CONNECTOR_WATCH_S="4")
     fetch(f"{deployment.sandbox}/sandbox/service", {"looks_every_s": 4})
@@ -241,7 +248,7 @@ def test_a_deleted_instance_says_what_goes_on_and_until_when(deployment, page):
 
 
 @pytest.mark.long
-def test_the_end_stays_in_view_after_long_texts(deployment, page):
+def test_the_end_stays_in_view_after_long_texts(deployment: Deployment, page: Page) -> None:
     """The reader would scroll down after every long reply."""
     deployment.serve()
     page.goto(deployment.sandbox)
@@ -259,7 +266,7 @@ def test_the_end_stays_in_view_after_long_texts(deployment, page):
 
 
 @pytest.mark.long
-def test_an_empty_phone_suggests_what_the_routes_take(deployment, page):
+def test_an_empty_phone_suggests_what_the_routes_take(deployment: Deployment, page: Page) -> None:
     """Whoever tries handlers of their own would be told to text words that they don't know."""
     told = {"texts": ["BALANCE"], "also": ["what the pattern order (?P<number>) finds"]}
     deployment.serve()
@@ -274,7 +281,9 @@ def test_an_empty_phone_suggests_what_the_routes_take(deployment, page):
 
 
 @pytest.mark.long
-def test_the_still_of_the_readme_can_be_taken(deployment, page, tmp_path):
+def test_the_still_of_the_readme_can_be_taken(
+    deployment: Deployment, page: Page, tmp_path: Path
+) -> None:
     """The README's picture would show what nobody can see any more."""
     deployment.serve()
     page.set_viewport_size({"width": 1280, "height": 760})

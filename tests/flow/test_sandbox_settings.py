@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -11,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.flow.conftest import ROOT, fetch, listener, until
+from tests.flow.conftest import fetch, listener, until
+from tests.programs import bare_environ
 
 PARLEY = f'"{sys.executable}" -m service'
 
@@ -25,7 +25,7 @@ def home() -> Iterator[Path]:
 
 def environ(home: Path, **more: str) -> dict[str, str]:
     """A newcomer's environment."""
-    return {"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONPATH": str(ROOT)} | more
+    return bare_environ(HOME=str(home), **more)
 
 
 def printed(home: Path, *options: str, **more: str) -> subprocess.CompletedProcess[str]:
@@ -53,7 +53,7 @@ def free_port() -> str:
         pytest.param("", id="unquoted", marks=pytest.mark.long),
     ],
 )
-def test_a_newcomers_two_shells_answer_a_text(home, tmp_path, quote):
+def test_a_newcomers_two_shells_answer_a_text(home: Path, tmp_path: Path, quote: str) -> None:
     """The first thing that a stranger tries would end in a list of missing settings."""
     sandbox, serve = free_port(), free_port()
     options = f"--port {sandbox} --serve-port {serve}"
@@ -93,7 +93,7 @@ def test_a_newcomers_two_shells_answer_a_text(home, tmp_path, quote):
     assert kept == [f"parley-sandbox-{sandbox}"]
 
 
-def test_every_shell_is_told_the_same_and_another_port_something_else(tmp_path):
+def test_every_shell_is_told_the_same_and_another_port_something_else(tmp_path: Path) -> None:
     """Two shells that disagree about a secret refuse each other."""
     first, second = printed(tmp_path), printed(tmp_path, TWILIO_AUTH_TOKEN="x", LANG="C")
     assert (first.returncode, first.stderr) == (0, "")
@@ -104,7 +104,7 @@ def test_every_shell_is_told_the_same_and_another_port_something_else(tmp_path):
     assert printed(tmp_path, "--port", "9091").stdout != first.stdout
 
 
-def test_a_secret_that_was_given_is_not_printed(tmp_path):
+def test_a_secret_that_was_given_is_not_printed(tmp_path: Path) -> None:
     """A shell that has the real ones would print them on the screen."""
     ran = printed(tmp_path, OPEN_CONNECTORS_USER_SECRET="heron")
     assert ran.returncode == 0
@@ -114,7 +114,7 @@ def test_a_secret_that_was_given_is_not_printed(tmp_path):
     assert "export OPEN_CONNECTORS_ORGANIZATION_SECRET=sandbox-organization\n" in ran.stdout
 
 
-def test_a_free_port_is_known_to_nobody_before(tmp_path):
+def test_a_free_port_is_known_to_nobody_before(tmp_path: Path) -> None:
     """Settings that name port 0 lead nowhere."""
     ran = printed(tmp_path, "--port", "0")
     assert ran.returncode == 2

@@ -26,6 +26,7 @@ import redis
 from twilio.request_validator import RequestValidator
 
 from tests.flow.conftest import Deployment, until
+from tests.present import as_a, present
 from tests.redis_servers import single
 
 PATH = "/elements/api-v2"
@@ -273,15 +274,15 @@ class Guarded(Deployment):
     def keep_redis(self, client: redis.Redis) -> None:
         """Keep every key and every value."""
         for key in client.scan_iter("*", count=1000):
-            kind = client.type(key).decode()
-            value: Any = {
+            kind = as_a(bytes, client.type(key)).decode()
+            read: dict[str, Callable[[bytes], Any]] = {
                 "string": client.get,
                 "hash": client.hgetall,
                 "stream": client.xrange,
                 "set": client.smembers,
                 "zset": lambda k: client.zrange(k, 0, -1, withscores=True),
-            }[kind](key)
-            self.seen[f"Redis: {key!r}"] = key + _flat(value)
+            }
+            self.seen[f"Redis: {key!r}"] = key + _flat(read[kind](key))
 
     def keep_files(self, *folders: Path) -> None:
         """Keep the bytes of every file, the secret files aside."""
@@ -324,7 +325,7 @@ def left(connector: type[Connector], method: str) -> set[str]:
 )
 @pytest.mark.long
 @pytest.mark.timeout(400)
-def test_no_secret_is_left_anywhere(tmp_path, connector, own):
+def test_no_secret_is_left_anywhere(tmp_path: Path, connector: type[Connector], own: bool) -> None:
     """Whoever reads logs, backups of Redis or a list of processes could send and read texts."""
     with contextlib.ExitStack() as stack:
         password, server, place = _secret(), None, ""
@@ -397,7 +398,7 @@ def test_no_secret_is_left_anywhere(tmp_path, connector, own):
         assert deployment.keep_processes(service) >= 3
         folders = [tmp_path]
         if server is not None:
-            folders.append(Path(client.config_get("dir")["dir"]))
+            folders.append(Path(present(client.config_get("dir")["dir"])))
         deployment.keep_files(*folders)
         service.terminate()
         assert service.wait(20) == 0

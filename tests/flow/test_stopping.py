@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.flow.conftest import until
+from tests.flow.conftest import Deployment, until
 
 HANDLERS = """
 import asyncio, os, pathlib, time
@@ -35,7 +37,7 @@ LONG = pytest.mark.long
 
 
 @pytest.fixture
-def begun(tmp_path, deployment):
+def begun(tmp_path: Path, deployment: Deployment) -> Path:
     """Handlers that take as long as the text says, and the file they note their start in."""
     path = tmp_path / "handlers_that_wait.py"
     path.write_text(HANDLERS)
@@ -44,7 +46,9 @@ def begun(tmp_path, deployment):
 
 
 @pytest.mark.parametrize("way", ["wait", pytest.param("block", marks=LONG)])
-def test_a_handler_under_way_finishes_and_its_reply_is_sent(deployment, begun, way):
+def test_a_handler_under_way_finishes_and_its_reply_is_sent(
+    deployment: Deployment, begun: Path, way: str
+) -> None:
     """Every deployment would make people wait for the next start, or be answered late."""
     process = deployment.serve()
     deployment.text(f"{way} 1.5")
@@ -56,7 +60,9 @@ def test_a_handler_under_way_finishes_and_its_reply_is_sent(deployment, begun, w
 
 
 @pytest.mark.long
-def test_a_handler_that_takes_too_long_is_left_for_the_next_start(deployment, begun):
+def test_a_handler_that_takes_too_long_is_left_for_the_next_start(
+    deployment: Deployment, begun: Path
+) -> None:
     """A platform kills what does not stop in ten seconds; the text must survive it, uncounted."""
     deployment.settings["HANDLER_ATTEMPTS"] = "1"
     process = deployment.serve()
@@ -74,7 +80,9 @@ def test_a_handler_that_takes_too_long_is_left_for_the_next_start(deployment, be
     until(lambda: deployment.bodies() == ["done waiting"])
 
 
-def test_the_post_of_a_handler_that_took_all_of_the_grace_is_not_cut_off(deployment, begun):
+def test_the_post_of_a_handler_that_took_all_of_the_grace_is_not_cut_off(
+    deployment: Deployment, begun: Path
+) -> None:
     """The reply would be in doubt, and wait for the next start, which may be days away."""
     process = deployment.serve()
     deployment.trouble(delay_ms=850, count=1)
@@ -91,8 +99,8 @@ def test_the_post_of_a_handler_that_took_all_of_the_grace_is_not_cut_off(deploym
 
 @pytest.mark.parametrize("reason", ["Retry-After", pytest.param("no instance yet", marks=LONG)])
 def test_a_reply_that_waits_does_not_hold_up_a_stop_and_is_sent_after_the_next_start(
-    deployment, begun, reason
-):
+    deployment: Deployment, begun: Path, reason: str
+) -> None:
     """Every deployment during a throttling would take seconds more, on each machine in turn."""
     asked_s = 14
     process = deployment.serve()
@@ -121,7 +129,9 @@ def test_a_reply_that_waits_does_not_hold_up_a_stop_and_is_sent_after_the_next_s
     assert deployment.bodies() == ["done waiting"], "once"
 
 
-def test_the_door_answers_what_it_has_begun_and_then_refuses(deployment, begun):
+def test_the_door_answers_what_it_has_begun_and_then_refuses(
+    deployment: Deployment, begun: Path
+) -> None:
     """A connection cut in the middle of a callback is a text that Twilio may not send again."""
     process = deployment.serve()
     assert deployment.text("wait 0")["status"] == 200
@@ -135,7 +145,7 @@ LONGEST_S = 14
 """The grace of 7 s, and what follows when something hangs in spite of it, on a busy machine."""
 
 
-def stopped_within(process, longest_s: float) -> float:
+def stopped_within(process: subprocess.Popen[bytes], longest_s: float) -> float:
     """Tell a process to stop and return how long it took."""
     asked = time.monotonic()
     process.terminate()
@@ -146,7 +156,9 @@ def stopped_within(process, longest_s: float) -> float:
 
 
 @pytest.mark.parametrize("processes", [pytest.param("1", marks=LONG), "2"])
-def test_a_stop_ends_although_redis_does_not_answer(deployment, begun, processes):
+def test_a_stop_ends_although_redis_does_not_answer(
+    deployment: Deployment, begun: Path, processes: str
+) -> None:
     """A platform would kill it, and the Redis of its own with it, or leave both running."""
     service = deployment.serve("--processes", processes)
     deployment.text("wait 60")
@@ -171,7 +183,9 @@ def test_a_stop_ends_although_redis_does_not_answer(deployment, begun, processes
 @pytest.mark.parametrize(
     "where", [pytest.param("instances", marks=LONG), pytest.param("log", marks=LONG), "all"]
 )
-def test_a_stop_ends_although_the_connector_does_not_answer(deployment, begun, where):
+def test_a_stop_ends_although_the_connector_does_not_answer(
+    deployment: Deployment, begun: Path, where: str
+) -> None:
     """The wait for an answer is longer than any platform waits for a stop."""
     deployment.settings |= {"SEND_TIMEOUT_S": "60", "CONNECTOR_WATCH_S": "10"}
     process = deployment.serve()
@@ -188,7 +202,9 @@ def test_a_stop_ends_although_the_connector_does_not_answer(deployment, begun, w
     deployment.trouble(count=0, where=where)
 
 
-def test_a_stop_ends_although_a_handlers_thread_does_not(deployment, begun):
+def test_a_stop_ends_although_a_handlers_thread_does_not(
+    deployment: Deployment, begun: Path
+) -> None:
     """A thread can't be ended, and the interpreter waits for all of them before it exits."""
     process = deployment.serve()
     deployment.text("block 60")

@@ -18,7 +18,9 @@ def instances(deployment: Deployment) -> list[str]:
     return [each["element"]["key"] for each in platform(deployment, "GET", "/instances")]
 
 
-def test_open_connectors_fact_12_a_text_is_answered_through_twiliov2(deployment):
+def test_open_connectors_fact_12_a_text_is_answered_through_twiliov2(
+    deployment: Deployment,
+) -> None:
     """Who has the newer connector can't use Parley."""
     deployment.settings |= {"CONNECTOR_ELEMENT": "twiliov2"}
     process = deployment.serve()
@@ -68,8 +70,8 @@ def test_open_connectors_fact_12_a_text_is_answered_through_twiliov2(deployment)
     ],
 )
 def test_an_edited_file_wins_over_the_packaged_one(
-    deployment, tmp_path: Path, file: str, text: str, says: str
-):
+    deployment: Deployment, tmp_path: Path, file: str, text: str, says: str
+) -> None:
     """What the operator wrote would be passed over in silence."""
     folder = tmp_path / "edited"
     shutil.copytree(ROOT / "config", folder)
@@ -78,7 +80,9 @@ def test_an_edited_file_wins_over_the_packaged_one(
     assert says in parley(deployment, "connector", "plan", status=2)
 
 
-def test_open_connectors_fact_09_connector_check_says_what_to_change(deployment, tmp_path: Path):
+def test_open_connectors_fact_09_connector_check_says_what_to_change(
+    deployment: Deployment, tmp_path: Path
+) -> None:
     """Every reply would have to be refused before anybody learns that a field has another name."""
     folder = tmp_path / "edited"
     shutil.copytree(ROOT / "config", folder)

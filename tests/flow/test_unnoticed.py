@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -20,16 +21,16 @@ from tests.flow.conftest import Deployment, fetch, until
 FAILED = "a task failed and is started again"
 
 
-def events(deployment, name):
+def events(deployment: Deployment, name: str) -> list[dict[str, Any]]:
     """The lines of the log with this event."""
     lines = [line for line in deployment.log().splitlines() if line.startswith("{")]
     return [event for event in map(json.loads, lines) if event["event"] == name]
 
 
-def readiness(deployment):
+def readiness(deployment: Deployment) -> dict[str, Any]:
     """What /readyz says, and {} while nobody answers."""
     with contextlib.suppress(OSError):
-        return fetch(f"{deployment.internal}/readyz", timeout_s=5)[1]
+        return dict(fetch(f"{deployment.internal}/readyz", timeout_s=5)[1])
     return {}
 
 
@@ -61,7 +62,9 @@ LONG = pytest.mark.long
     ],
     ids=lambda each: each.rpartition(":")[2] if isinstance(each, str) else "",
 )
-def test_a_task_that_fails_is_told_of_and_started_anew(deployment, tmp_path, what, task, answers):
+def test_a_task_that_fails_is_told_of_and_started_anew(
+    deployment: Deployment, tmp_path: Path, what: str, task: str, answers: bool
+) -> None:
     """The process would take texts, answer none, call itself ready, and say nothing."""
     process = deployment.serve(ready=False, **broken(tmp_path, what, 3))
     seen = {}
@@ -89,7 +92,9 @@ def test_a_task_that_fails_is_told_of_and_started_anew(deployment, tmp_path, wha
     assert process.wait(15) == 0
 
 
-def test_while_the_reader_is_down_the_process_is_not_ready(deployment, tmp_path):
+def test_while_the_reader_is_down_the_process_is_not_ready(
+    deployment: Deployment, tmp_path: Path
+) -> None:
     """Whoever starts dead processes again would leave alone the one that answers nobody."""
     what = "service.store.arrivals:Arrivals.wait"
     deployment.serve(ready=False, **broken(tmp_path, what, 5))
@@ -101,7 +106,9 @@ def test_while_the_reader_is_down_the_process_is_not_ready(deployment, tmp_path)
     assert check["detail"].startswith("failed 4 times, the last: TypeError; starts again in ")
 
 
-def test_the_servers_of_a_process_are_started_anew_on_their_listeners(deployment, tmp_path):
+def test_the_servers_of_a_process_are_started_anew_on_their_listeners(
+    deployment: Deployment, tmp_path: Path
+) -> None:
     """The port would stay open, and nobody behind it."""
     what = "service.host.listeners:AppServer.main_loop"
     process = deployment.serve(**broken(tmp_path, what, 4))
@@ -116,8 +123,8 @@ def test_the_servers_of_a_process_are_started_anew_on_their_listeners(deployment
 
 
 def test_a_task_that_keeps_failing_ends_the_process_in_good_order(
-    deployment, tmp_path, redis_server
-):
+    deployment: Deployment, tmp_path: Path, redis_server: str
+) -> None:
     """Nobody outside would know that it has to be replaced; its leases would have to run out."""
     if redis_server.startswith("redis+cluster"):
         pytest.skip("looks at the keys of one server")
@@ -134,8 +141,8 @@ def test_a_task_that_keeps_failing_ends_the_process_in_good_order(
 
 
 def test_an_error_that_reaches_the_top_is_one_line_and_the_process_starts_anew(
-    deployment, tmp_path
-):
+    deployment: Deployment, tmp_path: Path
+) -> None:
     """A traceback alone names no cause, and nobody starts a process again that runs alone."""
     what = "service.wiring.process:Process.run"
     process = deployment.serve(**broken(tmp_path, what, 3))
@@ -152,7 +159,7 @@ def test_an_error_that_reaches_the_top_is_one_line_and_the_process_starts_anew(
     )
 
 
-def test_a_stop_is_heard_between_two_starts(deployment, tmp_path):
+def test_a_stop_is_heard_between_two_starts(deployment: Deployment, tmp_path: Path) -> None:
     """A process that fails all the time could be ended by force alone."""
     what = "service.wiring.process:Process.run"
     process = deployment.serve(ready=False, **broken(tmp_path, what, 1000))
@@ -167,7 +174,9 @@ def test_a_stop_is_heard_between_two_starts(deployment, tmp_path):
 @pytest.mark.parametrize(
     "times", [pytest.param(1, id="once"), pytest.param(3, id="three times", marks=LONG)]
 )
-def test_two_services_that_start_at_once_have_an_internal_port_each(tmp_path, times):
+def test_two_services_that_start_at_once_have_an_internal_port_each(
+    tmp_path: Path, times: int
+) -> None:
     """The README says that a second one takes a free port."""
     for round_ in range(times):
         deployments = []
@@ -208,7 +217,9 @@ def redis_on(path: Path) -> Iterator[None]:
         server.wait(10)
 
 
-def test_that_redis_is_away_is_said_once_and_that_parley_is_up_when_it_is_not(deployment, tmp_path):
+def test_that_redis_is_away_is_said_once_and_that_parley_is_up_when_it_is_not(
+    deployment: Deployment, tmp_path: Path
+) -> None:
     """A line a second hides all others, and "up" would be said of what takes no text."""
     path = tmp_path / "redis.sock"
     process = deployment.serve(ready=False, REDIS_URL=f"unix://{path}")
@@ -222,7 +233,9 @@ def test_that_redis_is_away_is_said_once_and_that_parley_is_up_when_it_is_not(de
         assert process.wait(15) == 0
 
 
-def test_a_callback_waits_for_the_first_look_at_redis(deployment, tmp_path):
+def test_a_callback_waits_for_the_first_look_at_redis(
+    deployment: Deployment, tmp_path: Path
+) -> None:
     """A process that is not ready answered 503, though another on the listener could take it."""
     path = tmp_path / "redis.sock"
     deployment.serve(ready=False, REDIS_URL=f"unix://{path}")
@@ -236,7 +249,9 @@ def test_a_callback_waits_for_the_first_look_at_redis(deployment, tmp_path):
 
 
 @pytest.mark.long
-def test_a_callback_is_answered_when_redis_does_not_come(deployment, tmp_path):
+def test_a_callback_is_answered_when_redis_does_not_come(
+    deployment: Deployment, tmp_path: Path
+) -> None:
     """Twilio learns that it has to come again, before it gives up waiting."""
     deployment.serve(ready=False, REDIS_URL=f"unix://{tmp_path / 'redis.sock'}")
     until(lambda: events(deployment, "waiting for Redis"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -72,14 +73,16 @@ async def no_reply(message: Message) -> Any:  # no reply
         pytest.param(no_reply, "default: returned int", "# no reply", id="no reply"),
     ],
 )
-async def test_a_failure_is_told_with_the_authors_own_line(handler, said, mark):
+async def test_a_failure_is_told_with_the_authors_own_line(
+    handler: Callable[..., Any], said: str, mark: str
+) -> None:
     """The log names a line of ours, and the author does not know which of theirs to mend."""
     _, told = await failure(handler)
     assert told.startswith(said)
     assert told.endswith(f" at {line_of(mark)}")
 
 
-async def test_the_whole_of_a_failure_is_kept_for_the_dead_letter_and_its_frames_for_debugging():
+async def test_the_whole_failure_is_kept_for_the_dead_letter_and_its_frames_for_debugging() -> None:
     """A failure that happens once a week is never understood."""
     error, _ = await failure(one_text_for_pictures)
     first, _, trace = full_text(error).partition("\n")
@@ -124,7 +127,7 @@ MESSAGE = replace(
         "no number +1 (500)5550123",
     ],
 )
-def test_what_repeats_the_message_is_seen(said):
+def test_what_repeats_the_message_is_seen(said: str) -> None:
     """Somebody's text or number is in the log of the whole company."""
     assert quotes(said, MESSAGE)
 
@@ -132,7 +135,7 @@ def test_what_repeats_the_message_is_seen(said):
 @pytest.mark.parametrize(
     "said", ["connection refused", "'NoneType' object has no attribute 'x'", "timed out after 30 s"]
 )
-def test_what_does_not_is_told(said):
+def test_what_does_not_is_told(said: str) -> None:
     """Every log line says nothing but the name of the error."""
     assert not quotes(said, MESSAGE)
 
@@ -150,14 +153,14 @@ def test_what_does_not_is_told(said):
         ("5550199", "bad number 555 01 99"),
     ],
 )
-def test_a_short_text_and_one_without_blanks_are_seen(body, said):
+def test_a_short_text_and_one_without_blanks_are_seen(body: str, said: str) -> None:
     """A one-word answer, or all of what people write in Japanese, is in the log."""
     message = replace(TEXT, body=body)
     assert quotes(said, message)
     assert not quotes("connection refused after 30 s", message)
 
 
-async def test_a_url_in_an_error_is_told_by_its_host_alone():
+async def test_a_url_in_an_error_is_told_by_its_host_alone() -> None:
     """The key of the author's weather service is in the log of the whole company."""
 
     def fail(message: Message) -> None:
@@ -169,7 +172,7 @@ async def test_a_url_in_an_error_is_told_by_its_host_alone():
     assert told.startswith("ConnectionError: 401 for 'https://x.example' and redis://db:6379 at ")
 
 
-async def test_an_error_that_quotes_the_message_is_told_without_its_text():
+async def test_an_error_that_quotes_the_message_is_told_without_its_text() -> None:
     """Somebody's text is in the log."""
 
     def fail(message: Message) -> None:
@@ -181,7 +184,7 @@ async def test_an_error_that_quotes_the_message_is_told_without_its_text():
     assert "hello" in full_text(error), "which Redis holds, as it does the message"
 
 
-async def test_a_long_text_becomes_several_replies_its_pictures_with_the_first():
+async def test_a_long_text_becomes_several_replies_its_pictures_with_the_first() -> None:
     """A text of two thousand characters ends, after five attempts, as a dead letter."""
     words = " ".join(f"word{n}" for n in range(400))
 
@@ -195,7 +198,7 @@ async def test_a_long_text_becomes_several_replies_its_pictures_with_the_first()
     assert [len(reply.media) for reply in replies] == [1, 0, 0]
 
 
-async def test_a_long_text_is_refused_where_it_is_to_be():
+async def test_a_long_text_is_refused_where_it_is_to_be() -> None:
     """A price list that must not arrive in pieces does."""
 
     def handler(message: Message) -> str:  # refused

@@ -88,7 +88,9 @@ def line_of(mark: str) -> str:
     return f"{__file__}:{next(n for n, line in enumerate(lines, 1) if line.endswith(mark))}"
 
 
-async def test_the_engine_and_other_handlers_go_on_while_one_blocks_its_loop(place):
+async def test_the_engine_and_other_handlers_go_on_while_one_blocks_its_loop(
+    place: HandlersLoop,
+) -> None:
     """Two phones wait for two minutes, and every lease is lost, for one time.sleep."""
     culprit, turns = Blocking(), 0
     with capture_logs() as lines:
@@ -115,7 +117,7 @@ async def test_the_engine_and_other_handlers_go_on_while_one_blocks_its_loop(pla
     assert "the handlers' event loop turns again" in [line["event"] for line in lines]
 
 
-async def test_a_loop_that_turns_again_is_the_handlers_again(place):
+async def test_a_loop_that_turns_again_is_the_handlers_again(place: HandlersLoop) -> None:
     """What handlers keep between texts, a pool or a session, belongs to a loop and is lost."""
     first = await begin(which, place)
     culprit = Blocking()
@@ -128,7 +130,9 @@ async def test_a_loop_that_turns_again_is_the_handlers_again(place):
     assert await begin(which, place) == first
 
 
-async def test_a_blocked_handler_that_had_its_time_is_retried_only_when_it_has_ended(place):
+async def test_a_blocked_handler_that_had_its_time_is_retried_only_when_it_has_ended(
+    place: HandlersLoop,
+) -> None:
     """Its retry would run beside it: two handlers of one conversation at once."""
     culprit = Blocking()
     blocked = begin(culprit.handler, place, 0.8)
@@ -144,7 +148,7 @@ async def test_a_blocked_handler_that_had_its_time_is_retried_only_when_it_has_e
     assert culprit.runs == 1
 
 
-async def test_a_handler_beside_a_short_block_goes_on_where_it_was(place):
+async def test_a_handler_beside_a_short_block_goes_on_where_it_was(place: HandlersLoop) -> None:
     """Its side effects happen twice, because another one was slow."""
     steps: list[str] = []
 
@@ -169,8 +173,8 @@ async def test_a_handler_beside_a_short_block_goes_on_where_it_was(place):
 @pytest.mark.parametrize("whose", ["the culprit's time", "its own time"])
 @pytest.mark.parametrize("waits", ["for a time", "for its turn"])
 async def test_a_handler_beside_a_long_block_starts_anew_and_its_first_start_never_goes_on(
-    place, whose, waits
-):
+    place: HandlersLoop, whose: str, waits: str
+) -> None:
     """It is charged for another's mistake; or two of one conversation run at once."""
     steps: list[str] = []
 
@@ -202,7 +206,7 @@ async def test_a_handler_beside_a_long_block_starts_anew_and_its_first_start_nev
     assert steps == ["began", "began", "went on", "cancelled"]
 
 
-async def test_tasks_that_a_handler_began_count_as_its_own(place):
+async def test_tasks_that_a_handler_began_count_as_its_own(place: HandlersLoop) -> None:
     """A handler whose gather() blocks would be started a second time beside itself."""
     begun, go, runs = threading.Event(), threading.Event(), []
 
@@ -227,7 +231,7 @@ async def test_tasks_that_a_handler_began_count_as_its_own(place):
     assert [line["route"] for line in lines if line["event"] == BLOCKED] == ["gathers"]
 
 
-async def test_tasks_that_outlive_their_handler_go_on(place):
+async def test_tasks_that_outlive_their_handler_go_on(place: HandlersLoop) -> None:
     """A handler that begins something in the background finds it gone."""
     ended = threading.Event()
 
@@ -247,7 +251,7 @@ async def test_tasks_that_outlive_their_handler_go_on(place):
         await until(ended)
 
 
-async def test_a_task_that_would_end_the_loop_ends_itself_alone(place):
+async def test_a_task_that_would_end_the_loop_ends_itself_alone(place: HandlersLoop) -> None:
     """sys.exit() in a background task leaves every handler hanging for ever."""
     kept = []
 
@@ -266,7 +270,7 @@ async def test_a_task_that_would_end_the_loop_ends_itself_alone(place):
     kept[0].exception()
 
 
-async def test_after_a_lost_lease_a_handler_takes_no_further_step(place):
+async def test_after_a_lost_lease_a_handler_takes_no_further_step(place: HandlersLoop) -> None:
     """A worker that was frozen goes on with a message that another has begun."""
     steps, lost, cleaned = [], threading.Event(), threading.Event()
 
@@ -290,7 +294,9 @@ async def test_after_a_lost_lease_a_handler_takes_no_further_step(place):
 
 
 @pytest.mark.parametrize("kind", ["def", "async def"])
-async def test_a_stop_need_not_wait_for_what_cannot_be_ended(place, kind):
+async def test_a_stop_need_not_wait_for_what_cannot_be_ended(
+    place: HandlersLoop, kind: str
+) -> None:
     """One blocked thread holds up a stop until the platform kills the process."""
     culprit = Blocking()
 
@@ -310,7 +316,9 @@ async def test_a_stop_need_not_wait_for_what_cannot_be_ended(place, kind):
 
 
 @pytest.mark.parametrize("seen", [True, False], ids=["once it is seen", "before it is seen"])
-async def test_a_stop_ends_a_handler_that_waits_beside_a_blocked_one(place, seen):
+async def test_a_stop_ends_a_handler_that_waits_beside_a_blocked_one(
+    place: HandlersLoop, seen: bool
+) -> None:
     """A partition could not be handed over while somebody else's handler blocks."""
 
     async def beside(message: Message) -> None:
@@ -330,7 +338,9 @@ async def test_a_stop_ends_a_handler_that_waits_beside_a_blocked_one(place, seen
     await blocked
 
 
-async def test_a_dropped_handler_that_swallows_its_cancellation_does_not_run_on(place):
+async def test_a_dropped_handler_that_swallows_its_cancellation_does_not_run_on(
+    place: HandlersLoop,
+) -> None:
     """Two handlers of one conversation run at once, and both do what they do elsewhere."""
     steps: list[str] = []
 
@@ -367,7 +377,7 @@ async def test_a_dropped_handler_that_swallows_its_cancellation_does_not_run_on(
     assert steps == ["began", "began", "went on", "tidied up"]
 
 
-async def test_a_decorated_handler_beside_a_long_block_starts_anew_too(place):
+async def test_a_decorated_handler_beside_a_long_block_starts_anew_too(place: HandlersLoop) -> None:
     """A text is charged an attempt for what another's handler did."""
     runs = []
 
@@ -391,7 +401,9 @@ async def test_a_decorated_handler_beside_a_long_block_starts_anew_too(place):
     await asyncio.gather(blocked, return_exceptions=True)
 
 
-async def test_what_is_cut_as_the_lease_ran_out_is_no_failure_although_it_was_renewed(place):
+async def test_what_is_cut_as_the_lease_ran_out_is_no_failure_although_it_was_renewed(
+    place: HandlersLoop,
+) -> None:
     """A text is charged, put off and told as failed for a renewal that was late."""
     looks = []
 
@@ -404,12 +416,19 @@ async def test_what_is_cut_as_the_lease_ran_out_is_no_failure_although_it_was_re
     assert len(looks) == 2
 
 
-async def test_at_the_limit_of_loops_one_more_text_waits_in_peace(place, monkeypatch):
+async def test_at_the_limit_of_loops_one_more_text_waits_in_peace(
+    place: HandlersLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The engine of a process with blocked handlers takes a whole core, and does nothing else."""
     monkeypatch.setattr("service.handlers.loop.LOOPS_LIMIT", 1)
-    starts = []
+    starts: list[int] = []
     start = place.start
-    monkeypatch.setattr(place, "start", lambda work: (starts.append(1), start(work)))
+
+    def counted(work: Any) -> None:
+        starts.append(1)
+        start(work)
+
+    monkeypatch.setattr(place, "start", counted)
     culprit = Blocking()
     blocked = begin(culprit.handler, place, 30)
     await until(culprit.begun)
@@ -422,7 +441,9 @@ async def test_at_the_limit_of_loops_one_more_text_waits_in_peace(place, monkeyp
     await blocked
 
 
-async def test_errors_in_the_background_of_handlers_are_told_without_what_they_say(place, caplog):
+async def test_errors_in_the_background_of_handlers_are_told_without_what_they_say(
+    place: HandlersLoop, caplog: pytest.LogCaptureFixture
+) -> None:
     """Nobody knows whose text it is that a forgotten task quotes, and all of it is logged."""
 
     async def forgotten() -> None:
@@ -475,7 +496,7 @@ asyncio.run(main())
 
 
 @pytest.mark.parametrize("kind", ["asyncio", "uvloop"])
-def test_a_process_ends_although_a_thread_of_a_handlers_own_hangs(kind):
+def test_a_process_ends_although_a_thread_of_a_handlers_own_hangs(kind: str) -> None:
     """A stop is waited for by the interpreter until the process ends by force."""
     ran = subprocess.run(
         [sys.executable, "-c", HANGS, kind], capture_output=True, timeout=20, check=True

@@ -228,7 +228,7 @@ def test_a_decorator_may_add_arguments_of_its_own() -> None:
         return database
 
     assert router.choose(text("x")) is not None
-    assert look_up(text("x")) == "database"  # type: ignore[call-arg]
+    assert look_up(text("x")) == "database"
 
 
 def test_a_conflict_names_both_places() -> None:

@@ -11,7 +11,7 @@ import pytest
 from service.handlers.threads import DaemonThreads
 
 
-def test_calls_run_side_by_side_up_to_the_most_and_the_others_after_them():
+def test_calls_run_side_by_side_up_to_the_most_and_the_others_after_them() -> None:
     """A busy worker has more threads than memory, or handlers wait for one another."""
     threads = DaemonThreads(2, "t")
     meeting = threading.Barrier(2)
@@ -27,14 +27,14 @@ def test_calls_run_side_by_side_up_to_the_most_and_the_others_after_them():
     threads.shutdown()
 
 
-def test_a_thread_is_used_again():
+def test_a_thread_is_used_again() -> None:
     """Each text costs a thread of its own."""
     threads = DaemonThreads(4, "t")
     assert len({threads.submit(threading.get_ident).result(5) for _ in range(10)}) <= 2
     threads.shutdown()
 
 
-def test_what_a_call_raises_is_raised_to_who_asks():
+def test_what_a_call_raises_is_raised_to_who_asks() -> None:
     """A failure in a thread is lost, and who waits for it waits for ever."""
     threads = DaemonThreads(1, "t")
     with pytest.raises(ZeroDivisionError):
@@ -43,7 +43,7 @@ def test_what_a_call_raises_is_raised_to_who_asks():
     threads.shutdown()
 
 
-def test_a_process_ends_although_a_thread_hangs():
+def test_a_process_ends_although_a_thread_hangs() -> None:
     """A stop waits for ever for one handler that does."""
     code = (
         "import time; from service.handlers.threads import DaemonThreads; "

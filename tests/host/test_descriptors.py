@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import resource
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.programs import bare_environ
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,7 +32,7 @@ def limited(
     """Run a command with these limits of open files."""
     return subprocess.run(
         ["/bin/sh", "-c", f'ulimit -Sn {soft} && ulimit -Hn {hard} && exec "$@"', "sh", *command],
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)} | environ,
+        env=bare_environ(**environ),
         capture_output=True,
         text=True,
         check=False,
@@ -40,7 +41,9 @@ def limited(
 
 
 @pytest.mark.parametrize(("needed", "warned"), [(700, False), (701, True)])
-def test_the_limit_is_raised_as_far_as_it_may_be_and_said_when_that_is_low(needed, warned):
+def test_the_limit_is_raised_as_far_as_it_may_be_and_said_when_that_is_low(
+    needed: int, warned: bool
+) -> None:
     """At the usual limit every new connection is reset without a line in the log."""
     ran = limited(100, 700, sys.executable, "-c", CODE, str(needed), "300")
     assert (ran.returncode, ran.stdout) == (0, "100 700 True\n"), ran.stderr
@@ -48,7 +51,7 @@ def test_the_limit_is_raised_as_far_as_it_may_be_and_said_when_that_is_low(neede
     assert [(each["limit"], each["needed"]) for each in events] == [(700, needed)] * warned
 
 
-def test_a_service_starts_with_the_limit_raised_and_says_when_it_is_low():
+def test_a_service_starts_with_the_limit_raised_and_says_when_it_is_low() -> None:
     """Whoever runs it learns of the limit from callers who were turned away."""
     settings = {
         "PUBLIC_URL": "https://sms.example.com",

@@ -21,12 +21,12 @@ from service.host.embedded import EmbeddedRedis
 CONFIG = str(Path(__file__).parents[2] / "config" / "redis.conf")
 
 
-def embedded(folder):
+def embedded(folder: Path) -> EmbeddedRedis:
     """Make a server in the folder, with the configuration that ships."""
     return EmbeddedRedis(folder, Path(CONFIG))
 
 
-def test_what_was_written_is_there_after_a_restart(tmp_path):
+def test_what_was_written_is_there_after_a_restart(tmp_path: Path) -> None:
     """Texts accepted before a restart of the machine would be lost."""
     for expected in (None, b"1"):
         server = embedded(tmp_path)
@@ -40,12 +40,14 @@ def test_what_was_written_is_there_after_a_restart(tmp_path):
             server.stop()
 
 
-def modes(folder):
+def modes(folder: Path) -> dict[Path, int]:
     """The rights of everything in a folder, itself included."""
     return {each: stat.S_IMODE(each.lstat().st_mode) for each in (folder, *folder.rglob("*"))}
 
 
-def test_nobody_else_on_the_machine_can_read_what_is_kept(tmp_path, monkeypatch):
+def test_nobody_else_on_the_machine_can_read_what_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every text is in the append-only file, and the socket takes commands."""
     folder = tmp_path / "data"
     server = embedded(folder)
@@ -72,7 +74,7 @@ def test_nobody_else_on_the_machine_can_read_what_is_kept(tmp_path, monkeypatch)
     assert b"not-for-the-server" not in told
 
 
-def test_a_folder_of_before_that_is_open_is_closed(tmp_path):
+def test_a_folder_of_before_that_is_open_is_closed(tmp_path: Path) -> None:
     """An earlier version, or an operator's `mkdir`, left it readable for everybody."""
     folder = tmp_path / "data"
     for _ in range(2):
@@ -92,7 +94,7 @@ def test_a_folder_of_before_that_is_open_is_closed(tmp_path):
     assert modes(empty)[empty] == 0o700
 
 
-def test_a_folder_that_is_for_others_as_well_is_refused(tmp_path):
+def test_a_folder_that_is_for_others_as_well_is_refused(tmp_path: Path) -> None:
     """Closing /srv would take it from everybody; leaving it open would show every text."""
     folder = tmp_path / "shared"
     folder.mkdir()
@@ -104,7 +106,7 @@ def test_a_folder_that_is_for_others_as_well_is_refused(tmp_path):
     assert [path.name for path in folder.iterdir()] == ["theirs.txt"]
 
 
-def test_a_folder_of_somebody_else_is_refused(tmp_path):
+def test_a_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
     """Its owner can open it again, and read and change what is kept in it."""
     folder = Path("/")
     if os.geteuid() == 0:
@@ -115,7 +117,7 @@ def test_a_folder_of_somebody_else_is_refused(tmp_path):
         embedded(folder).start()
 
 
-def test_a_second_parley_is_told_who_has_the_folder(tmp_path):
+def test_a_second_parley_is_told_who_has_the_folder(tmp_path: Path) -> None:
     """Two servers writing one append-only file would destroy it."""
     from service.host import data_folder as module
 
@@ -144,7 +146,7 @@ def test_a_second_parley_is_told_who_has_the_folder(tmp_path):
         server.stop()
 
 
-def test_a_mistake_in_its_configuration_is_told_with_file_and_line(tmp_path):
+def test_a_mistake_in_its_configuration_is_told_with_file_and_line(tmp_path: Path) -> None:
     """Redis's log ends in a line that tells neither."""
     config = tmp_path / "redis.conf"
     config.write_text("port 0\nfooo bar\n")
@@ -156,7 +158,7 @@ def test_a_mistake_in_its_configuration_is_told_with_file_and_line(tmp_path):
     assert "fooo bar" in said
 
 
-def test_a_server_left_behind_by_a_killed_parley_is_taken_over(tmp_path):
+def test_a_server_left_behind_by_a_killed_parley_is_taken_over(tmp_path: Path) -> None:
     """After kill -9 the next start would fail on its own leftover, or lose what it holds."""
     code = (
         "import sys, time; from pathlib import Path\n"
@@ -185,7 +187,9 @@ def test_a_server_left_behind_by_a_killed_parley_is_taken_over(tmp_path):
 
 
 @pytest.mark.parametrize("origin", ["started", "taken over"])
-def test_a_server_killed_under_traffic_is_started_again_with_all_it_confirmed(tmp_path, origin):
+def test_a_server_killed_under_traffic_is_started_again_with_all_it_confirmed(
+    tmp_path: Path, origin: str
+) -> None:
     """One killed Redis, by a machine short of memory say, would end the service for good."""
     server = embedded(tmp_path)
     if origin == "taken over":
@@ -225,7 +229,7 @@ def test_a_server_killed_under_traffic_is_started_again_with_all_it_confirmed(tm
     assert not server.socket.exists()
 
 
-def test_a_folder_too_deep_for_a_socket_is_said_to_be(tmp_path):
+def test_a_folder_too_deep_for_a_socket_is_said_to_be(tmp_path: Path) -> None:
     """The kernel's own error names neither the setting nor the limit."""
     with pytest.raises(SettingsError, match=r"DATA_DIR: .* too long"):
         embedded(tmp_path / ("x" * 90)).start()

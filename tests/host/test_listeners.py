@@ -7,11 +7,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
 from service.errors import SettingsError
 from service.host.listeners import listen
+from tests.present import present
 
 ROUNDS = 200
 
@@ -43,13 +45,13 @@ def bound() -> Iterator[int]:
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     try:
-        yield int(other.stdout.readline())
+        yield int(present(other.stdout).readline())
     finally:
         other.kill()
         other.communicate()
 
 
-def test_a_port_that_another_has_only_bound_is_had_whole_or_not_at_all():
+def test_a_port_that_another_has_only_bound_is_had_whole_or_not_at_all() -> None:
     """Both would believe to have it, and `listen` would end one of them with a traceback."""
     with bound() as port, listen("127.0.0.1", port, "PORT") as listener:
         assert listener.getsockname()[1] == port
@@ -57,32 +59,36 @@ def test_a_port_that_another_has_only_bound_is_had_whole_or_not_at_all():
             listen("127.0.0.1", port, "PORT")
 
 
-def test_of_two_that_want_a_port_at_once_one_has_it_and_the_other_is_told():
+def test_of_two_that_want_a_port_at_once_one_has_it_and_the_other_is_told() -> None:
     """Two services that a machine starts together: one would be gone without a plain word."""
     command = [sys.executable, "-c", CONTENDER]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    both = [subprocess.Popen(command, **pipes) for _ in range(2)]
+    both = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
     try:
         for _ in range(ROUNDS):
             with socket.create_server(("127.0.0.1", 0)) as free:
                 port = free.getsockname()[1]
             for each in both:
-                each.stdin.write(f"{port}\n")
+                present(each.stdin).write(f"{port}\n")
             for each in both:
-                each.stdin.flush()
-            said = [each.stdout.readline().strip() for each in both]
+                present(each.stdin).flush()
+            said = [present(each.stdout).readline().strip() for each in both]
             refused = f"INTERNAL_PORT: 127.0.0.1:{port} is not to be had (Address already in use)"
             assert sorted(text.partition(";")[0] for text in said) == [refused, "listens"]
             winner = both[said.index("listens")]
-            winner.stdin.write("\n")
-            winner.stdin.flush()
+            present(winner.stdin).write("\n")
+            present(winner.stdin).flush()
     finally:
         for each in both:
             each.kill()
             each.communicate()
 
 
-def test_listening_that_fails_is_told_like_binding_that_fails(monkeypatch):
+def test_listening_that_fails_is_told_like_binding_that_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The kernel refuses the second of two that have bound a port only when it listens."""
     first = socket.socket()
     first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -93,7 +99,7 @@ def test_listening_that_fails_is_told_like_binding_that_fails(monkeypatch):
     class Late(socket.socket):
         """Between whose two steps another process comes first."""
 
-        def bind(self, address: tuple[str, int]) -> None:
+        def bind(self, address: Any) -> None:
             bind(self, address)
             first.listen()
 

@@ -44,7 +44,7 @@ logging.getLogger("library").info("also too quiet")
 
 
 @pytest.mark.parametrize("form", ["console", "json", "auto"])
-def test_a_traceback_shows_no_values(form):
+def test_a_traceback_shows_no_values(form: str) -> None:
     """A token in a local variable would be in every log collector."""
     ran = subprocess.run(
         [sys.executable, "-c", CODE, form], capture_output=True, text=True, check=True
@@ -56,7 +56,7 @@ def test_a_traceback_shows_no_values(form):
     assert "too quiet" not in ran.stderr
 
 
-def test_elsewhere_than_on_a_terminal_each_event_is_a_line_of_json():
+def test_elsewhere_than_on_a_terminal_each_event_is_a_line_of_json() -> None:
     """Log collectors would split an event into many."""
     ran = subprocess.run(
         [sys.executable, "-c", CODE, "auto"], capture_output=True, text=True, check=True
@@ -93,7 +93,7 @@ except ValueError:
 
 
 @pytest.mark.parametrize("form", ["console", "json"])
-def test_a_line_of_the_log_is_only_read(form):
+def test_a_line_of_the_log_is_only_read(form: str) -> None:
     """A stranger's words would forge events, or act on the terminal of whoever looks."""
     ran = subprocess.run(
         [sys.executable, "-c", HOSTILE_CODE, form, HOSTILE], capture_output=True, check=True
@@ -129,7 +129,7 @@ if sys.argv[2] == "wait":
 
 
 @pytest.mark.parametrize("end", ["wait", "exit"])
-def test_a_flood_of_a_librarys_lines_is_counted_instead_of_written(end):
+def test_a_flood_of_a_librarys_lines_is_counted_instead_of_written(end: str) -> None:
     """Whoever can make uvicorn complain would fill the disk, 19,000 lines a second."""
     ran = subprocess.run(
         [sys.executable, "-c", FLOOD_CODE, "json", end], capture_output=True, text=True, check=True
@@ -171,7 +171,7 @@ asyncio.run(run())
 """
 
 
-def test_malformed_requests_fill_no_log():
+def test_malformed_requests_fill_no_log() -> None:
     """Anybody can send them, and uvicorn writes a line for each."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = subprocess.Popen(
@@ -213,7 +213,7 @@ except ZeroDivisionError:
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
-def test_a_line_of_json_begins_with_time_level_and_event(encoding):
+def test_a_line_of_json_begins_with_time_level_and_event(encoding: str) -> None:
     """Whoever reads the log by eye or cuts it by column finds the three where they always are."""
     ran = subprocess.run(
         [sys.executable, "-c", LIBRARY],
@@ -250,7 +250,7 @@ asyncio.new_event_loop().run_until_complete(say("stopped in its turn"))
 """
 
 
-def test_what_was_logged_in_the_last_turn_before_a_stop_is_written():
+def test_what_was_logged_in_the_last_turn_before_a_stop_is_written() -> None:
     """The last lines before an end are those that are looked for."""
     ran = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", STOPPED], capture_output=True, text=True, check=True
@@ -274,7 +274,7 @@ class Pieces(io.StringIO):
         return super().write(text)
 
 
-def test_lines_of_one_turn_leave_together_in_whole_pieces_that_a_pipe_keeps_apart():
+def test_lines_of_one_turn_leave_together_in_whole_pieces_that_a_pipe_keeps_apart() -> None:
     """Two processes on one pipe would cut each other's lines in half."""
     stream = Pieces()
     lines = Lines(stream)
@@ -295,7 +295,7 @@ def test_lines_of_one_turn_leave_together_in_whole_pieces_that_a_pipe_keeps_apar
     assert len(stream.pieces) < 10
 
 
-def test_a_warning_leaves_at_once_behind_what_waits():
+def test_a_warning_leaves_at_once_behind_what_waits() -> None:
     """A loop that hangs right after a warning would never show it."""
     stream = Pieces()
     lines = Lines(stream)
@@ -328,7 +328,7 @@ log.info("without a loop")
 
 @pytest.mark.parametrize("form", ["console", "json"])
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
-def test_a_line_that_was_told_looks_as_any_other(form, encoding):
+def test_a_line_that_was_told_looks_as_any_other(form: str, encoding: str) -> None:
     """Whoever reads or cuts the log would need two ways for one kind of line."""
     ran = subprocess.run(
         [sys.executable, "-c", TOLD, form],
@@ -360,7 +360,7 @@ asyncio.new_event_loop().run_until_complete(say())
 """
 
 
-def test_told_lines_bear_the_time_of_their_event_and_none_is_lost_at_an_end():
+def test_told_lines_bear_the_time_of_their_event_and_none_is_lost_at_an_end() -> None:
     """Times would be those of a batch, and the last texts before a stop would be missing."""
     ran = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", BUSY], capture_output=True, text=True, check=True
@@ -374,14 +374,14 @@ def test_told_lines_bear_the_time_of_their_event_and_none_is_lost_at_an_end():
     assert all(time <= later for time, later in zip(times, happened[1:], strict=False))
 
 
-def test_a_level_above_info_silences_told_lines():
+def test_a_level_above_info_silences_told_lines() -> None:
     """LOG_LEVEL=warning would leave a line for each text."""
     code = "from service.host.logs import set_up_logs; print(set_up_logs('json', 'warning'))"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout == "None\n"
 
 
-def test_told_lines_leave_together_soon_and_in_order_with_all_others():
+def test_told_lines_leave_together_soon_and_in_order_with_all_others() -> None:
     """A line a write costs a busy service a tenth of its texts; one that waits long is no use."""
     stream = Pieces()
     lines = Lines(stream)
@@ -463,7 +463,7 @@ fail()
 
 
 @pytest.mark.parametrize("form", ["console", "json"])
-def test_what_nobody_caught_is_a_line_like_any_other(form):
+def test_what_nobody_caught_is_a_line_like_any_other(form: str) -> None:
     """A traceback among lines of JSON is dozens of events to a log collector, none of them ours."""
     ran = subprocess.run(
         [sys.executable, "-c", UNCAUGHT_CODE, form], capture_output=True, text=True, check=False
@@ -501,7 +501,7 @@ def within(seconds: float, call: Callable[[], object]) -> None:
     assert not thread.is_alive(), "it waits for itself"
 
 
-def test_a_line_that_is_logged_while_another_is_written_leaves_behind_it():
+def test_a_line_that_is_logged_while_another_is_written_leaves_behind_it() -> None:
     """A finalizer that logs, on the same thread, stops the service for ever."""
 
     class Logging(Pieces):
@@ -527,7 +527,7 @@ def test_a_line_that_is_logged_while_another_is_written_leaves_behind_it():
     assert written.index("late") < written.index("behind it")
 
 
-def test_a_log_may_be_written_to_while_it_takes_a_line_in():
+def test_a_log_may_be_written_to_while_it_takes_a_line_in() -> None:
     """The collector of garbage runs a finalizer that logs while a line is taken in."""
 
     class Waiting(list[object]):
@@ -543,7 +543,9 @@ def test_a_log_may_be_written_to_while_it_takes_a_line_in():
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), ValueError("closed")])
-def test_a_log_that_cannot_be_written_hurts_nobody_and_goes_on_later(error):
+def test_a_log_that_cannot_be_written_hurts_nobody_and_goes_on_later(
+    error: OSError | ValueError,
+) -> None:
     """A full disk, or a reader of the log that went away, ends the service."""
 
     class Full(Pieces):
@@ -573,7 +575,7 @@ async def said_in_a_loop(lines: Lines) -> None:
     assert wrong == []
 
 
-def test_the_limit_of_libraries_lines_may_be_asked_while_it_is_asked():
+def test_the_limit_of_libraries_lines_may_be_asked_while_it_is_asked() -> None:
     """A library's finalizer that logs in the middle of another line stops the service for ever."""
 
     class Passed(Counter[tuple[str, str]]):

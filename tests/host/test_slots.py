@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -13,14 +14,14 @@ from service.host.slots import HALF_BYTES, Slots, as_argument, parse_slot, unnam
 
 
 @pytest.fixture
-def file():
+def file() -> Iterator[int]:
     """An unnamed file, closed in the end."""
     fd = unnamed_file()
     yield fd
     os.close(fd)
 
 
-def test_each_process_finds_what_the_others_left_last(file):
+def test_each_process_finds_what_the_others_left_last(file: int) -> None:
     """A scrape would show one process of four."""
     one, two = (parse_slot(as_argument(file, own, 2)) for own in (0, 1))
     assert (one.count, one.own, two.own) == (2, 0, 1)
@@ -32,7 +33,7 @@ def test_each_process_finds_what_the_others_left_last(file):
     assert two.read(0) == (7, b"mine")
 
 
-def test_a_process_that_is_started_again_goes_on_where_its_predecessor_ended(file):
+def test_a_process_that_is_started_again_goes_on_where_its_predecessor_ended(file: int) -> None:
     """What it writes first would be older than what is there, and never be seen."""
     Slots(file, 0, 1).write(b"long, of the first", 1)
     Slots(file, 0, 1).write(b"second", 2)
@@ -43,7 +44,7 @@ def test_a_process_that_is_started_again_goes_on_where_its_predecessor_ended(fil
 
 
 @pytest.mark.parametrize("cut", [0, 8, 23, 24, 28])
-def test_a_half_written_half_leaves_what_was_there_before(file, cut):
+def test_a_half_written_half_leaves_what_was_there_before(file: int, cut: int) -> None:
     """A process killed in the middle of a write would take its counters with it."""
     slots = Slots(file, 0, 1)
     slots.write(b"first", 1)
@@ -55,7 +56,7 @@ def test_a_half_written_half_leaves_what_was_there_before(file, cut):
     assert Slots(file, 0, 1).read(0) == (2, b"second")
 
 
-def test_too_much_is_refused_before_anything_is_written(file):
+def test_too_much_is_refused_before_anything_is_written(file: int) -> None:
     """It would run over into another process's slot."""
     slots = Slots(file, 0, 2)
     slots.write(b"x" * (HALF_BYTES - 24), 1)
@@ -74,7 +75,9 @@ for number in itertools.count(1):
 """
 
 
-def test_a_reader_never_sees_a_mixture_of_a_busy_writer_and_a_killed_one_is_still_read(file):
+def test_a_reader_never_sees_a_mixture_of_a_busy_writer_and_a_killed_one_is_still_read(
+    file: int,
+) -> None:
     """Counters would jump to anything, once in a thousand scrapes."""
     command = [sys.executable, "-c", WRITER, as_argument(file, 0, 2)]
     with subprocess.Popen(command, pass_fds=[file], stdout=subprocess.PIPE) as writer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
@@ -19,7 +20,7 @@ TOO_LONG = "x" * 4_000_000
 
 
 @pytest.fixture
-def handlers():
+def handlers() -> Iterator[None]:
     """Put the signal handlers back that a supervisor takes."""
     kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     yield
@@ -28,7 +29,7 @@ def handlers():
 
 
 @pytest.mark.usefixtures("handlers")
-def test_a_process_that_can_not_be_started_is_tried_again_after_growing_pauses():
+def test_a_process_that_can_not_be_started_is_tried_again_after_growing_pauses() -> None:
     """The supervisor would end, and the processes that answer texts with it."""
     asked = []
 

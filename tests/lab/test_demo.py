@@ -117,7 +117,9 @@ def free_ports() -> int:
     raise AssertionError("no three free ports in a row")
 
 
-def test_a_handlers_file_is_tried_while_it_is_written(start, handlers):
+def test_a_handlers_file_is_tried_while_it_is_written(
+    start: Callable[..., Running], handlers: Path
+) -> None:
     """An author would restart the demo, and look for its port, after every line."""
     port = free_ports()
     demo = start(
@@ -169,7 +171,7 @@ def test_a_handlers_file_is_tried_while_it_is_written(start, handlers):
     assert demo.answer("balance") == "mended"
 
 
-def test_a_port_that_is_taken_is_replaced_or_refused(start):
+def test_a_port_that_is_taken_is_replaced_or_refused(start: Callable[..., Running]) -> None:
     """Two demos would be one too many, or a bookmark would lead to another program."""
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -186,7 +188,9 @@ def test_a_port_that_is_taken_is_replaced_or_refused(start):
         assert f"--port: 127.0.0.1:{port} is not to be had" in refused.told()
 
 
-def test_the_transcript_says_who_speaks_and_what_the_times_are(start):
+def test_the_transcript_says_who_speaks_and_what_the_times_are(
+    start: Callable[..., Running],
+) -> None:
     """A newcomer would take the arrows and figures for decoration."""
     demo = start("--once", "--port", "0")
     assert demo.process.wait(60) == 0
@@ -196,7 +200,9 @@ def test_the_transcript_says_who_speaks_and_what_the_times_are(start):
     assert re.search(r"Parley \+15005550100 ← \d+ ms good morning", told)
 
 
-def test_a_redis_that_a_file_names_is_left_alone(start, tmp_path):
+def test_a_redis_that_a_file_names_is_left_alone(
+    start: Callable[..., Running], tmp_path: Path
+) -> None:
     """A demo in the folder of a deployment would write into that deployment's Redis."""
     (tmp_path / "config").mkdir()
     (tmp_path / "config" / "service.toml").write_text('redis_url = "redis://127.0.0.1:1"\n')
@@ -205,7 +211,7 @@ def test_a_redis_that_a_file_names_is_left_alone(start, tmp_path):
     assert "REDIS_URL is set at config/service.toml:1" in demo.told()
 
 
-def test_reload_needs_a_file_to_watch(start):
+def test_reload_needs_a_file_to_watch(start: Callable[..., Running]) -> None:
     """It would watch nothing, and say nothing of it."""
     demo = start("--reload")
     assert demo.process.wait(30) == 2

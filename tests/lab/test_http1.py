@@ -6,6 +6,7 @@ import socket
 import ssl
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -61,7 +62,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-async def test_a_request_arrives_as_it_was_given():
+async def test_a_request_arrives_as_it_was_given() -> None:
     """The connector would refuse requests, or read another text than the handler wrote."""
     async with serving(answering(OK)) as server, client(server.origin) as http:
         body = "é {}".encode()
@@ -78,7 +79,7 @@ async def test_a_request_arrives_as_it_was_given():
         assert (answer.status, answer.headers["content-length"], answer.body) == (200, "2", b"ok")
 
 
-async def test_a_connection_is_used_again():
+async def test_a_connection_is_used_again() -> None:
     """A handshake for every reply would make each of them slow."""
     async with serving(answering(OK)) as server, client(server.origin) as http:
         for _ in range(5):
@@ -86,7 +87,7 @@ async def test_a_connection_is_used_again():
         assert len(server.talks) == 1
 
 
-async def test_an_answer_without_a_body_leaves_the_connection_in_use():
+async def test_an_answer_without_a_body_leaves_the_connection_in_use() -> None:
     """Each 204 would cost a new handshake."""
     no_content = b"HTTP/1.1 204 No Content\r\n\r\n"
     async with serving(answering(no_content, OK)) as server, client(server.origin) as http:
@@ -95,7 +96,7 @@ async def test_an_answer_without_a_body_leaves_the_connection_in_use():
         assert len(server.talks) == 1
 
 
-async def test_a_connection_the_server_will_close_is_not_used_again():
+async def test_a_connection_the_server_will_close_is_not_used_again() -> None:
     """The next request would cross the close and be in doubt."""
     last = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok"
     async with serving(answering(last)) as server, client(server.origin) as http:
@@ -112,7 +113,9 @@ async def test_a_connection_the_server_will_close_is_not_used_again():
         pytest.param(OK.replace(b"ok", b"no"), id="a whole answer nobody asked for"),
     ],
 )
-async def test_an_answer_longer_than_it_says_is_delivered_and_its_connection_dropped(surplus):
+async def test_an_answer_longer_than_it_says_is_delivered_and_its_connection_dropped(
+    surplus: bytes,
+) -> None:
     """The surplus would be taken for the answer to another reply: sent or not, nobody could say."""
     async with serving(answering(OK + surplus)) as server, client(server.origin) as http:
         assert await get(http) == b"ok"
@@ -121,7 +124,7 @@ async def test_an_answer_longer_than_it_says_is_delivered_and_its_connection_dro
         await eventually(server.talks[0].closed)
 
 
-async def test_a_chunked_answer_is_put_together():
+async def test_a_chunked_answer_is_put_together() -> None:
     """Open Connectors answers in chunks; the sid would be lost."""
     chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     chunked += b"3\r\nabc\r\n2;note=1\r\nde\r\n0\r\nTrailer: x\r\n\r\n"
@@ -146,7 +149,7 @@ async def test_a_chunked_answer_is_put_together():
         pytest.param(b"HTTP/1.0 200 OK\r\n\r\n", id="HTTP/1.0"),
     ],
 )
-async def test_a_body_may_end_with_the_connection(head):
+async def test_a_body_may_end_with_the_connection(head: bytes) -> None:
     """An old gateway's answers would count as none, and their replies be in doubt."""
 
     async def script(talk: Talk) -> None:
@@ -157,7 +160,7 @@ async def test_a_body_may_end_with_the_connection(head):
         assert await get(http) == b"abc"
 
 
-async def test_an_announcement_before_the_answer_is_no_answer():
+async def test_an_announcement_before_the_answer_is_no_answer() -> None:
     """A reply would count as sent, with status 100, before the connector decided on it."""
     hints = b"HTTP/1.1 103 Early Hints\r\nX-Hint: 1\r\n\r\n"
 
@@ -194,7 +197,7 @@ async def test_an_announcement_before_the_answer_is_no_answer():
         ),
     ],
 )
-async def test_a_malformed_answer_leaves_the_request_in_doubt(answer):
+async def test_a_malformed_answer_leaves_the_request_in_doubt(answer: bytes) -> None:
     """A reply that may be out would be sent again."""
     async with serving(answering(answer)) as server, client(server.origin) as http:
         with pytest.raises(NoAnswer):
@@ -202,21 +205,21 @@ async def test_a_malformed_answer_leaves_the_request_in_doubt(answer):
         await eventually(server.talks[0].closed)
 
 
-async def test_a_refused_connection_sent_nothing():
+async def test_a_refused_connection_sent_nothing() -> None:
     """Replies would count as in doubt whenever the connector is being restarted."""
     async with client(f"http://127.0.0.1:{free_port()}") as http:
         with pytest.raises(NotSent):
             await get(http)
 
 
-async def test_a_host_without_an_address_sent_nothing():
+async def test_a_host_without_an_address_sent_nothing() -> None:
     """A name server's outage would leave every reply in doubt."""
     async with client("http://parley.invalid") as http:
         with pytest.raises(NotSent):
             await get(http)
 
 
-async def test_a_connection_that_is_not_accepted_in_time_sent_nothing():
+async def test_a_connection_that_is_not_accepted_in_time_sent_nothing() -> None:
     """Replies would count as in doubt while a firewall swallows the connector's packets."""
     with socket.socket() as listener, contextlib.ExitStack() as fillers:
         listener.bind(("127.0.0.1", 0))
@@ -236,7 +239,7 @@ async def test_a_connection_that_is_not_accepted_in_time_sent_nothing():
                 await get(http, timeout_s=0.05)
 
 
-async def test_a_reset_after_the_request_leaves_it_in_doubt():
+async def test_a_reset_after_the_request_leaves_it_in_doubt() -> None:
     """A reply the connector took before it fell over would be sent twice."""
 
     async def script(talk: Talk) -> None:
@@ -259,7 +262,7 @@ async def test_a_reset_after_the_request_leaves_it_in_doubt():
         ),
     ],
 )
-async def test_an_answer_cut_short_is_none(part):
+async def test_an_answer_cut_short_is_none(part: bytes) -> None:
     """Half an answer would be read as a whole one."""
 
     async def script(talk: Talk) -> None:
@@ -271,7 +274,7 @@ async def test_an_answer_cut_short_is_none(part):
 
 
 @pytest.mark.parametrize("part", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"])
-async def test_a_server_that_hangs_is_given_up_in_time(part):
+async def test_a_server_that_hangs_is_given_up_in_time(part: bytes) -> None:
     """A worker would wait for ever, and the replies behind it."""
 
     async def script(talk: Talk) -> None:
@@ -289,7 +292,7 @@ async def test_a_server_that_hangs_is_given_up_in_time(part):
         await eventually(server.talks[1].closed)
 
 
-async def test_an_idle_connection_the_server_closed_is_not_used_again():
+async def test_an_idle_connection_the_server_closed_is_not_used_again() -> None:
     """The first reply after a quiet minute would be in doubt."""
 
     async def script(talk: Talk) -> None:
@@ -302,7 +305,7 @@ async def test_an_idle_connection_the_server_closed_is_not_used_again():
         assert len(server.talks) == 3
 
 
-async def test_a_close_that_the_loop_has_not_seen_yet_is_seen():
+async def test_a_close_that_the_loop_has_not_seen_yet_is_seen() -> None:
     """A reply sent after a busy moment would be in doubt."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setblocking(False)
@@ -323,7 +326,7 @@ async def test_a_close_that_the_loop_has_not_seen_yet_is_seen():
             second.close()
 
 
-async def test_stray_bytes_on_an_idle_connection_make_it_unusable():
+async def test_stray_bytes_on_an_idle_connection_make_it_unusable() -> None:
     """They would be taken for the answer to the next reply."""
 
     async def script(talk: Talk) -> None:
@@ -340,7 +343,7 @@ async def test_stray_bytes_on_an_idle_connection_make_it_unusable():
         assert len(server.talks) == 2
 
 
-async def test_a_cancelled_request_closes_its_connection():
+async def test_a_cancelled_request_closes_its_connection() -> None:
     """Its answer would be given to the next request on that connection."""
 
     async def script(talk: Talk) -> None:
@@ -358,7 +361,7 @@ async def test_a_cancelled_request_closes_its_connection():
         await eventually(server.talks[0].closed)
 
 
-async def test_the_last_word_is_asked_when_the_connection_stands_and_can_stop_the_request():
+async def test_the_last_word_is_asked_when_the_connection_stands_and_can_stop_the_request() -> None:
     """A reply taken over by another process meanwhile would go out twice."""
 
     class Stop(Exception):
@@ -381,7 +384,7 @@ async def test_the_last_word_is_asked_when_the_connection_stands_and_can_stop_th
         assert await get(http) == b"ok"
 
 
-async def test_the_last_word_is_not_asked_when_there_is_no_connection():
+async def test_the_last_word_is_not_asked_when_there_is_no_connection() -> None:
     """A reply that never left would count as one that may have."""
     asked: list[bool] = []
     async with client(f"http://127.0.0.1:{free_port()}") as http:
@@ -390,7 +393,7 @@ async def test_the_last_word_is_not_asked_when_there_is_no_connection():
     assert not asked
 
 
-async def test_waiting_for_a_free_connection_in_vain_sent_nothing():
+async def test_waiting_for_a_free_connection_in_vain_sent_nothing() -> None:
     """In a rush, replies that never left would count as in doubt."""
 
     async def script(talk: Talk) -> None:
@@ -409,7 +412,7 @@ async def test_waiting_for_a_free_connection_in_vain_sent_nothing():
         await asyncio.gather(asking, return_exceptions=True)
 
 
-async def test_no_more_connections_than_allowed_are_open():
+async def test_no_more_connections_than_allowed_are_open() -> None:
     """A rush would open thousands, and the connector would throttle the account."""
     busy = most = 0
 
@@ -428,7 +431,7 @@ async def test_no_more_connections_than_allowed_are_open():
         assert len(server.talks) == 3
 
 
-async def test_answers_go_to_the_requests_they_belong_to():
+async def test_answers_go_to_the_requests_they_belong_to() -> None:
     """One reply would get another's sid."""
 
     async def script(talk: Talk) -> None:
@@ -453,7 +456,7 @@ async def test_answers_go_to_the_requests_they_belong_to():
         pytest.param(b"HTTP/1.1 200 OK\r\nX-Endless: ", id="header"),
     ],
 )
-async def test_an_endless_answer_is_given_up_promptly(beginning):
+async def test_an_endless_answer_is_given_up_promptly(beginning: bytes) -> None:
     """A broken server would fill the memory of the whole service."""
 
     async def script(talk: Talk) -> None:
@@ -488,7 +491,9 @@ async def test_an_endless_answer_is_given_up_promptly(beginning):
         pytest.param("/", {"X-A": "€"}, id="a character that has no byte"),
     ],
 )
-async def test_what_would_break_out_of_its_line_is_refused(target, headers):
+async def test_what_would_break_out_of_its_line_is_refused(
+    target: str, headers: dict[str, str]
+) -> None:
     """A token with a stray line break would forge a second request."""
     async with serving(answering(OK)) as server, client(server.origin) as http:
         with pytest.raises(ValueError, match=r"^(the target|a header) has a"):
@@ -497,23 +502,23 @@ async def test_what_would_break_out_of_its_line_is_refused(target, headers):
 
 
 @pytest.mark.parametrize("origin", ["ftp://example.com", "example.com:80", "http://", "https:///x"])
-def test_something_other_than_an_origin_is_refused(origin):
+def test_something_other_than_an_origin_is_refused(origin: str) -> None:
     """A typing error in an address would look like an outage."""
     with pytest.raises(ValueError, match="origin"):
         Client(origin, connections=1, connect_timeout_s=1)
 
 
-async def test_closing_waits_for_nobody_and_leaves_nothing_open():
+async def test_closing_waits_for_nobody_and_leaves_nothing_open() -> None:
     """A stopping service would hang, or leak connections."""
     async with serving(answering(OK)) as server:
         http = Client(server.origin, connections=2, connect_timeout_s=1)
-        assert await asyncio.gather(get(http), get(http)) == [b"ok", b"ok"]
+        assert [*await asyncio.gather(get(http), get(http))] == [b"ok", b"ok"]
         await http.aclose()
         for talk in server.talks:
             await eventually(talk.closed)
 
 
-async def test_a_request_under_way_is_answered_though_the_client_is_closed():
+async def test_a_request_under_way_is_answered_though_the_client_is_closed() -> None:
     """A stopping service would leave its last replies in doubt."""
 
     async def script(talk: Talk) -> None:
@@ -533,7 +538,9 @@ async def test_a_request_under_way_is_answered_though_the_client_is_closed():
         await eventually(server.talks[0].closed)
 
 
-async def test_a_trusted_server_is_spoken_to_over_tls(certificate, server_tls):
+async def test_a_trusted_server_is_spoken_to_over_tls(
+    certificate: Path, server_tls: ssl.SSLContext
+) -> None:
     """The real connector is reached over TLS alone."""
     trusting = ssl.create_default_context(cafile=str(certificate))
     async with (
@@ -545,7 +552,7 @@ async def test_a_trusted_server_is_spoken_to_over_tls(certificate, server_tls):
         assert len(server.talks) == 1
 
 
-async def test_a_server_nobody_vouches_for_is_sent_nothing(server_tls):
+async def test_a_server_nobody_vouches_for_is_sent_nothing(server_tls: ssl.SSLContext) -> None:
     """Secrets and texts would go to whoever answers in the connector's place."""
     async with serving(answering(OK), server_tls) as server, client(server.origin) as http:
         with pytest.raises(NotSent, match="certificate"):

@@ -41,23 +41,23 @@ def test_a_name_that_is_almost_a_settings_is_told(name: str, meant: str) -> None
     )
 
 
-def test_no_setting_is_told():
+def test_no_setting_is_told() -> None:
     """Every start would warn of what is right."""
     names = [field.upper() for field in Settings.model_fields]
     assert find_near_names(dict.fromkeys([*names, *(f"{name}_FILE" for name in names)], "x")) == ()
 
 
-def test_the_environment_of_a_working_machine_is_none_of_ours():
+def test_the_environment_of_a_working_machine_is_none_of_ours() -> None:
     """The one warning that counts would be lost among those of names that others own."""
     assert len(STRANGERS) > 300
     assert find_near_names(dict.fromkeys(STRANGERS, "x")) == ()
 
 
-def test_a_value_is_never_told():
+def test_a_value_is_never_told() -> None:
     """What has a secret's name, almost, has a secret."""
     assert "heron" not in "".join(find_near_names({"TWILIO_AUTHTOKEN": "heron"}))
 
 
-def test_an_empty_variable_is_not_told():
+def test_an_empty_variable_is_not_told() -> None:
     """An empty value counts as not set, here as everywhere."""
     assert find_near_names({"TWILIO_AUTHTOKEN": " "}) == ()

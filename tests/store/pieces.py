@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from service.model import Conversation, Message, MessageSid, Outbound, Partition, Reply
 from service.store.batch import Batch
@@ -20,7 +21,7 @@ LEASE_MS = 5_000
 class Store:
     """One process's view of the store."""
 
-    client: Redis
+    client: Any  # a Redis; its answers are bytes, which redis-py's types leave open
     batch: Batch
     inbox: Inbox
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 
 from service.core.partitions import partition_of
+from service.core.sealing import Sealer
 from service.errors import LockLost, StoreUnavailable
-from service.model import DeliveryStatus, MessageSid, Partition
+from service.model import DeliveryStatus, Message, MessageSid, Partition
 from service.store.arrivals import START, Arrivals
 from service.store.backlog import read_entries
 from service.store.batch import Batch
 from service.store.client import clock_of
+from service.store.cluster import Cluster as ClientOfMany
 from service.store.connection import connect
 from service.store.durability import look
 from service.store.inbox import Inbox
@@ -25,6 +28,7 @@ from service.store.locks import locked
 from service.store.opt_outs import list_opt_outs
 from service.store.partition import Begun
 from service.store.plain_cluster import slot_of
+from tests.present import as_a, present
 from tests.redis_servers import Cluster, cluster
 from tests.store.pieces import PARTITIONS, Store, message, outbound
 
@@ -71,17 +75,17 @@ async def arrivals(servers: Cluster, version: str | None) -> AsyncIterator[Arriv
     await client.aclose()
 
 
-def texts(count):
+def texts(count: int) -> list[Message]:
     """Make messages of as many conversations, over all partitions."""
     return [message(f"SM{i}", f"+1500{i:04}") for i in range(count)]
 
 
-def place(text):
+def place(text: Message) -> Partition:
     """Tell a message's partition."""
     return partition_of(text.conversation, PARTITIONS)
 
 
-async def refusal(store, text):
+async def refusal(store: Store, text: Message) -> str:
     """Try until the successor is found, and tell why it refuses."""
     async with asyncio.timeout(10):
         while True:
@@ -93,7 +97,7 @@ async def refusal(store, text):
 
 
 @BOTH_WAYS
-async def test_a_text_goes_its_whole_way(store, arrivals):
+async def test_a_text_goes_its_whole_way(store: Store, arrivals: Arrivals) -> None:
     """Parley would not work on a Cluster."""
     await claim_partition_count(store.client, PARTITIONS)
     text = message()
@@ -105,9 +109,11 @@ async def test_a_text_goes_its_whole_way(store, arrivals):
 
     owned = await store.own(place(text))
     assert await owned.begin(entry.id, text.conversation) == Begun(1)
-    assert (await owned.fetch(entry.id)).value == text
-    first, second = await owned.settle(
-        entry.id, [outbound(text), outbound(text, 1)], mark=True, opted_in=text.conversation
+    assert present(await owned.fetch(entry.id)).value == text
+    first, second = present(
+        await owned.settle(
+            entry.id, [outbound(text), outbound(text, 1)], mark=True, opted_in=text.conversation
+        )
     )
     assert await owned.mark(second) == 1
     marked = (await owned.backlog()).marked
@@ -124,7 +130,9 @@ async def test_a_text_goes_its_whole_way(store, arrivals):
 
 
 @BOTH_WAYS
-async def test_twilio_fact_11_a_report_of_an_opt_out_puts_the_person_on_the_list(store):
+async def test_twilio_fact_11_a_report_of_an_opt_out_puts_the_person_on_the_list(
+    store: Store,
+) -> None:
     """On a Cluster a script whose keys lie apart is refused: the report would never be taken."""
     texts_of_all = texts(20)
     for text in texts_of_all:
@@ -137,12 +145,12 @@ async def test_twilio_fact_11_a_report_of_an_opt_out_puts_the_person_on_the_list
 
 
 @BOTH_WAYS
-async def test_the_provisioning_lock_is_held_by_one_at_a_time(store):
+async def test_the_provisioning_lock_is_held_by_one_at_a_time(store: Store) -> None:
     """Two processes would each make an instance at the connector."""
-    instances = Instances(store.client, sealer=None)
+    instances = Instances(store.client, sealer=Sealer(["a secret key of thirty-two characters"]))
     order = []
 
-    async def provision(name):
+    async def provision(name: str) -> None:
         async with instances.lock():
             order.append(f"{name} begins")
             await asyncio.sleep(0.01)
@@ -154,11 +162,13 @@ async def test_the_provisioning_lock_is_held_by_one_at_a_time(store):
 
 
 @BOTH_WAYS
-async def test_a_lock_is_kept_beyond_its_time_and_its_loss_ends_what_is_done(store, servers):
+async def test_a_lock_is_kept_beyond_its_time_and_its_loss_ends_what_is_done(
+    store: Store, servers: Cluster
+) -> None:
     """A Cluster's nodes would forget the lock's scripts, or its holder never hear of its loss."""
     steps = []
 
-    async def hold():
+    async def hold() -> None:
         async with locked(store.client, KEY, ttl_s=1):
             for server in servers.masters():
                 server.client.script_flush()
@@ -175,7 +185,7 @@ async def test_a_lock_is_kept_beyond_its_time_and_its_loss_ends_what_is_done(sto
 
 
 @BOTH_WAYS
-async def test_a_busy_door_pays_few_round_trips_over_all_nodes(store):
+async def test_a_busy_door_pays_few_round_trips_over_all_nodes(store: Store) -> None:
     """A Cluster would be slower than one server, a round trip for each callback."""
     await store.inbox.accept(message("first"))
     inboxes = [PartitionKeys(Partition(p)).inbox for p in range(PARTITIONS)]
@@ -186,7 +196,9 @@ async def test_a_busy_door_pays_few_round_trips_over_all_nodes(store):
 
 
 @BOTH_WAYS
-async def test_scripts_are_taught_again_on_the_node_that_forgot_them(store, servers):
+async def test_scripts_are_taught_again_on_the_node_that_forgot_them(
+    store: Store, servers: Cluster
+) -> None:
     """Everything would be refused after a node's restart or SCRIPT FLUSH."""
     assert all(await asyncio.gather(*map(store.inbox.accept, texts(20))))
     servers.masters()[0].client.script_flush()
@@ -194,16 +206,18 @@ async def test_scripts_are_taught_again_on_the_node_that_forgot_them(store, serv
 
 
 @BOTH_WAYS
-async def test_arrivals_of_every_partition_come_in_though_each_read_has_its_own(store, arrivals):
+async def test_arrivals_of_every_partition_come_in_though_each_read_has_its_own(
+    store: Store, arrivals: Arrivals
+) -> None:
     """Texts of all partitions but one would wait for that one's read to time out."""
     after = {Partition(p): START for p in range(PARTITIONS)}
     expected = texts(40)
-    got = []
+    got: list[Message] = []
 
-    async def take():
+    async def take() -> None:
         while len(got) < len(expected):
             for partition, entries in (await arrivals.wait(after, block_ms=1_000, count=7)).items():
-                got.extend(entry.value for entry in entries)
+                got.extend(as_a(Message, entry.value) for entry in entries)
                 after[partition] = entries[-1].id
 
     taking = asyncio.create_task(take())
@@ -215,7 +229,9 @@ async def test_arrivals_of_every_partition_come_in_though_each_read_has_its_own(
 
 
 @BOTH_WAYS
-async def test_a_wait_that_is_cancelled_loses_nothing_and_leaves_nothing_open(store, arrivals):
+async def test_a_wait_that_is_cancelled_loses_nothing_and_leaves_nothing_open(
+    store: Store, arrivals: Arrivals
+) -> None:
     """A text that arrives while partitions change hands would be handled after a restart only."""
     text = message()
     after = {Partition(p): START for p in range(PARTITIONS)}
@@ -223,7 +239,7 @@ async def test_a_wait_that_is_cancelled_loses_nothing_and_leaves_nothing_open(st
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.01):
                 await arrivals.wait(after, block_ms=1_000, count=10)
-    nodes = arrivals._client.get_nodes()
+    nodes = as_a(ClientOfMany, arrivals._client).get_nodes()
     # Connections are counted inside: from outside the nodes' own links can't be told apart.
     assert sum(len(node._connections) for node in nodes) <= PARTITIONS + len(nodes)
     await store.inbox.accept(text)
@@ -231,7 +247,7 @@ async def test_a_wait_that_is_cancelled_loses_nothing_and_leaves_nothing_open(st
     assert [entry.value for entry in found[place(text)]] == [text]
 
 
-async def test_a_slot_that_moved_is_found_at_its_new_node(store, servers):
+async def test_a_slot_that_moved_is_found_at_its_new_node(store: Store, servers: Cluster) -> None:
     """After resharding every text of the moved partition would be refused."""
     text = message()
     assert await store.inbox.accept(text)
@@ -256,7 +272,7 @@ async def test_a_slot_that_moved_is_found_at_its_new_node(store, servers):
     assert target.client.xlen(inbox) == 2
 
 
-async def test_a_slot_that_moved_is_found_by_an_untested_redis_py_too(servers):
+async def test_a_slot_that_moved_is_found_by_an_untested_redis_py_too(servers: Cluster) -> None:
     """After an upgrade and resharding, texts would be refused for good, or confirmed by no one."""
     servers.empty()
     client = connect(servers.url, version="99.0.0")
@@ -287,7 +303,9 @@ async def test_a_slot_that_moved_is_found_by_an_untested_redis_py_too(servers):
     await client.aclose()
 
 
-async def test_an_untested_redis_py_finds_a_dead_masters_successor_and_loses_nothing(servers):
+async def test_an_untested_redis_py_finds_a_dead_masters_successor_and_loses_nothing(
+    servers: Cluster,
+) -> None:
     """After an upgrade a machine that dies would stop Parley for good, or take texts with it."""
     servers.empty()
     client = connect(servers.url, version="99.0.0")
@@ -320,16 +338,18 @@ async def test_an_untested_redis_py_finds_a_dead_masters_successor_and_loses_not
                 await asyncio.sleep(0.05)
     kept = []
     for partition in range(PARTITIONS):
-        rows = await client.xrange(PartitionKeys(Partition(partition)).inbox)
-        kept += [entry.value.sid for entry in read_entries(rows)]
+        rows: Any = await as_a(ClientOfMany, client).xrange(
+            PartitionKeys(Partition(partition)).inbox
+        )
+        kept += [as_a(Message, entry.value).sid for entry in read_entries(rows)]
     assert sorted(kept) == sorted(each.sid for each in accepted)
     await batch.aclose()
     await client.aclose()
 
 
 async def test_a_dead_master_is_replaced_without_a_restart_and_nothing_accepted_is_lost(
-    store, servers, arrivals
-):
+    store: Store, servers: Cluster, arrivals: Arrivals
+) -> None:
     """A machine that dies would take accepted texts with it, or stop Parley for good."""
     verdict = await look(store.client, "replicated", replicas=1, replica_timeout_s=0.5)
     assert verdict.notes == ()
@@ -337,7 +357,7 @@ async def test_a_dead_master_is_replaced_without_a_restart_and_nothing_accepted_
     accepted, refused = set(), []
     over = asyncio.Event()
 
-    async def publish(first):
+    async def publish(first: int) -> None:
         for number in range(first, first + 1_000_000):
             text = message(f"SM{number}", f"+1500{number % 50:04}")
             try:
@@ -384,7 +404,7 @@ async def test_a_dead_master_is_replaced_without_a_restart_and_nothing_accepted_
     kept = []
     for partition in range(PARTITIONS):
         rows = await store.client.xrange(PartitionKeys(Partition(partition)).inbox)
-        kept += [entry.value.sid for entry in read_entries(rows)]
+        kept += [as_a(Message, entry.value).sid for entry in read_entries(rows)]
     assert accepted <= set(kept)
     assert len(kept) == len(set(kept))
     assert gone in await arrivals.wait({gone: START}, block_ms=2_000, count=1)

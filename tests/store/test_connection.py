@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import traceback
+from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -21,7 +23,7 @@ from tests.store.pieces import message
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_server_on_a_unix_socket_answers(tmp_path):
+async def test_a_server_on_a_unix_socket_answers(tmp_path: Path) -> None:
     """The embedded Redis could not be used."""
     with single(None, "--unixsocket", f"{tmp_path}/redis.sock"):
         client = connect(f"unix://{tmp_path}/redis.sock")
@@ -29,9 +31,9 @@ async def test_a_server_on_a_unix_socket_answers(tmp_path):
         await client.aclose()
 
 
-async def test_a_cluster_is_found_by_every_node_listed():
+async def test_a_cluster_is_found_by_every_node_listed() -> None:
     """Parley could not start while the first node of the list is away."""
-    client = connect("redis+cluster://me:p%40ss@one:7001,[::1]:7002,three?tls=true")
+    client: Any = connect("redis+cluster://me:p%40ss@one:7001,[::1]:7002,three?tls=true")
     assert isinstance(client, Cluster)
     nodes = [(node.host, node.port) for node in client.startup_nodes]
     assert nodes == [("one", 7001), ("::1", 7002), ("three", 6379)]
@@ -40,9 +42,9 @@ async def test_a_cluster_is_found_by_every_node_listed():
     assert issubclass(options["connection_class"], SSLConnection)
 
 
-async def test_a_sentinel_address_names_service_database_and_passwords():
+async def test_a_sentinel_address_names_service_database_and_passwords() -> None:
     """Parley would talk to another database, or be refused by the Sentinels."""
-    client = connect(
+    client: Any = connect(
         "redis+sentinel://:p%40ss@one,two:5000/mymaster/3?sentinel_password=s3cret&tls=yes"
     )
     pool = client.connection_pool
@@ -68,7 +70,7 @@ async def test_a_sentinel_address_names_service_database_and_passwords():
         pytest.param("redis+cluster://one?retries=3", id="a Cluster, an unknown option"),
     ],
 )
-async def test_a_malformed_address_is_the_operators_to_mend(url):
+async def test_a_malformed_address_is_the_operators_to_mend(url: str) -> None:
     """The start would end in a traceback."""
     with pytest.raises(SettingsError, match="REDIS_URL"):
         connect(url)
@@ -76,7 +78,7 @@ async def test_a_malformed_address_is_the_operators_to_mend(url):
 
 @pytest.mark.parametrize("scheme", ["redis", "rediss", "unix", "redis+sentinel", "redis+cluster"])
 @pytest.mark.parametrize("cut", ["/", "#", "?", "@", ":", "[", "]", "%", "\\", " ", "\n"])
-async def test_a_password_is_in_no_error_about_its_address(scheme, cut):
+async def test_a_password_is_in_no_error_about_its_address(scheme: str, cut: str) -> None:
     """It would be in the log of every start, and whoever reads it has the texts."""
     for form in ("{}://:PASSxZq{}7@host/m", "{}://host?password=PASSxZq{}7&db=x&ssl_cert_reqs=y"):
         with pytest.raises((SettingsError, StoreUnavailable)) as caught:
@@ -86,10 +88,10 @@ async def test_a_password_is_in_no_error_about_its_address(scheme, cut):
             assert "PASSxZq" not in "".join(traceback.format_exception(caught.value))
 
 
-async def test_a_server_that_repeats_the_login_it_was_given_is_not_quoted():
+async def test_a_server_that_repeats_the_login_it_was_given_is_not_quoted() -> None:
     """A proxy without AUTH answers with the password, and the log would hold it."""
 
-    async def answer(reader, writer):
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while command := await reader.read(1000):
             word = command.split(b"\r\n")[2].decode()
             said = f"-ERR unknown command '{word}', with args beginning with: 'PASSxZq7' \r\n"
@@ -105,7 +107,7 @@ async def test_a_server_that_repeats_the_login_it_was_given_is_not_quoted():
     assert "PASSxZq" not in str(caught.value)
 
 
-async def test_a_cluster_that_is_away_is_an_outage_and_no_more():
+async def test_a_cluster_that_is_away_is_an_outage_and_no_more() -> None:
     """Parley would end, or hang, instead of waiting for the Cluster."""
     client = connect("redis+cluster://127.0.0.1:1,127.0.0.1:2")
     batch = Batch(client)
@@ -116,7 +118,7 @@ async def test_a_cluster_that_is_away_is_an_outage_and_no_more():
     await client.aclose()
 
 
-async def test_a_demoted_server_refuses_for_the_moment_and_is_left_behind_its_name():
+async def test_a_demoted_server_refuses_for_the_moment_and_is_left_behind_its_name() -> None:
     """After a fail-over behind a name or an address, every text would be refused for good."""
     with single() as old, single() as new:
         client = connect(f"redis://127.0.0.1:{old.port}")
@@ -142,7 +144,7 @@ async def test_a_demoted_server_refuses_for_the_moment_and_is_left_behind_its_na
         await client.aclose()
 
 
-async def test_a_server_that_loads_its_file_is_waited_for():
+async def test_a_server_that_loads_its_file_is_waited_for() -> None:
     """Texts that come while a restarted Redis reads its file would be refused for good."""
     with single(None, "--key-load-delay", "100") as server:
         # Redis looks up from its loading every thousand commands.
@@ -166,7 +168,7 @@ async def test_a_server_that_loads_its_file_is_waited_for():
         await client.aclose()
 
 
-def _loading(client):
+def _loading(client: redis.Redis) -> bool:
     try:
         client.ping()
     except redis.BusyLoadingError:

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -14,15 +15,15 @@ from service.errors import StoreMismatch, StoreUnavailable
 from service.host.embedded import carried_redis
 from service.store.batch import Batch
 from service.store.connection import connect
-from service.store.durability import Confirmation, Facts, judge, look
+from service.store.durability import Confirmation, Durability, DurabilityVerdict, Facts, judge, look
 from service.store.inbox import Inbox
 from tests.flow.cable import Cable
 from tests.redis_servers import cluster, redis_binary, single, valkey_binary, wait_until
-from tests.store.pieces import message
+from tests.store.pieces import Store, message
 
 pytestmark = pytest.mark.anyio
 
-GOOD = {
+GOOD: dict[str, Any] = {
     "version": (7, 0, 15),
     "of_cluster": False,
     "appendonly": True,
@@ -99,7 +100,9 @@ GOOD = {
         ),
     ],
 )
-def test_each_durability_is_confirmed_or_said_not_to_be_kept(wanted, facts, commands, said):
+def test_each_durability_is_confirmed_or_said_not_to_be_kept(
+    wanted: Durability, facts: dict[str, Any], commands: list[str], said: list[str]
+) -> None:
     """An operator would believe texts safe that are not."""
     verdict = judge(Facts(**GOOD | facts), wanted, replicas=2, timeout_ms=100)
     assert [each.command[0] for each in verdict.confirmations] == commands
@@ -108,7 +111,7 @@ def test_each_durability_is_confirmed_or_said_not_to_be_kept(wanted, facts, comm
         assert part in note
 
 
-async def ask(url, wanted="fsync", replicas=1):
+async def ask(url: str, wanted: Durability = "fsync", replicas: int = 1) -> DurabilityVerdict:
     """Look at a server."""
     client = connect(url)
     try:
@@ -131,7 +134,7 @@ async def ask(url, wanted="fsync", replicas=1):
         pytest.param(valkey_binary(), id="Valkey"),
     ],
 )
-async def test_a_server_is_looked_at_by_what_it_says_of_itself(binary):
+async def test_a_server_is_looked_at_by_what_it_says_of_itself(binary: str) -> None:
     """The start would praise a Redis that keeps nothing, or refuse one that serves."""
     with single(binary) as server:
         assert await ask(server.url) == await ask(server.url, "memory")
@@ -145,7 +148,7 @@ async def test_a_server_is_looked_at_by_what_it_says_of_itself(binary):
         assert any("appendonly is no" in note for note in (await ask(server.url)).notes)
 
 
-async def test_a_server_that_forbids_config_is_used_and_said_to_be_unchecked():
+async def test_a_server_that_forbids_config_is_used_and_said_to_be_unchecked() -> None:
     """Parley would not start on managed services."""
     with single() as server:
         rights = ("on", "nopass", "~*", "&*", "+@all", "-config")
@@ -155,7 +158,7 @@ async def test_a_server_that_forbids_config_is_used_and_said_to_be_unchecked():
         assert any("can't be checked" in note for note in verdict.notes)
 
 
-async def test_a_node_of_a_cluster_is_refused_as_a_single_server():
+async def test_a_node_of_a_cluster_is_refused_as_a_single_server() -> None:
     """Half of all texts would be refused, with a message nobody understands."""
     with cluster(masters=1, replicas=0) as servers:
         (server,) = servers.servers.values()
@@ -164,7 +167,7 @@ async def test_a_node_of_a_cluster_is_refused_as_a_single_server():
         assert (await ask(servers.url)).notes == ()
 
 
-async def test_a_text_is_answered_only_when_the_file_was_synced():
+async def test_a_text_is_answered_only_when_the_file_was_synced() -> None:
     """With `everysec` a power cut would take texts along that Twilio was told 200 for."""
     with single(valkey_binary(), "--appendfsync", "everysec") as server:
         client = connect(server.url)
@@ -192,14 +195,15 @@ async def test_a_text_is_answered_only_when_the_file_was_synced():
 
 
 @pytest.mark.parametrize("binary", [redis_binary(), valkey_binary()], ids=["redis", "valkey"])
-async def test_a_text_is_answered_only_when_the_replica_has_it(binary):
+async def test_a_text_is_answered_only_when_the_replica_has_it(binary: str) -> None:
     """A text would be lost with the master's machine although Twilio was told 200."""
     # The newer ones look at what a connection wrote, the older at all that came before.
     following = ("--replicaof", "127.0.0.1")
     with single(binary) as master, single(binary, *following, str(master.port)) as replica:
         master.wait_for_replicas(1)
         client, other = connect(master.url), connect(master.url)
-        inboxes, batches = [], []
+        inboxes: list[Inbox] = []
+        batches: list[Batch] = []
         for each in (client, other):
             batch = Batch(each)
             verdict = await look(each, "replicated", replicas=1, replica_timeout_s=0.2)
@@ -220,11 +224,13 @@ async def test_a_text_is_answered_only_when_the_replica_has_it(binary):
         await asyncio.sleep(0.1)
         assert not await inboxes[1].accept(message("SM2"))
         assert replica.client.exists("parley:{p00}:inbox", *_inboxes()) == 1
-        for each in (*batches, client, other):
+        for batch in batches:
+            await batch.aclose()
+        for each in (client, other):
             await each.aclose()
 
 
-async def test_a_fail_over_behind_an_address_needs_no_restart_when_replicas_confirm():
+async def test_a_fail_over_behind_an_address_needs_no_restart_when_replicas_confirm() -> None:
     """After FAILOVER every callback would be answered 503 until somebody restarts Parley."""
     with (
         single() as master,
@@ -260,7 +266,7 @@ NO_REPLICA = Confirmation(("WAIT", 1, 100), 1, "replicas")
 NOTHING = Confirmation(("WAIT", 0, 100), 0, "replicas")
 
 
-async def test_every_confirmation_counts(store):
+async def test_every_confirmation_counts(store: Store) -> None:
     """A text that is on disk alone, or at a replica alone, would be answered as safe."""
     for confirmations in ((NO_REPLICA, NOTHING), (NOTHING, NO_REPLICA)):
         store.batch.confirm(confirmations)
@@ -270,14 +276,14 @@ async def test_every_confirmation_counts(store):
     assert not await store.inbox.accept(message())
 
 
-async def test_a_confirmation_that_redis_refuses_is_none(store):
+async def test_a_confirmation_that_redis_refuses_is_none(store: Store) -> None:
     """A server that does not know WAITAOF would be taken for one that synced."""
     store.batch.confirm((Confirmation(("NOSUCHWAIT", 1), 1, "syncs to disk"),))
     with pytest.raises(StoreUnavailable, match="NOSUCHWAIT"):
         await store.inbox.accept(message())
 
 
-async def test_a_script_that_is_taught_again_is_confirmed_as_well(store):
+async def test_a_script_that_is_taught_again_is_confirmed_as_well(store: Store) -> None:
     """The first texts after a fail-over would be answered 200 with no replica having them."""
     assert await store.inbox.accept(message("SM1"))
     await store.client.script_flush()
@@ -286,7 +292,7 @@ async def test_a_script_that_is_taught_again_is_confirmed_as_well(store):
         await store.inbox.accept(message("SM2"))
 
 
-async def test_what_has_left_is_confirmed_as_it_was_when_it_left(store):
+async def test_what_has_left_is_confirmed_as_it_was_when_it_left(store: Store) -> None:
     """A look at Redis in between would turn an answer that falls short into a 200."""
     store.batch.confirm((NO_REPLICA,))
     accepting = asyncio.create_task(store.inbox.accept(message()))
@@ -298,5 +304,5 @@ async def test_what_has_left_is_confirmed_as_it_was_when_it_left(store):
         await accepting
 
 
-def _inboxes():
+def _inboxes() -> list[str]:
     return [f"parley:{{p{number:02}}}:inbox" for number in range(1, 4)]

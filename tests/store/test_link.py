@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from ssl import SSLContext
 from typing import Any
 
 import pytest
@@ -13,9 +15,12 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from service.store.client import Command
 from service.store.connection import connect
-from service.store.link import Command, Link
+from service.store.link import Link
+from service.store.server import Server as RedisServer
 from tests.loops import BOTH_LOOPS
+from tests.present import as_a
 from tests.redis_servers import Server, single, wait_until
 
 pytestmark = pytest.mark.anyio
@@ -28,7 +33,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> Any:
 
 
 @pytest.fixture(scope="module")
-def server():
+def server() -> Iterator[Server]:
     """A Redis that may be stopped and killed."""
     with single() as started:
         yield started
@@ -37,7 +42,7 @@ def server():
 @asynccontextmanager
 async def linked(url: str, answer_timeout_s: float = 5) -> AsyncIterator[Link]:
     """Run a link to `url`."""
-    client = connect(url, answer_timeout_s=answer_timeout_s)
+    client = as_a(RedisServer, connect(url, answer_timeout_s=answer_timeout_s))
     link = Link(client)
     yield link
     await link.aclose()
@@ -58,7 +63,7 @@ def ask(link: Link, *commands: Command) -> asyncio.Future[Sequence[Any]]:
     return asked
 
 
-async def test_groups_sent_at_once_are_answered_each_with_its_own(server: Server):
+async def test_groups_sent_at_once_are_answered_each_with_its_own(server: Server) -> None:
     """A text would be answered 200 for another one that was accepted."""
     async with linked(server.url) as link:
         groups = [ask(link, ("ECHO", n), ("ECHO", "x" * n)) for n in range(300)]
@@ -70,7 +75,7 @@ async def test_groups_sent_at_once_are_answered_each_with_its_own(server: Server
         ]
 
 
-async def test_an_answer_that_is_an_error_is_that_command_s_alone(server: Server):
+async def test_an_answer_that_is_an_error_is_that_command_s_alone(server: Server) -> None:
     """One text of a wrong kind would have the others of its group refused."""
     async with linked(server.url) as link:
         first, second = await ask(link, ("HGETALL",), ("ECHO", "a"))
@@ -78,7 +83,7 @@ async def test_an_answer_that_is_an_error_is_that_command_s_alone(server: Server
         assert second == b"a"
 
 
-async def test_a_command_that_can_not_be_written_fails_alone(server: Server):
+async def test_a_command_that_can_not_be_written_fails_alone(server: Server) -> None:
     """One text would end the connection under all others, or never be answered."""
     async with linked(server.url) as link:
         await ask(link, ("PING",))
@@ -89,7 +94,7 @@ async def test_a_command_that_can_not_be_written_fails_alone(server: Server):
         assert await right == [b"a"]
 
 
-async def test_no_connection_is_told_to_all_who_wait_for_it():
+async def test_no_connection_is_told_to_all_who_wait_for_it() -> None:
     """Texts would be neither accepted nor refused."""
     async with linked("redis://127.0.0.1:1") as link:
         asked = [ask(link, ("PING",)) for _ in range(3)]
@@ -97,7 +102,7 @@ async def test_no_connection_is_told_to_all_who_wait_for_it():
         assert [type(each) for each in told] == [RedisConnectionError] * 3
 
 
-async def test_a_silent_redis_is_given_up_and_asked_again(server: Server):
+async def test_a_silent_redis_is_given_up_and_asked_again(server: Server) -> None:
     """A text would be answered when Twilio has long hung up, or not at all."""
     async with linked(server.url, answer_timeout_s=0.5) as link:
         await ask(link, ("PING",))
@@ -111,7 +116,7 @@ async def test_a_silent_redis_is_given_up_and_asked_again(server: Server):
         assert await ask(link, ("ECHO", "again")) == [b"again"]
 
 
-async def test_a_slow_answer_is_waited_for_while_others_arrive(server: Server):
+async def test_a_slow_answer_is_waited_for_while_others_arrive(server: Server) -> None:
     """A busy Redis would be taken for one that hangs."""
     async with linked(server.url, answer_timeout_s=0.5) as link:
         slow = []
@@ -121,7 +126,9 @@ async def test_a_slow_answer_is_waited_for_while_others_arrive(server: Server):
         assert await asyncio.gather(*slow) == [[None]] * 6
 
 
-async def test_a_killed_redis_is_told_to_all_under_way_and_its_successor_is_found(server: Server):
+async def test_a_killed_redis_is_told_to_all_under_way_and_its_successor_is_found(
+    server: Server,
+) -> None:
     """Texts under way would wait for ever, and those after a restart be refused."""
     async with linked(server.url) as link:
         await ask(link, ("PING",))
@@ -136,7 +143,7 @@ async def test_a_killed_redis_is_told_to_all_under_way_and_its_successor_is_foun
         assert await ask(link, ("ECHO", "again")) == [b"again"]
 
 
-async def test_a_connection_closed_while_idle_is_opened_anew(server: Server):
+async def test_a_connection_closed_while_idle_is_opened_anew(server: Server) -> None:
     """The first text after a quiet night would be refused."""
     async with linked(server.url) as link:
         (mine,) = await ask(link, ("CLIENT", "ID"))
@@ -146,7 +153,7 @@ async def test_a_connection_closed_while_idle_is_opened_anew(server: Server):
         assert other != mine
 
 
-async def test_what_is_pushed_is_no_answer(server: Server):
+async def test_what_is_pushed_is_no_answer(server: Server) -> None:
     """Every answer after it would be taken for the one before."""
     async with linked(f"{server.url}?protocol=3") as link:
         await ask(link, ("CLIENT", "TRACKING", "ON"))
@@ -155,7 +162,7 @@ async def test_what_is_pushed_is_no_answer(server: Server):
         assert await ask(link, ("ECHO", "a"), ("GET", "pushed")) == [b"a", b"1"]
 
 
-async def test_a_dropped_link_fails_what_is_under_way_and_opens_anew(server: Server):
+async def test_a_dropped_link_fails_what_is_under_way_and_opens_anew(server: Server) -> None:
     """After a demotion the answers of the old server would be taken for the new one's."""
     async with linked(server.url) as link:
         (mine,) = await ask(link, ("CLIENT", "ID"))
@@ -167,7 +174,9 @@ async def test_a_dropped_link_fails_what_is_under_way_and_opens_anew(server: Ser
         assert other != mine
 
 
-async def test_tls_is_spoken_as_well(server: Server, server_tls, certificate):
+async def test_tls_is_spoken_as_well(
+    server: Server, server_tls: SSLContext, certificate: Path
+) -> None:
     """A Redis reached by rediss:// would never answer."""
     relayed = []
 

@@ -12,11 +12,14 @@ from service.store.batch import Batch
 from service.store.connection import connect
 from service.store.keys import pace as key_of
 from service.store.pace import HORIZON_S, Pace
+from tests.store.pieces import Store
 
 pytestmark = pytest.mark.anyio
 
 
-async def test_two_processes_together_keep_one_numbers_pace(store, redis_server):
+async def test_two_processes_together_keep_one_numbers_pace(
+    store: Store, redis_server: str
+) -> None:
     """Twilio would queue or drop what is sent faster than the number may."""
     other_client = connect(redis_server)
     other = Batch(other_client)
@@ -38,13 +41,13 @@ async def test_two_processes_together_keep_one_numbers_pace(store, redis_server)
     await other_client.aclose()
 
 
-async def test_numbers_have_their_own_pace(store):
+async def test_numbers_have_their_own_pace(store: Store) -> None:
     """A busy number would hold up a quiet one."""
     pace = Pace(store.batch, 1)
     assert [await pace.turn(f"+1{i}", 1) for i in range(5)] == [0] * 5
 
 
-async def test_a_long_text_takes_as_many_turns_as_it_has_parts(store):
+async def test_a_long_text_takes_as_many_turns_as_it_has_parts(store: Store) -> None:
     """Five parts counted as one would go out at five times the pace."""
     pace = Pace(store.batch, 10)
     assert await pace.turn("+1", 5) == 0
@@ -52,7 +55,7 @@ async def test_a_long_text_takes_as_many_turns_as_it_has_parts(store):
     assert wait_s == pytest.approx(0.5, abs=0.05)
 
 
-async def test_turns_are_given_out_for_the_next_second_only(store):
+async def test_turns_are_given_out_for_the_next_second_only(store: Store) -> None:
     """A process that dies would take the turns of minutes with it."""
     pace = Pace(store.batch, 10)
     given = [await pace.turn("+1", 1) for _ in range(30)]
@@ -61,14 +64,14 @@ async def test_turns_are_given_out_for_the_next_second_only(store):
     assert max(taken) <= HORIZON_S
 
 
-async def test_the_pace_key_does_not_stay_for_ever(store):
+async def test_the_pace_key_does_not_stay_for_ever(store: Store) -> None:
     """Every number that was ever used would keep a key."""
     await Pace(store.batch, 10).turn("+1", 1)
     (key,) = [key async for key in store.client.scan_iter("*pace")]
     assert 0 < await store.client.pttl(key) <= 1_200
 
 
-async def test_a_number_does_not_wait_for_as_long_as_redis_clock_was_put_back(store):
+async def test_a_number_does_not_wait_for_as_long_as_redis_clock_was_put_back(store: Store) -> None:
     """Every reply from it would wait for an hour."""
     now_s, _ = await store.client.time()
     await store.client.set(key_of("+15005550100"), (now_s + 3_600) * 1_000_000, px=3_600_000)

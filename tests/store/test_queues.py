@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from typing import Any
 
 import pytest
 
@@ -16,9 +17,9 @@ from service.store.queues import Queues, Waiting
 pytestmark = pytest.mark.anyio
 
 
-async def test_every_partition_tells_how_much_waits_and_since_when(redis_server):
+async def test_every_partition_tells_how_much_waits_and_since_when(redis_server: str) -> None:
     """An operator could not see that one partition is stuck among fifteen that are not."""
-    client = connect(redis_server)
+    client: Any = connect(redis_server)
     keys = PartitionKeys(Partition(2))
     for ms in (1_700_000_000_000, 1_700_000_005_000):
         await client.xadd(keys.inbox, {"d": "x"}, id=f"{ms}-3")
@@ -31,7 +32,7 @@ async def test_every_partition_tells_how_much_waits_and_since_when(redis_server)
     assert found == [nothing, nothing, waiting, nothing]
 
 
-async def test_a_redis_that_is_away_or_hangs_is_told_in_time():
+async def test_a_redis_that_is_away_or_hangs_is_told_in_time() -> None:
     """A scrape would wait until Prometheus gives up, and nothing be known of the rest."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         hanging = connect("redis://127.0.0.1:{1}".format(*silent.getsockname()))

@@ -10,16 +10,18 @@ from typing import Any
 import pytest
 
 from service.errors import StoreUnavailable
-from service.model import Partition
+from service.model import Message, Partition
 from service.store.arrivals import START, Arrivals
 from service.store.batch import Batch
-from service.store.client import Redis, ping
+from service.store.client import ping
 from service.store.connection import connect
 from service.store.failures import translated
 from service.store.inbox import Inbox
 from service.store.layout import claim_partition_count
+from service.store.server import Server as RedisServer
 from tests.flow.cable import BACK, THERE, Cable
 from tests.loops import BOTH_LOOPS
+from tests.present import as_a
 from tests.redis_servers import Server, single
 from tests.store.pieces import message
 
@@ -48,15 +50,17 @@ def cable(server: Server) -> Iterator[Cable]:
 
 
 @pytest.fixture
-async def client(cable: Cable) -> AsyncIterator[Redis]:
+async def client(cable: Cable) -> AsyncIterator[RedisServer]:
     """A client at the end of the cable, with a connection that has been used."""
-    opened = connect(cable.url)
+    opened = as_a(RedisServer, connect(cable.url))
     await ping(opened)
     yield opened
     await opened.aclose()
 
 
-async def test_a_connection_reset_while_idle_is_opened_anew(cable: Cable, client: Redis):
+async def test_a_connection_reset_while_idle_is_opened_anew(
+    cable: Cable, client: RedisServer
+) -> None:
     """A proxy that tidies up at night would make the first look in the morning an outage."""
     for _ in range(3):
         cable.reset()
@@ -65,8 +69,8 @@ async def test_a_connection_reset_while_idle_is_opened_anew(cable: Cable, client
 
 
 async def test_a_connection_reset_between_its_choice_and_its_use_is_an_outage(
-    cable: Cable, client: Redis
-):
+    cable: Cable, client: RedisServer
+) -> None:
     """A task would end by an error that nobody takes for one of Redis, and its work with it."""
     connection: Any = await client.connection_pool.get_connection()
     cable.reset()
@@ -77,7 +81,9 @@ async def test_a_connection_reset_between_its_choice_and_its_use_is_an_outage(
     await ping(client)
 
 
-async def test_commands_under_way_at_a_reset_are_an_outage(cable: Cable, client: Redis):
+async def test_commands_under_way_at_a_reset_are_an_outage(
+    cable: Cable, client: RedisServer
+) -> None:
     """A command waiting for its answer would wait for ever, or end its task."""
 
     async def block() -> None:
@@ -131,9 +137,9 @@ class Traffic:
                 found = await arrivals.wait({Partition(0): after}, block_ms=100, count=50)
                 for entry in found.get(Partition(0), ()):
                     after = entry.id
-                    self.read.add(entry.value.sid)
+                    self.read.add(as_a(Message, entry.value).sid)
 
-    async def look(self, client: Redis) -> None:
+    async def look(self, client: RedisServer) -> None:
         """Ask through the pool, as the watch and the owners do."""
         while not self.over.is_set():
             with suppress(StoreUnavailable):
@@ -141,7 +147,9 @@ class Traffic:
             await asyncio.sleep(0)
 
 
-async def test_texts_and_readers_go_on_over_a_hundred_resets(cable: Cable, client: Redis):
+async def test_texts_and_readers_go_on_over_a_hundred_resets(
+    cable: Cable, client: RedisServer
+) -> None:
     """Whatever moment a reset hits, a text would be lost or a reader would end unnoticed."""
     batch, blocking = Batch(client), connect(cable.url, answer_timeout_s=None)
     inbox = Inbox(batch, partitions=1, window_s=60, limit=100_000)
@@ -164,7 +172,9 @@ async def test_texts_and_readers_go_on_over_a_hundred_resets(cable: Cable, clien
 
 
 @pytest.mark.parametrize("ways", [(THERE,), (BACK,), (THERE, BACK)], ids=" and ".join)
-async def test_a_silent_connection_is_given_up_and_another_one_made(cable: Cable, ways):
+async def test_a_silent_connection_is_given_up_and_another_one_made(
+    cable: Cable, ways: tuple[str, ...]
+) -> None:
     """A firewall that forgets connections would stop Parley until somebody restarts it."""
     client = connect(cable.url, answer_timeout_s=0.3)
     batch = Batch(client)

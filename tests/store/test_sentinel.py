@@ -8,6 +8,7 @@ import pytest
 
 from service.core.partitions import partition_of
 from service.errors import StoreUnavailable
+from service.model import Message
 from service.store.arrivals import START, Arrivals
 from service.store.backlog import read_entries
 from service.store.batch import Batch
@@ -16,13 +17,14 @@ from service.store.connection import connect
 from service.store.durability import look
 from service.store.inbox import Inbox
 from service.store.keys import PartitionKeys
+from tests.present import as_a
 from tests.redis_servers import sentinel
 from tests.store.pieces import PARTITIONS, Store, message
 
 pytestmark = pytest.mark.anyio
 
 
-def open_store(url):
+def open_store(url: str) -> Store:
     """Open one process's view."""
     client = connect(url)
     batch = Batch(client)
@@ -30,7 +32,7 @@ def open_store(url):
     return Store(client, batch, inbox)
 
 
-async def accept_at_last(store, text):
+async def accept_at_last(store: Store, text: Message) -> bool:
     """Accept a text as Twilio has it accepted: again and again; True when it was new."""
     async with asyncio.timeout(10):
         while True:
@@ -40,7 +42,7 @@ async def accept_at_last(store, text):
                 await asyncio.sleep(0.05)
 
 
-async def test_a_dead_master_is_replaced_without_a_restart_and_nothing_accepted_is_lost():
+async def test_a_dead_master_is_replaced_without_a_restart_and_nothing_accepted_is_lost() -> None:
     """A machine that dies would take accepted texts with it, or stop Parley for good."""
     with sentinel() as servers:
         store = open_store(servers.url)
@@ -68,18 +70,18 @@ async def test_a_dead_master_is_replaced_without_a_restart_and_nothing_accepted_
         assert not await accept_at_last(store, texts[49])
         assert await accept_at_last(store, message("SM52"))
         rows = await store.client.xrange(PartitionKeys(partition).inbox)
-        sids = [entry.value.sid for entry in read_entries(rows)]
+        sids = [as_a(Message, entry.value).sid for entry in read_entries(rows)]
         assert sids[:50] == [text.sid for text in texts]
         assert "SM52" in sids
         found = await arrivals.wait(after, block_ms=500, count=99)
-        assert [entry.value.sid for entry in found[partition]] == sids
+        assert [as_a(Message, entry.value).sid for entry in found[partition]] == sids
         await arrivals.aclose()
         await store.batch.aclose()
         await store.client.aclose()
         await reader.aclose()
 
 
-async def test_a_demoted_master_is_left_for_the_new_one():
+async def test_a_demoted_master_is_left_for_the_new_one() -> None:
     """Every text would be refused as long as the old connections hold."""
     with sentinel() as servers:
         store = open_store(servers.url)
@@ -94,7 +96,7 @@ async def test_a_demoted_master_is_left_for_the_new_one():
         await store.client.aclose()
 
 
-async def test_no_sentinel_to_ask_is_an_outage_and_no_more():
+async def test_no_sentinel_to_ask_is_an_outage_and_no_more() -> None:
     """Parley would end, or hang, with the Sentinels' machines."""
     client = connect("redis+sentinel://127.0.0.1:1,127.0.0.1:2/parley")
     with pytest.raises(StoreUnavailable) as caught:

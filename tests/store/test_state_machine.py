@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 from service.core import entries
 from service.core.partitions import partition_of
 from service.errors import LeaseLost, StoreError, StoreFull
-from service.model import EntryId, Message, Outbound, Partition
+from service.model import EntryId, Message, MessageSid, Outbound, Partition
 from service.store.batch import Batch
 from service.store.connection import connect
 from service.store.dead_letters import DeadLetters
@@ -35,7 +35,8 @@ from service.store.keys import PartitionKeys
 from service.store.leases import Leases
 from service.store.opt_outs import field_of
 from service.store.partition import Begun, PartitionStore
-from tests.store.pieces import PARTITIONS, message, outbound
+from tests.present import T
+from tests.store.pieces import PARTITIONS, Store, message, outbound
 
 COUNT = 2
 LIMIT = 6
@@ -134,7 +135,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.runner.run(self.open(url))
 
     async def open(self, url: str) -> None:
-        self.client = connect(url)
+        self.client: Any = connect(url)
         self.batch = Batch(self.client)
         self.inbox = Inbox(self.batch, partitions=COUNT, window_s=600, limit=LIMIT)
         self.letters = DeadLetters(self.client, self.batch, partitions=COUNT, inbox_limit=LIMIT)
@@ -233,7 +234,7 @@ class StoreMachine(RuleBasedStateMachine):
         return anew
 
     def expire(self, partition: int) -> None:
-        self.runner.run(self.client.delete(self.keys[partition].lease))
+        self.runner.run(_of(self.client.delete(self.keys[partition].lease)))
         self.shards[partition].token = None
 
     # What an owner, or one that takes itself for the owner, does with messages.
@@ -278,7 +279,7 @@ class StoreMachine(RuleBasedStateMachine):
         hand: PartitionStore,
         pick: int,
         count: int,
-        mark: bool,  # noqa: FBT001  (hypothesis draws it)
+        mark: bool,
         theirs: str | None,
     ) -> None:
         shard = self.shards[hand.partition]
@@ -302,7 +303,7 @@ class StoreMachine(RuleBasedStateMachine):
         self,
         hand: PartitionStore,
         pick: int,
-        mark: bool,  # noqa: FBT001  (hypothesis draws it)
+        mark: bool,
         sid: str,
     ) -> None:
         """One round trip, so one millisecond: the two new entries may get the same id."""
@@ -335,7 +336,7 @@ class StoreMachine(RuleBasedStateMachine):
         hand: PartitionStore,
         entry: EntryId,
         replies: list[Outbound],
-        mark: bool,  # noqa: FBT001
+        mark: bool,
         ids: list[EntryId] | None,
     ) -> None:
         shard = self.shards[hand.partition]
@@ -400,7 +401,7 @@ class StoreMachine(RuleBasedStateMachine):
         value = shard.outbox.held.get(entry)
         reply = value if isinstance(value, Outbound) else outbound(message("SMgone"))
 
-        def check(recorded: bool) -> None:  # noqa: FBT001  (what the store answers)
+        def check(recorded: bool) -> None:
             assert recorded == (value is not None)
             if value is not None:
                 shard.outbox.take(entry)
@@ -416,7 +417,7 @@ class StoreMachine(RuleBasedStateMachine):
         hand: PartitionStore,
         pick: int,
         wait_ms: int,
-        in_doubt: bool,  # noqa: FBT001  (hypothesis draws it)
+        in_doubt: bool,
     ) -> None:
         shard = self.shards[hand.partition]
         entry = shard.outbox.pick(pick)
@@ -436,7 +437,7 @@ class StoreMachine(RuleBasedStateMachine):
         shard = self.shards[hand.partition]
         entry = shard.outbox.pick(pick)
 
-        def check(moved: bool) -> None:  # noqa: FBT001  (what the store answers)
+        def check(moved: bool) -> None:
             self.note_buried(hand.partition, shard.outbox, entry, "refused", moved)
             shard.marked.pop(entry, None)
 
@@ -448,7 +449,7 @@ class StoreMachine(RuleBasedStateMachine):
         queue: Queue,
         entry: EntryId,
         error: str,
-        moved: bool,  # noqa: FBT001
+        moved: bool,
     ) -> None:
         assert moved == (entry in queue.held)
         if moved:
@@ -463,7 +464,7 @@ class StoreMachine(RuleBasedStateMachine):
         self,
         hand: PartitionStore,
         theirs: str,
-        out: bool,  # noqa: FBT001  (hypothesis draws it)
+        out: bool,
     ) -> None:
         shard = self.shards[hand.partition]
         conversation = message(theirs=theirs).conversation
@@ -510,7 +511,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule()
     def scripts_are_forgotten(self) -> None:
-        self.runner.run(self.client.script_flush())
+        self.runner.run(_of(self.client.script_flush()))
 
     # What has to hold, whatever happened.
 
@@ -580,7 +581,9 @@ class StoreMachine(RuleBasedStateMachine):
             pipeline.hgetall(notes)
         pipeline.get(keys.lease)
         pipeline.get(keys.epoch)
-        remembered = [keys.seen(sid) for sid in shard.seen] + [keys.sent(s) for s in shard.sent]
+        remembered = [keys.seen(MessageSid(sid)) for sid in shard.seen] + [
+            keys.sent(s) for s in shard.sent
+        ]
         for key in remembered:
             pipeline.exists(key)
         inbox, outbox, dead, *rest = await pipeline.execute()
@@ -640,6 +643,10 @@ def around_now(ms: bytes) -> str:
     return NOW if abs(int(ms) / 1000 - time.time()) < 600 else ms.decode()
 
 
+async def _of(answer: Awaitable[T]) -> T:
+    return await answer
+
+
 def _note(raw: bytes) -> str:
     next_ms, _, error = raw.partition(b" ")
     return f"{around_now(next_ms)} {error.decode()}"
@@ -651,7 +658,9 @@ def _id(raw: bytes) -> EntryId:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("end", ["put off", "buried"])
-async def test_a_message_with_the_id_of_a_reply_leaves_the_doubt_about_the_reply(store, end):
+async def test_a_message_with_the_id_of_a_reply_leaves_the_doubt_about_the_reply(
+    store: Store, end: str
+) -> None:
     """Two queues filled in one millisecond share ids; a lost doubt sends the reply twice."""
     text = message()
     home = partition_of(text.conversation, PARTITIONS)
@@ -670,10 +679,10 @@ async def test_a_message_with_the_id_of_a_reply_leaves_the_doubt_about_the_reply
 
 
 @pytest.mark.timeout(400)  # A failure takes minutes to be made short enough to read.
-def test_whatever_happens_everything_is_in_one_place_and_in_order(redis_process):
+def test_whatever_happens_everything_is_in_one_place_and_in_order(redis_process: str) -> None:
     """A text lost, answered twice or out of turn, after some rare sequence of events."""
     run_state_machine_as_test(
-        lambda: StoreMachine(redis_process),
+        lambda: StoreMachine(redis_process),  # type: ignore[arg-type]  # called, as its docs say  # type: ignore[arg-type]  # called, as its docs say
         settings=settings(
             max_examples=100,
             stateful_step_count=50,

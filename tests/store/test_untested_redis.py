@@ -17,7 +17,9 @@ from service.store.connection import connect
 from service.store.inbox import Inbox
 from service.store.link import Link, PlainLink
 from service.store.plain_cluster import PlainCluster
+from service.store.server import Server as RedisServer
 from tests.loops import BOTH_LOOPS
+from tests.present import as_a
 from tests.redis_servers import Server, single, wait_until
 from tests.store.pieces import PARTITIONS, Store, message
 
@@ -52,7 +54,8 @@ async def store(server: Server) -> AsyncIterator[Store]:
 
 async def test_the_version_decides_which_way_is_taken(server: Server) -> None:
     """An untested redis-py would be taken apart, or the tested one be slow."""
-    plain, ours = connect(server.url, version=UNTESTED), connect(server.url)
+    plain: Any = connect(server.url, version=UNTESTED)
+    ours: Any = connect(server.url)
     assert plain.connection_pool.connection_class is Connection
     assert isinstance(plain.trips()._link, PlainLink)
     assert isinstance(ours.trips()._link, Link)
@@ -84,7 +87,7 @@ def _words(row: Any) -> set[bytes]:
 
 async def test_a_command_that_fails_fails_alone(server: Server) -> None:
     """One text of a wrong kind would have the others of its group refused."""
-    client = connect(server.url, version=UNTESTED)
+    client = as_a(RedisServer, connect(server.url, version=UNTESTED))
     link = PlainLink(client)
     told: list[tuple[Sequence[Any], Exception | None]] = []
     link.send([("HGETALL",), ("ECHO", "a")], lambda *each: told.append(each))

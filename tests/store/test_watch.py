@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -25,14 +26,14 @@ async def none_dead() -> int:
     return 0
 
 
-async def until(what, within_s=20):
+async def until(what: Callable[[], object], within_s: float = 20) -> None:
     """Wait for a condition."""
     async with asyncio.timeout(within_s):
         while not what():
             await asyncio.sleep(0.02)
 
 
-async def test_a_successor_that_keeps_less_is_said_once():
+async def test_a_successor_that_keeps_less_is_said_once() -> None:
     """After a fail-over texts would be answered 200 that a power cut takes, and nobody knew."""
     with sentinel() as servers:
         client = connect(servers.url)
@@ -51,7 +52,7 @@ async def test_a_successor_that_keeps_less_is_said_once():
         await client.aclose()
 
 
-async def test_commits_are_confirmed_as_the_present_server_needs_it():
+async def test_commits_are_confirmed_as_the_present_server_needs_it() -> None:
     """With `everysec` come to life later, a 200 would be said before the file is synced."""
     with single(valkey_binary()) as server:
         client = connect(server.url)
@@ -80,14 +81,14 @@ async def test_commits_are_confirmed_as_the_present_server_needs_it():
         await client.aclose()
 
 
-def _answers(client):
+def _answers(client: redis.Redis) -> bool:
     try:
-        return client.ping()
+        return bool(client.ping())
     except redis.RedisError:
         return False
 
 
-async def test_a_redis_that_is_away_changes_nothing_and_is_watched_again():
+async def test_a_redis_that_is_away_changes_nothing_and_is_watched_again() -> None:
     """The watch would end with the first outage, the very time it is for."""
     with single() as server:
         client = connect(server.url)
@@ -107,7 +108,7 @@ async def test_a_redis_that_is_away_changes_nothing_and_is_watched_again():
         await client.aclose()
 
 
-async def test_a_pile_of_dead_letters_is_told_at_a_thousand_and_every_doubling():
+async def test_a_pile_of_dead_letters_is_told_at_a_thousand_and_every_doubling() -> None:
     """They are never dropped by themselves: Redis would be full one day, without a word before."""
     with single() as server:
         client = connect(server.url)

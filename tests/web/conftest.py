@@ -66,7 +66,7 @@ class NoPictures:
 
 def events_of(inbox: Any, redis: Any, key: str = "", **options: Any) -> Events:
     """Make what takes the platform's events; options: other parts of it."""
-    parts = {"numbers": Watermark(redis), "pictures": NoPictures()} | options
+    parts: dict[str, Any] = {"numbers": Watermark(redis), "pictures": NoPictures()} | options
     return Events(key, account=ACCOUNT, sender=OURS, inbox=inbox, **parts)
 
 

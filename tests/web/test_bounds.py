@@ -153,7 +153,7 @@ UPGRADE = ("Connection: Upgrade", "Upgrade: foo")
 
 
 @pytest.mark.parametrize("cut", [True, False], ids=["in two writes", "whole"])
-async def test_no_request_is_smuggled_behind_an_upgrade(listener: Listener, cut: bool) -> None:  # noqa: FBT001
+async def test_no_request_is_smuggled_behind_an_upgrade(listener: Listener, cut: bool) -> None:
     """A proxy's next callback was answered 200 with another one's answer, and lost."""
     inner = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
     sent = callback(*UPGRADE, body=inner)
@@ -221,7 +221,7 @@ MANY = b"GET /healthz HTTP/1.1\r\n" + b"a: b\r\n" * 200 + b"\r\n"
 async def test_an_answer_that_is_owed_goes_out_before_a_refusal(
     listener: Listener,
     behind: bytes,
-    usual: bool,  # noqa: FBT001
+    usual: bool,
 ) -> None:
     """The text is kept, and whoever sent it would not hear of it."""
     listener.inbox.held = True
@@ -339,7 +339,7 @@ async def test_answers_that_nobody_reads_keep_no_connection(
     loop = asyncio.get_running_loop()
     await loop.sock_connect(peer, ("127.0.0.1", listener.port))
     await until(lambda: listener.crowd.size == 1)
-    (connection,) = listener.crowd._fresh
+    connection: Any = next(iter(listener.crowd._fresh))
     request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n%s\r\n"
     # Until the kernel takes no more, and a little is left with us.
     while not connection.transport.get_write_buffer_size():

@@ -38,7 +38,9 @@ class Failing:
 
 
 @pytest.mark.parametrize("hangs", [False, True], ids=["all of it ended", "a handler hangs"])
-def test_a_process_is_started_anew_in_place_only_when_all_of_it_has_ended(internal, hangs):
+def test_a_process_is_started_anew_in_place_only_when_all_of_it_has_ended(
+    internal: socket.socket, hangs: bool
+) -> None:
     """A message whose handler hangs begins a second time beside it, and is answered twice."""
     starts: list[float] = []
 

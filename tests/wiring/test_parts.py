@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 import httpx
 import pytest
@@ -36,7 +37,7 @@ async def running(*tasks: asyncio.Task[None]) -> AsyncIterator[None]:
             await asyncio.wait(left, timeout=0.5)
 
 
-async def test_redis_is_opening_until_it_was_looked_at(make_base: Callable[..., Base]):
+async def test_redis_is_opening_until_it_was_looked_at(make_base: Callable[..., Base]) -> None:
     """A process that can take no text yet would call itself ready."""
     base = make_base()
     check = await base.redis.check()
@@ -47,7 +48,7 @@ async def test_redis_is_opening_until_it_was_looked_at(make_base: Callable[..., 
         assert (await base.redis.check()).ok
 
 
-async def test_redis_laid_out_otherwise_stops_the_process(make_base: Callable[..., Base]):
+async def test_redis_laid_out_otherwise_stops_the_process(make_base: Callable[..., Base]) -> None:
     """Texts would land in partitions that nobody looks at."""
     first = make_base()
     async with running(asyncio.create_task(first.redis.run())):
@@ -60,7 +61,7 @@ async def test_redis_laid_out_otherwise_stops_the_process(make_base: Callable[..
         other.stop.raise_failure()
 
 
-async def test_a_stop_is_heard_while_redis_is_away(make_base: Callable[..., Base]):
+async def test_a_stop_is_heard_while_redis_is_away(make_base: Callable[..., Base]) -> None:
     """It could be ended by force alone."""
     base = make_base("unix:///nowhere/redis.sock")
     async with running(asyncio.create_task(base.redis.run())):
@@ -73,7 +74,7 @@ async def test_a_stop_is_heard_while_redis_is_away(make_base: Callable[..., Base
 
 async def test_a_door_that_failed_serves_again_and_has_forgotten_no_callback(
     make_base: Callable[..., Base],
-):
+) -> None:
     """A counter that goes back shows a rate of callbacks that nobody sent."""
     base = make_base()
     listener = socket.create_server(("127.0.0.1", 0))
@@ -95,7 +96,7 @@ async def test_a_door_that_failed_serves_again_and_has_forgotten_no_callback(
 
 async def test_work_goes_on_when_it_is_begun_again(
     make_base: Callable[..., Base], redis_server: str
-):
+) -> None:
     """After a failure of the worker no text would be answered, and the process call itself well."""
     base = make_base()
     router = Router()
@@ -104,6 +105,9 @@ async def test_work_goes_on_when_it_is_begun_again(
     @router.default
     async def note(message: Message) -> None:
         handled.append(message.body)
+
+    def handled_last(name: str) -> bool:
+        return handled[-1:] == [name]
 
     def owned() -> float:
         return side.figures().gauges[PARTITIONS_OWNED.name][""]
@@ -117,7 +121,7 @@ async def test_work_goes_on_when_it_is_begun_again(
             async with running(begun):
                 await until(lambda: owned() == 16)
                 await inbox.accept(text(f"SM{round_}", round_))
-                await until(lambda name=round_: handled[-1:] == [name])
+                await until(partial(handled_last, round_))
             assert owned() == 0
         worker = side.start()
         await until(lambda: owned() == 16)
@@ -128,7 +132,7 @@ async def test_work_goes_on_when_it_is_begun_again(
 
 async def test_what_is_not_asked_for_reads_nothing_back_and_has_no_figures(
     make_base: Callable[..., Base],
-):
+) -> None:
     """A process with BACKFILL_EVERY_S=0 would ask the connector for its log all the same."""
     base = make_base(BACKFILL_EVERY_S="0")
     gaps = Gaps(base, lambda: 0)

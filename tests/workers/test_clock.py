@@ -17,7 +17,7 @@ from service.workers.clock import LONG_AGO_S, due_by, happened_by
         pytest.param(7_200.0, 60.0, id="further ahead than any wait"),
     ],
 )
-def test_nothing_is_due_later_than_the_longest_wait(in_s, due_in_s):
+def test_nothing_is_due_later_than_the_longest_wait(in_s: float, due_in_s: float) -> None:
     """A jump of Redis's clock would make a retry wait for ever."""
     now = time.monotonic()
     assert due_by(now + in_s, 60_000) - now == pytest.approx(due_in_s, abs=0.5)
@@ -31,7 +31,9 @@ def test_nothing_is_due_later_than_the_longest_wait(in_s, due_in_s):
         pytest.param(600.0, -LONG_AGO_S, 0.0, id="a clock that was put back"),
     ],
 )
-def test_what_happened_in_the_future_may_have_happened_long_ago(in_s, earliest_s, latest_s):
+def test_what_happened_in_the_future_may_have_happened_long_ago(
+    in_s: float, earliest_s: float, latest_s: float
+) -> None:
     """A reply in doubt would be looked for where it can't be, and sent a second time."""
     now = time.monotonic()
     earliest, latest = happened_by(now + in_s)

@@ -14,6 +14,8 @@ from tests.workers.pieces import (
     LOST,
     RESET,
     UNNAMED,
+    Desk,
+    Phone,
     at_work,
     echo,
     text,
@@ -27,8 +29,8 @@ pytestmark = pytest.mark.anyio
 
 @pytest.mark.parametrize("second", [ACCEPTED, RESET, LOST, FAILED_AFTER, UNNAMED])
 async def test_a_reply_sent_without_a_sid_is_told_apart_from_the_next_of_its_words(
-    desk, phone, second
-):
+    desk: Desk, phone: Phone, second: str
+) -> None:
     """Answered 200 with nothing, the first one's row is taken for the second's."""
     router = Router()
     router.default(lambda _: ["same", "same"])
@@ -42,7 +44,9 @@ async def test_a_reply_sent_without_a_sid_is_told_apart_from_the_next_of_its_wor
 
 @pytest.mark.parametrize("does", [ACCEPTED, RESET, LOST])
 @pytest.mark.parametrize("gone_out", [True, False], ids=["gone out", "not gone out"])
-async def test_after_a_held_reply_the_next_of_its_words_is_sent_once(desk, phone, gone_out, does):
+async def test_after_a_held_reply_the_next_of_its_words_is_sent_once(
+    desk: Desk, phone: Phone, gone_out: bool, does: str
+) -> None:
     """The row of the one held is taken for that of the next, which is lost."""
     await hold_one(desk, phone, gone_out=gone_out)
     phone.plan = [does]
@@ -54,7 +58,9 @@ async def test_after_a_held_reply_the_next_of_its_words_is_sent_once(desk, phone
     assert len(phone.posts) == 1 + (does == RESET)
 
 
-async def test_a_held_reply_that_is_replayed_is_not_taken_for_its_own_first_post(desk, phone):
+async def test_a_held_reply_that_is_replayed_is_not_taken_for_its_own_first_post(
+    desk: Desk, phone: Phone
+) -> None:
     """The operator saw that it had to go out again, and the connection broke: it is lost."""
     await hold_one(desk, phone, gone_out=True)
     (letter,) = await desk.dead()
@@ -66,7 +72,9 @@ async def test_a_held_reply_that_is_replayed_is_not_taken_for_its_own_first_post
 
 
 @pytest.mark.parametrize("does", [RESET, LOST])
-async def test_a_row_that_times_can_not_tell_of_leaves_the_next_reply_in_doubt(desk, phone, does):
+async def test_a_row_that_times_can_not_tell_of_leaves_the_next_reply_in_doubt(
+    desk: Desk, phone: Phone, does: str
+) -> None:
     """Of two equal replies in doubt one went out: taken for the second, that may be lost."""
     await hold_one(desk, phone, gone_out=does == RESET, ago=timedelta(seconds=1))
     phone.plan = [does]
@@ -80,7 +88,9 @@ async def test_a_row_that_times_can_not_tell_of_leaves_the_next_reply_in_doubt(d
 
 @pytest.mark.parametrize("does", [RESET, LOST])
 @pytest.mark.parametrize("ahead_s", [-7_200, 7_200])
-async def test_rows_are_counted_by_the_connectors_own_clock(desk, phone, ahead_s, does):
+async def test_rows_are_counted_by_the_connectors_own_clock(
+    desk: Desk, phone: Phone, ahead_s: int, does: str
+) -> None:
     """The row of the one held would be too old, or too new, to be its own: the next one is lost."""
     phone.ahead_s = ahead_s
     await hold_one(desk, phone, gone_out=True)
@@ -94,7 +104,9 @@ async def test_rows_are_counted_by_the_connectors_own_clock(desk, phone, ahead_s
     assert (phone.texts.count(TOLD), len(phone.posts)) == (2, 2 + (does == RESET))
 
 
-async def test_rows_are_counted_by_a_clock_that_only_the_log_tells(desk, phone):
+async def test_rows_are_counted_by_a_clock_that_only_the_log_tells(
+    desk: Desk, phone: Phone
+) -> None:
     """By this machine's clock the row of the one held is that of the next, which is lost."""
     phone.ahead_s = -7_200
     await hold_one(desk, phone, gone_out=True, ago=timedelta(seconds=1))
@@ -106,8 +118,8 @@ async def test_rows_are_counted_by_a_clock_that_only_the_log_tells(desk, phone):
 
 @pytest.mark.parametrize("does", [RESET, LOST])
 async def test_a_held_reply_that_redis_has_set_its_clock_since_is_not_taken_for_the_next(
-    desk, phone, does
-):
+    desk: Desk, phone: Phone, does: str
+) -> None:
     """After a fail-over to a server with another clock the next of its words would be lost."""
     await hold_one(desk, phone, gone_out=False, ago=timedelta(hours=-2))
     if does == RESET:
@@ -119,9 +131,11 @@ async def test_a_held_reply_that_redis_has_set_its_clock_since_is_not_taken_for_
     assert [len(await desk.dead()), phone.texts, len(phone.posts)] == [2, [TOLD], 1]
 
 
-async def test_a_reply_given_up_that_goes_out_after_all_is_not_taken_for_the_next(desk, phone):
+async def test_a_reply_given_up_that_goes_out_after_all_is_not_taken_for_the_next(
+    desk: Desk, phone: Phone
+) -> None:
     """Its attempts were used up, the log did not show it: then it comes, and the next is lost."""
-    phone.plan = [(500, {})] * 3 + [RESET]
+    phone.plan = [*[(500, {})] * 3, RESET]
     async with ways(echo(), phone.url, in_doubt="hold") as how, at_work(desk, how):
         await desk.take_in(text("SM1", TOLD))
         await until(desk.empty)
@@ -132,7 +146,9 @@ async def test_a_reply_given_up_that_goes_out_after_all_is_not_taken_for_the_nex
 
 
 @pytest.mark.parametrize("ago", [LONG_AGO, timedelta(seconds=1)], ids=["long ago", "just now"])
-async def test_a_reply_sent_again_in_doubt_has_a_row_for_each_of_its_posts(desk, phone, ago):
+async def test_a_reply_sent_again_in_doubt_has_a_row_for_each_of_its_posts(
+    desk: Desk, phone: Phone, ago: timedelta
+) -> None:
     """The row of its first POST is taken for that of the next reply of its words."""
     await leave_in_doubt(desk, ago)
     phone.take(ASKED.from_, TOLD, ago)
@@ -146,7 +162,9 @@ async def test_a_reply_sent_again_in_doubt_has_a_row_for_each_of_its_posts(desk,
     assert (await desk.dead(), phone.texts, len(phone.posts)) == ([], [TOLD] * 3, 3)
 
 
-async def test_a_reply_sent_again_in_doubt_is_found_by_the_row_of_its_first_post(desk, phone):
+async def test_a_reply_sent_again_in_doubt_is_found_by_the_row_of_its_first_post(
+    desk: Desk, phone: Phone
+) -> None:
     """It would go out a third time, although the log works again and shows it."""
     await leave_in_doubt(desk, LONG_AGO)
     phone.take(ASKED.from_, TOLD, LONG_AGO)

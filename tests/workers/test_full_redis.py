@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import count
+from typing import Any
 
 import pytest
 
@@ -15,12 +16,13 @@ from service.core.sealing import Sealer
 from service.errors import StoreMismatch, StoreUnavailable
 from service.handlers.router import Router
 from service.host.embedded import carried_redis
-from service.model import Instance
+from service.model import Instance, Message
 from service.store.instances import Instances
 from service.store.layout import claim_partition_count
 from service.store.leases import Leases
+from tests.present import as_a
 from tests.redis_servers import Server, cluster, redis_binary, single, valkey_binary
-from tests.workers.pieces import KEYS, ONLY, Desk, at_work, opened, text, until, ways
+from tests.workers.pieces import KEYS, ONLY, Desk, Phone, at_work, opened, text, until, ways
 
 pytestmark = pytest.mark.anyio
 
@@ -51,7 +53,7 @@ async def fill(desk: Desk, server: Server) -> int:
     for taken in count():
         body = f"{taken} " + "x" * LETTERS
         coming = text(f"SM{taken}", body, theirs=f"+150055502{taken % 16:02}")
-        refused = await asyncio.gather(desk.inbox.accept(coming), return_exceptions=True)
+        refused = [*await asyncio.gather(desk.inbox.accept(coming), return_exceptions=True)]
         if refused != [True]:
             assert "OOM" in str(refused), refused
             return taken
@@ -59,7 +61,7 @@ async def fill(desk: Desk, server: Server) -> int:
 
 
 @pytest.fixture
-async def full(desk):
+async def full(desk: Desk) -> AsyncIterator[Callable[[], Awaitable[None]]]:
     """Makes the Redis full; it has room again at the end."""
 
     async def fill() -> None:
@@ -69,12 +71,15 @@ async def full(desk):
     await desk.client.config_set("maxmemory", 0)
 
 
-async def test_workers_empty_a_full_redis(desk, phone, full):
+async def test_workers_empty_a_full_redis(
+    desk: Desk, phone: Phone, full: Callable[[], Awaitable[None]]
+) -> None:
     """What fills it is what waits: nobody would ever be let in again."""
-    router, failed = Router(), set()
+    router = Router()
+    failed: set[str] = set()
 
     @router.default
-    async def echo(message):
+    async def echo(message: Message) -> str:
         if message.sid == "SM1" and not failed:
             failed.add(message.sid)
             raise ValueError("once")
@@ -91,15 +96,17 @@ async def test_workers_empty_a_full_redis(desk, phone, full):
         with pytest.raises(StoreUnavailable, match="OOM"):
             await desk.inbox.accept(text("SM9"))
     assert sorted(phone.texts) == ["0", "1", "3"]
-    assert [letter.value.body for letter in await desk.dead()] == ["2"]
+    assert [as_a(Message, letter.value).body for letter in await desk.dead()] == ["2"]
 
 
-async def test_who_opts_out_is_noted_in_a_full_redis(desk, phone, full):
+async def test_who_opts_out_is_noted_in_a_full_redis(
+    desk: Desk, phone: Phone, full: Callable[[], Awaitable[None]]
+) -> None:
     """A STOP would become a dead letter, and texts go on to somebody who does not want them."""
     router = Router()
 
     @router.default
-    async def echo(message):
+    async def echo(message: Message) -> str:
         return message.body
 
     async with ways(router, phone.url) as how, at_work(desk, how):
@@ -127,7 +134,9 @@ async def test_who_opts_out_is_noted_in_a_full_redis(desk, phone, full):
         pytest.param(one_node, id="Cluster"),
     ],
 )
-async def test_workers_that_come_to_a_full_redis_own_and_empty_it(phone, run: Callable):
+async def test_workers_that_come_to_a_full_redis_own_and_empty_it(
+    phone: Phone, run: Callable[[], Any]
+) -> None:
     """After a crash nothing would be handled, nor anybody let in, until somebody enlarges it."""
     router = Router()
     router.default(lambda message: message.body.partition(" ")[0])
@@ -148,7 +157,9 @@ async def _is_gone(desk: Desk, key: str) -> bool:
     return not await desk.client.exists(key)
 
 
-async def test_an_attempt_cut_short_in_a_full_redis_is_not_counted(desk, full):
+async def test_an_attempt_cut_short_in_a_full_redis_is_not_counted(
+    desk: Desk, full: Callable[[], Awaitable[None]]
+) -> None:
     """Restarts of the workers would use up the attempts of what they work on there."""
     (entry,) = await desk.take_in(text("SM1"))
     async with desk.owned() as store:
@@ -158,7 +169,9 @@ async def test_an_attempt_cut_short_in_a_full_redis_is_not_counted(desk, full):
         assert await desk.client.hget(KEYS.inbox_tries, entry) == b"0"
 
 
-async def test_the_instance_is_looked_at_and_kept_in_a_full_redis(desk, full):
+async def test_the_instance_is_looked_at_and_kept_in_a_full_redis(
+    desk: Desk, full: Callable[[], Awaitable[None]]
+) -> None:
     """No reply leaves a worker that starts there before that is done, and replies fill it too."""
     instances = Instances(desk.client, Sealer(["a key of the test's own, long enough"]))
     first = Instance("1", "token", "name", ("tag",), "https://here", "fingerprint")
@@ -169,7 +182,9 @@ async def test_the_instance_is_looked_at_and_kept_in_a_full_redis(desk, full):
         assert await instances.load() == replace(first, id="2")
 
 
-async def test_a_full_redis_that_was_laid_out_is_known_again(desk, full):
+async def test_a_full_redis_that_was_laid_out_is_known_again(
+    desk: Desk, full: Callable[[], Awaitable[None]]
+) -> None:
     """A worker that starts there would wait for room that nobody but workers make."""
     await claim_partition_count(desk.client, 1)
     await full()

@@ -33,7 +33,9 @@ def forms_of(key: str) -> list[KeyForm]:
     return found
 
 
-async def test_every_key_that_a_run_leaves_in_redis_is_written_down(desk: Desk, phone: Phone):
+async def test_every_key_that_a_run_leaves_in_redis_is_written_down(
+    desk: Desk, phone: Phone
+) -> None:
     """Whoever looks into Redis, cleans it up or moves it would not know what they have found."""
 
     def answer(message: Message) -> str:
@@ -104,12 +106,12 @@ def made() -> list[str]:
 
 
 @pytest.mark.parametrize("key", made())
-def test_a_key_that_can_be_made_is_written_down_once(key: str):
+def test_a_key_that_can_be_made_is_written_down_once(key: str) -> None:
     """A new key would be known to whoever added it, and to nobody else."""
     assert len(forms_of(key)) == 1
 
 
-def test_nothing_is_written_down_that_nobody_makes():
+def test_nothing_is_written_down_that_nobody_makes() -> None:
     """A reader would look for what is not there."""
     assert {form.name for key in made() for form in forms_of(key)} == {
         form.name for form in WRITTEN_DOWN

@@ -66,7 +66,7 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
-async def test_a_conversation_is_worked_off_in_order_one_at_a_time(desk):
+async def test_a_conversation_is_worked_off_in_order_one_at_a_time(desk: Desk) -> None:
     """Answers would overtake one another."""
     for item in ("a", "b", "c"):
         desk.put(ONE, item)
@@ -79,7 +79,7 @@ async def test_a_conversation_is_worked_off_in_order_one_at_a_time(desk):
     assert desk.ended == ["a", "b", "c"]
 
 
-async def test_conversations_are_worked_off_side_by_side(desk):
+async def test_conversations_are_worked_off_side_by_side(desk: Desk) -> None:
     """One slow customer would silence all the others."""
     desk.put(ONE, "slow")
     desk.put(OTHER, "quick")
@@ -91,7 +91,7 @@ async def test_conversations_are_worked_off_side_by_side(desk):
     await desk.lanes.close(0)
 
 
-async def test_an_idle_conversation_takes_new_items(desk):
+async def test_an_idle_conversation_takes_new_items(desk: Desk) -> None:
     """The second text of a customer would never be answered."""
     for item in ("first", "second"):
         desk.gate(item).set()
@@ -100,7 +100,7 @@ async def test_an_idle_conversation_takes_new_items(desk):
     assert desk.ended == ["first", "second"]
 
 
-async def test_pending_counts_what_is_queued_and_what_is_under_way(desk):
+async def test_pending_counts_what_is_queued_and_what_is_under_way(desk: Desk) -> None:
     """The bounds on queues would let too much in, or close for ever."""
     for conversation, item in ((ONE, "a"), (ONE, "b"), (OTHER, "c")):
         desk.put(conversation, item)
@@ -113,7 +113,7 @@ async def test_pending_counts_what_is_queued_and_what_is_under_way(desk):
     assert desk.lanes.pending == 0
 
 
-async def test_closing_lets_what_is_under_way_finish_and_begins_nothing_new(desk):
+async def test_closing_lets_what_is_under_way_finish_and_begins_nothing_new(desk: Desk) -> None:
     """A clean stop would cut handlers short, or never end."""
     desk.put(ONE, "under way")
     desk.put(ONE, "behind it")
@@ -128,9 +128,9 @@ async def test_closing_lets_what_is_under_way_finish_and_begins_nothing_new(desk
     assert desk.failures == []
 
 
-async def test_closing_cancels_what_outlasts_its_grace_and_waits_for_its_end():
+async def test_closing_cancels_what_outlasts_its_grace_and_waits_for_its_end() -> None:
     """A hand-over would let two workers handle the same message at once."""
-    ended = []
+    ended: list[EntryId | BaseException] = []
 
     async def work(entry: EntryId) -> None:
         try:
@@ -147,9 +147,10 @@ async def test_closing_cancels_what_outlasts_its_grace_and_waits_for_its_end():
     assert lanes.pending == 0
 
 
-async def test_closing_ends_a_wait_at_once_whether_it_has_begun_or_not():
+async def test_closing_ends_a_wait_at_once_whether_it_has_begun_or_not() -> None:
     """A stop would take all of its grace because of one reply that waits for its next attempt."""
-    ended, posted = [], asyncio.Event()
+    ended: list[EntryId | BaseException] = []
+    posted = asyncio.Event()
 
     async def work(entry: EntryId) -> None:
         if entry == POSTS_FIRST:
@@ -173,7 +174,7 @@ async def test_closing_ends_a_wait_at_once_whether_it_has_begun_or_not():
     assert lanes.pending == 0
 
 
-async def test_a_failure_is_told_once_and_the_item_behind_it_is_not_begun(desk):
+async def test_a_failure_is_told_once_and_the_item_behind_it_is_not_begun(desk: Desk) -> None:
     """After Redis fails, a message would overtake the one before it."""
     desk.put(ONE, "bad news")
     desk.put(ONE, "behind it")
@@ -184,7 +185,7 @@ async def test_a_failure_is_told_once_and_the_item_behind_it_is_not_begun(desk):
     assert desk.lanes.pending == 0
 
 
-async def test_no_item_of_a_failed_conversation_is_begun_after_the_failure(desk):
+async def test_no_item_of_a_failed_conversation_is_begun_after_the_failure(desk: Desk) -> None:
     """An item put in before the owner has closed the lanes would overtake the failed one."""
     desk.put(ONE, "bad news")
     await settled()
@@ -194,7 +195,7 @@ async def test_no_item_of_a_failed_conversation_is_begun_after_the_failure(desk)
     await desk.lanes.close(0)
 
 
-async def test_a_failure_ends_the_other_conversations_and_is_told_once(desk):
+async def test_a_failure_ends_the_other_conversations_and_is_told_once(desk: Desk) -> None:
     """A partition that starts over would be told so again in the middle of its next round."""
     desk.put(ONE, "bad news")
     desk.put(OTHER, "bad too")
@@ -203,9 +204,9 @@ async def test_a_failure_ends_the_other_conversations_and_is_told_once(desk):
     assert len(desk.failures) == 1
 
 
-async def test_work_that_is_cancelled_from_within_is_a_failure():
+async def test_work_that_is_cancelled_from_within_is_a_failure() -> None:
     """Its conversation would stand still, or its next text be answered before it."""
-    failures = []
+    failures: list[BaseException] = []
 
     async def work(entry: EntryId) -> None:
         raise asyncio.CancelledError
@@ -217,7 +218,7 @@ async def test_work_that_is_cancelled_from_within_is_a_failure():
     await lanes.close(0)
 
 
-async def test_a_closed_conversation_is_not_idle(desk):
+async def test_a_closed_conversation_is_not_idle(desk: Desk) -> None:
     """A reply would be marked as being POSTed that nobody POSTs any more, and be in doubt."""
     assert desk.lanes.idle(ONE)
     await desk.lanes.close(0)

@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from service.model import Conversation, EntryId
 from service.workers.lanes import Lanes
 from service.workers.line import NEAR, Line
+from tests.workers.pieces import unexpected
 
 conversations = st.integers(-(2**63), 2**63 - 1) | st.integers(0, 3)
 times = st.integers(0, 9).map(float)
@@ -44,7 +45,7 @@ class LineMachine(RuleBasedStateMachine):
         self.line.close()
 
     @rule(key=conversations, due=times, same_ms=st.booleans())
-    def arrive(self, key: int, due: float, same_ms: bool) -> None:  # noqa: FBT001
+    def arrive(self, key: int, due: float, same_ms: bool) -> None:
         ms, seq = self.last
         self.last = place = (ms, seq + 1) if same_ms else (ms + 1, 0)
         waits = self.model[key]
@@ -93,7 +94,9 @@ class LineMachine(RuleBasedStateMachine):
 
 
 @pytest.mark.parametrize("near", [0, 2, NEAR])
-def test_the_head_that_has_been_due_longest_comes_first_and_nothing_overtakes_a_head(near):
+def test_the_head_that_has_been_due_longest_comes_first_and_nothing_overtakes_a_head(
+    near: int,
+) -> None:
     """A text would be lost, answered out of turn, or never."""
     machine = type("LineMachine", (LineMachine,), {"near": near})
     run_state_machine_as_test(
@@ -109,8 +112,8 @@ streams = st.lists(st.tuples(st.integers(0, 5), attempts), max_size=25)
 @given(stream=streams, dead=st.sets(st.integers(0, 5), max_size=2))
 @settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
 def test_whatever_fails_is_put_off_or_closed_each_conversation_is_finished_in_order(
-    width, stream, dead
-):
+    width: int, stream: list[tuple[int, list[str]]], dead: set[int]
+) -> None:
     """A text would be lost, answered twice or out of turn, or wait for another's failure."""
     asyncio.run(_work_off(stream, dead, width))
 
@@ -155,10 +158,15 @@ async def _work_off(
             del under_way[who]
 
     failures: list[BaseException] = []
+
+    def failed(error: BaseException) -> None:
+        failures.append(error)
+        over.set()
+
     deadline = time.monotonic() + within_s
     while any(who not in dead for who, _ in left.values()):
         over.clear()
-        lanes = Lanes(work, lambda error: (failures.append(error), over.set()), width)
+        lanes = Lanes(work, failed, width)
         for entry, (who, _) in list(left.items()):
             lanes.put(Conversation("+1", str(who)), entry)
             if entry.endswith("1"):
@@ -176,7 +184,7 @@ async def _work_off(
 
 
 @pytest.mark.anyio
-async def test_what_waits_for_its_time_has_no_lane_and_begins_when_it_has_come():
+async def test_what_waits_for_its_time_has_no_lane_and_begins_when_it_has_come() -> None:
     """As many failing conversations as there are lanes would silence all the others."""
     begun: list[tuple[EntryId, float]] = []
     due = time.monotonic() + 0.2
@@ -185,7 +193,7 @@ async def test_what_waits_for_its_time_has_no_lane_and_begins_when_it_has_come()
         begun.append((entry, time.monotonic()))
         return due if entry.startswith("1-") and len(begun) <= 8 else None
 
-    lanes = Lanes(work, pytest.fail, 2)
+    lanes = Lanes(work, unexpected, 2)
     for n in range(8):
         assert lanes.put(Conversation("+1", str(n)), EntryId(f"1-{n}"))
     while len(begun) < 8:
@@ -201,7 +209,7 @@ async def test_what_waits_for_its_time_has_no_lane_and_begins_when_it_has_come()
 
 
 @pytest.mark.anyio
-async def test_of_those_that_may_begin_the_one_due_longest_gets_the_next_lane():
+async def test_of_those_that_may_begin_the_one_due_longest_gets_the_next_lane() -> None:
     """Texts accepted before a failure would wait for all of its retries, or retries for ever."""
     begun: list[str] = []
     gate = asyncio.Event()
@@ -210,7 +218,7 @@ async def test_of_those_that_may_begin_the_one_due_longest_gets_the_next_lane():
         begun.append(entry)
         await gate.wait()
 
-    lanes = Lanes(work, pytest.fail, 1)
+    lanes = Lanes(work, unexpected, 1)
     now = time.monotonic()
     lanes.put(Conversation("+1", "busy"), EntryId("1-0"), now - 9)
     for n, due in enumerate((now - 1, now - 3, now - 2)):

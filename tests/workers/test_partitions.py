@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
 from service.handlers.router import Router
-from service.model import Partition
+from service.model import Message, Partition
 from service.store.arrivals import Arrivals
 from service.store.batch import Batch
 from service.store.connection import connect
@@ -19,8 +21,8 @@ from service.store.keys import PartitionKeys
 from service.store.leases import Leases
 from service.store.partition import PartitionStore
 from service.workers.owner import Owner
-from service.workers.partitions import Partitions
-from tests.workers.pieces import KEYS, ONLY, Desk, Ways, echo, text, until, ways
+from service.workers.partitions import MakeOwner, Partitions
+from tests.workers.pieces import KEYS, ONLY, Desk, Phone, Ways, echo, text, until, ways
 
 pytestmark = pytest.mark.anyio
 
@@ -49,9 +51,10 @@ class Worker:
 
 
 @pytest.fixture
-async def hire(redis_server, phone):
+async def hire(redis_server: str, phone: Phone) -> AsyncIterator[Callable[..., Worker]]:
     """Make workers; all of them end with the test."""
-    closing, workers = [], []
+    closing: list[Any] = []
+    workers: list[Worker] = []
     async with ways(echo(), phone.url) as how:
 
         def make(name: str, lease_s: float = 5) -> Worker:
@@ -78,21 +81,23 @@ async def hire(redis_server, phone):
             await each.aclose()
 
 
-def _owners(client, batch: Batch, how: Ways, lease_s: float):
-    def make_owner(partition, token, asked, changed) -> Owner:
+def _owners(client: Any, batch: Batch, how: Ways, lease_s: float) -> MakeOwner:
+    def make_owner(
+        partition: Partition, token: str, asked: float, changed: Callable[[], None]
+    ) -> Owner:
         store = PartitionStore(client, batch, partition, token, sent_window_s=60)
         return Owner(store, how.handling, how.sending, changed, lease_s=lease_s, renewed=asked)
 
     return make_owner
 
 
-async def test_a_worker_alone_owns_everything(hire):
+async def test_a_worker_alone_owns_everything(hire: Callable[..., Worker]) -> None:
     """Texts of some conversations would never be answered."""
     worker = hire("alone")
     await until(lambda: worker.owned == set(range(COUNT)), 2)
 
 
-async def test_two_workers_share_evenly_within_two_seconds(hire):
+async def test_two_workers_share_evenly_within_two_seconds(hire: Callable[..., Worker]) -> None:
     """A second process would stand idle."""
     first = hire("first")
     await until(lambda: len(first.owned) == COUNT, 2)
@@ -101,7 +106,9 @@ async def test_two_workers_share_evenly_within_two_seconds(hire):
     assert first.owned | second.owned == set(range(COUNT))
 
 
-async def test_a_clean_stop_hands_everything_over_within_two_seconds(hire):
+async def test_a_clean_stop_hands_everything_over_within_two_seconds(
+    hire: Callable[..., Worker],
+) -> None:
     """Every deployment would leave conversations unanswered until leases run out."""
     staying, leaving = hire("staying", 60), hire("leaving", 60)
     await until(lambda: len(staying.owned) == len(leaving.owned) == COUNT // 2, 4)
@@ -111,7 +118,9 @@ async def test_a_clean_stop_hands_everything_over_within_two_seconds(hire):
     assert time.monotonic() - begun < 2
 
 
-async def test_after_a_kill_the_others_take_over_once_its_leases_have_run_out(hire, desk: Desk):
+async def test_after_a_kill_the_others_take_over_once_its_leases_have_run_out(
+    hire: Callable[..., Worker], desk: Desk
+) -> None:
     """A machine that dies would take its conversations with it, or two workers would own them."""
     killed = Leases(desk.client, desk.batch, owner="killed", ttl_ms=1_500)
     await killed.announce()
@@ -124,7 +133,9 @@ async def test_after_a_kill_the_others_take_over_once_its_leases_have_run_out(hi
     await until(lambda: len(heir.owned) == COUNT, 2)
 
 
-async def test_a_worker_whose_leases_are_gone_lets_go_and_takes_them_again(hire, desk: Desk):
+async def test_a_worker_whose_leases_are_gone_lets_go_and_takes_them_again(
+    hire: Callable[..., Worker], desk: Desk
+) -> None:
     """A worker that was frozen would go on as an owner that it is not any more."""
     worker = hire("frozen", 1)
     await until(lambda: len(worker.owned) == COUNT, 2)
@@ -136,7 +147,9 @@ async def test_a_worker_whose_leases_are_gone_lets_go_and_takes_them_again(hire,
     assert all([(await desk.client.get(each.lease)).startswith(b"frozen:") for each in keys])
 
 
-async def test_nothing_is_lost_doubled_or_overtaken_while_partitions_move(hire, desk: Desk, phone):
+async def test_nothing_is_lost_doubled_or_overtaken_while_partitions_move(
+    hire: Callable[..., Worker], desk: Desk, phone: Phone
+) -> None:
     """Scaling up or down in the middle of the day would garble conversations."""
     inbox = Inbox(desk.batch, partitions=COUNT, window_s=600, limit=5_000)
     people = [f"+150055502{n:02}" for n in range(20)]
@@ -161,7 +174,9 @@ async def test_nothing_is_lost_doubled_or_overtaken_while_partitions_move(hire, 
 
 
 @contextlib.asynccontextmanager
-async def running(desk: Desk, leases: Leases, make_owner, lease_s: float, grace_s: float):
+async def running(
+    desk: Desk, leases: Leases, make_owner: MakeOwner, lease_s: float, grace_s: float
+) -> AsyncIterator[None]:
     """Run a worker of the only partition until the end of the block."""
     arrivals, stop = Arrivals(desk.blocking), asyncio.Event()
     partitions = Partitions(leases, arrivals, make_owner, count=1, lease_s=lease_s)
@@ -174,13 +189,15 @@ async def running(desk: Desk, leases: Leases, make_owner, lease_s: float, grace_
         await arrivals.aclose()
 
 
-async def test_a_stop_keeps_the_lease_until_what_is_under_way_has_ended(desk: Desk, phone):
+async def test_a_stop_keeps_the_lease_until_what_is_under_way_has_ended(
+    desk: Desk, phone: Phone
+) -> None:
     """Another worker would begin with the same text, while this one's handler still runs."""
     router, began, held = Router(), asyncio.Event(), []
     ours = asyncio.get_running_loop()
 
     @router.default
-    async def linger(message):
+    async def linger(message: Message) -> str:
         # On a loop of its own: the event and the client are this one's.
         ours.call_soon_threadsafe(began.set)
         await asyncio.sleep(3)
@@ -199,7 +216,9 @@ async def test_a_stop_keeps_the_lease_until_what_is_under_way_has_ended(desk: De
     assert not await desk.client.exists(KEYS.lease)
 
 
-async def test_a_lease_counts_from_when_it_was_asked_for_however_late_the_answer(desk: Desk, phone):
+async def test_a_lease_counts_from_when_it_was_asked_for_however_late_the_answer(
+    desk: Desk, phone: Phone
+) -> None:
     """Over a slow line a worker would go on handling what another has taken over."""
     asked: list[float] = []
     told: list[float] = []
@@ -225,7 +244,9 @@ async def test_a_lease_counts_from_when_it_was_asked_for_however_late_the_answer
     leases = Far(desk.client, desk.batch, owner="far", ttl_ms=3_000)
     async with ways(echo(), phone.url) as how:
 
-        def make_owner(partition, token, asked_for, changed) -> Owner:
+        def make_owner(
+            partition: Partition, token: str, asked_for: float, changed: Callable[[], None]
+        ) -> Owner:
             told.append(asked_for)
             store = PartitionStore(desk.client, desk.batch, ONLY, token, sent_window_s=60)
             parts = (store, how.handling, how.sending, changed)

@@ -10,7 +10,8 @@ from service.handlers.router import Router
 from service.handlers.testing import Engine, Phones
 from service.model import Message, Outbound
 from tests.connector.pieces import OURS
-from tests.workers.pieces import at_work, text, until, ways
+from tests.present import as_a
+from tests.workers.pieces import Desk, Phone, at_work, text, until, ways
 
 pytestmark = pytest.mark.anyio
 
@@ -27,7 +28,7 @@ def make_router() -> Router:
     """Make handlers that answer, split, fail, stumble, and ask for some of Twilio's words."""
     router, stumbles = Router(), [ConnectionError("not yet")]
     router.keyword("LONG")(lambda _: "word " * 700)
-    router.keyword("TWO")(lambda _: ["one", None, "two"])
+    router.keyword("TWO")(lambda _: ["one", None, "two"])  # type: ignore[type-var]  # None is no reply  # type: ignore[type-var]  # None is no reply
     router.keyword("NOTHING")(lambda _: None)
     router.keyword("QUIT", "START")(lambda message: f"asked for {message.body}")
 
@@ -45,7 +46,9 @@ def make_router() -> Router:
     return router
 
 
-async def test_phones_and_a_worker_make_the_same_of_the_same_texts(desk, phone):
+async def test_phones_and_a_worker_make_the_same_of_the_same_texts(
+    desk: Desk, phone: Phone
+) -> None:
     """A test that passes says nothing of what the service does."""
     with Engine(uvloop.new_event_loop, 4) as engine:
         phones = Phones(
@@ -72,13 +75,13 @@ async def test_phones_and_a_worker_make_the_same_of_the_same_texts(desk, phone):
     await desk.take_in(*(text(f"SM{place}", body) for place, body in enumerate(TEXTS)))
     async with ways(make_router(), phone.url) as how, at_work(desk, how):
         await until(desk.empty)
-    letters = await desk.dead()
+    left = await desk.dead()
 
     assert phone.texts == said
     assert len(said) == 15
-    assert [(each.value.body, each.route) for each in letters] == [
-        (each.value.body, each.route) for each in given_up
+    assert [(as_a(Message, each.value).body, each.route) for each in left] == [
+        (as_a(Message, each.value).body, each.route) for each in given_up
     ]
-    assert [each.error.partition("\n")[0] for each in letters] == [
+    assert [each.error.partition("\n")[0] for each in left] == [
         each.error.partition("\n")[0] for each in given_up
     ]

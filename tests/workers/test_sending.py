@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from service.core.breaker import FAILURES, Breaker
+from service.core.delivery import Logged
 from service.core.retry import Schedule
 from service.errors import LeaseLost
 from service.handlers.router import Router
-from service.model import EntryId, Message
+from service.model import Conversation, EntryId, Message, Outbound
 from service.operate.dead_letters import say_error
 from service.store.keys import PartitionKeys
 from service.store.opt_outs import list_opt_outs
 from service.workers.clock import ticks_ms
+from service.workers.replies import SendingConnector
 from service.workers.sending import FRESH_S, Sender
+from tests.present import as_a, present
 from tests.store.pieces import outbound
 from tests.workers.pieces import (
     ACCEPTED,
@@ -29,9 +34,12 @@ from tests.workers.pieces import (
     ONLY,
     QUICK,
     RESET,
+    Desk,
+    Phone,
     at_work,
     echo,
     text,
+    unexpected,
     until,
     ways,
 )
@@ -44,37 +52,37 @@ TOLD = "told before the crash"
 LONG_AGO = timedelta(minutes=10)
 
 
-async def marked_so_long_ago(client, reply: EntryId, ago: timedelta) -> None:
+async def marked_so_long_ago(client: Any, reply: EntryId, ago: timedelta) -> None:
     """Have a mark lie so long ago, by Redis's clock."""
     marks = PartitionKeys(ONLY).outbox_marked
     ms = int(await client.hget(marks, reply)) - ago // timedelta(milliseconds=1)
     await client.hset(marks, reply, ms)
 
 
-async def leave_in_doubt(desk, ago: timedelta = timedelta(), asked: Message = ASKED) -> None:
+async def leave_in_doubt(desk: Desk, ago: timedelta = timedelta(), asked: Message = ASKED) -> None:
     """Leave what a worker leaves that dies so long ago between its POST and the record of it."""
     (entry,) = await desk.take_in(asked)
     async with desk.owned() as earlier:
-        (reply,) = await earlier.settle(entry, [outbound(asked, body=TOLD)], mark=True) or ()
+        (reply,) = present(await earlier.settle(entry, [outbound(asked, body=TOLD)], mark=True))
         await marked_so_long_ago(desk.client, reply, ago)
 
 
 class Slow:
     """A connector whose log is told only once it may be."""
 
-    def __init__(self, connector) -> None:
+    def __init__(self, connector: SendingConnector) -> None:
         self._connector = connector
         self.send = connector.send
         self.moment = connector.moment
         self.asked, self.told = asyncio.Event(), asyncio.Event()
 
-    async def sent_to(self, conversation, since):
+    async def sent_to(self, conversation: Conversation, since: datetime) -> Sequence[Logged]:
         self.asked.set()
         await self.told.wait()
         return await self._connector.sent_to(conversation, since)
 
 
-async def hold_one(desk, phone, *, gone_out: bool, ago: timedelta = LONG_AGO) -> None:
+async def hold_one(desk: Desk, phone: Phone, *, gone_out: bool, ago: timedelta = LONG_AGO) -> None:
     """Have a reply held as a dead letter, its POST in doubt."""
     await leave_in_doubt(desk, ago)
     if gone_out:
@@ -86,7 +94,9 @@ async def hold_one(desk, phone, *, gone_out: bool, ago: timedelta = LONG_AGO) ->
     assert len(await desk.dead()) == 1
 
 
-async def test_a_reply_in_doubt_that_the_log_shows_is_not_sent_again(desk, phone):
+async def test_a_reply_in_doubt_that_the_log_shows_is_not_sent_again(
+    desk: Desk, phone: Phone
+) -> None:
     """A crash after the POST would send the text twice."""
     await leave_in_doubt(desk)
     sid = phone.take(ASKED.from_, TOLD)
@@ -97,7 +107,9 @@ async def test_a_reply_in_doubt_that_the_log_shows_is_not_sent_again(desk, phone
 
 
 @pytest.mark.parametrize("ahead_s", [-7_200, -600, 600, 7_200])
-async def test_a_reply_in_doubt_is_found_by_the_connectors_own_clock(desk, phone, ahead_s):
+async def test_a_reply_in_doubt_is_found_by_the_connectors_own_clock(
+    desk: Desk, phone: Phone, ahead_s: int
+) -> None:
     """A log dated by another clock would not show it where it is looked for, and it goes twice."""
     phone.ahead_s = ahead_s
     await leave_in_doubt(desk)
@@ -112,8 +124,8 @@ async def test_a_reply_in_doubt_is_found_by_the_connectors_own_clock(desk, phone
 
 @pytest.mark.parametrize("redis_s", [-7_200, 600])
 async def test_a_mark_that_redis_has_set_its_clock_since_leaves_a_doubt_all_the_same(
-    desk, phone, redis_s
-):
+    desk: Desk, phone: Phone, redis_s: int
+) -> None:
     """After a fail-over to a server with another clock the text would go out twice."""
     await leave_in_doubt(desk)
     (reply,) = await desk.client.hkeys(PartitionKeys(ONLY).outbox_marked)
@@ -124,7 +136,9 @@ async def test_a_mark_that_redis_has_set_its_clock_since_leaves_a_doubt_all_the_
     assert phone.posts == []
 
 
-async def test_a_connector_that_tells_no_time_is_taken_to_have_ours(desk, phone):
+async def test_a_connector_that_tells_no_time_is_taken_to_have_ours(
+    desk: Desk, phone: Phone
+) -> None:
     """Without a Date no doubt could be settled."""
     phone.dated = False
     await leave_in_doubt(desk)
@@ -134,7 +148,9 @@ async def test_a_connector_that_tells_no_time_is_taken_to_have_ours(desk, phone)
     assert phone.posts == []
 
 
-async def test_a_reply_in_doubt_that_the_log_does_not_show_is_sent(desk, phone):
+async def test_a_reply_in_doubt_that_the_log_does_not_show_is_sent(
+    desk: Desk, phone: Phone
+) -> None:
     """A crash before the POST would lose the text."""
     await leave_in_doubt(desk)
     phone.take("+15005550199", TOLD)  # Somebody else got the same words.
@@ -144,7 +160,9 @@ async def test_a_reply_in_doubt_that_the_log_does_not_show_is_sent(desk, phone):
     assert phone.looks > 0
 
 
-async def test_a_reply_whose_doubt_takes_long_to_settle_holds_up_no_other(desk, phone):
+async def test_a_reply_whose_doubt_takes_long_to_settle_holds_up_no_other(
+    desk: Desk, phone: Phone
+) -> None:
     """After a crash a slow log would keep every reply of the process from leaving."""
     await leave_in_doubt(desk)
     async with ways(echo(), phone.url) as how:
@@ -160,15 +178,17 @@ async def test_a_reply_whose_doubt_takes_long_to_settle_holds_up_no_other(desk, 
     assert phone.texts == ["another", TOLD]
 
 
-async def test_a_mark_that_has_waited_is_made_anew_before_the_post_leaves(desk, phone):
+async def test_a_mark_that_has_waited_is_made_anew_before_the_post_leaves(
+    desk: Desk, phone: Phone
+) -> None:
     """A text that arrives late would not be found where the log is read, and go out twice."""
     (entry,) = await desk.take_in(ASKED)
     phone.always = (500, {})
     patient = Schedule(first_ms=60_000, longest_ms=60_000, attempts=9)
     async with desk.owned() as store, ways(echo(), phone.url, sends=patient) as how:
-        (reply,) = await store.settle(entry, [outbound(ASKED)], mark=True) or ()
+        (reply,) = present(await store.settle(entry, [outbound(ASKED)], mark=True))
         await marked_so_long_ago(desk.client, reply, LONG_AGO)
-        sender = Sender(store, how.sending, lambda: None, [].append)
+        sender = Sender(store, how.sending, lambda: None, list[BaseException]().append)
         how.sending.provisioned.clear()
         sender.offer(reply, outbound(ASKED), accepted_ms=0, fresh_mark=True)
         await asyncio.sleep(FRESH_S + 0.1)
@@ -180,8 +200,8 @@ async def test_a_mark_that_has_waited_is_made_anew_before_the_post_leaves(desk, 
 
 
 async def test_with_hold_a_doubt_the_log_can_not_settle_becomes_a_dead_letter_saying_so(
-    desk, phone
-):
+    desk: Desk, phone: Phone
+) -> None:
     """The text would go out twice, or nobody would learn that it may not have gone out."""
     await leave_in_doubt(desk)
     phone.log_status = 503
@@ -190,11 +210,13 @@ async def test_with_hold_a_doubt_the_log_can_not_settle_becomes_a_dead_letter_sa
     (letter,) = await desk.dead()
     assert phone.posts == []
     assert phone.looks == 3
-    assert (letter.kind, letter.value.reply.body) == ("reply", TOLD)
+    assert (letter.kind, as_a(Outbound, letter.value).reply.body) == ("reply", TOLD)
     assert "in doubt" in letter.error
 
 
-async def test_with_resend_a_doubt_the_log_can_not_settle_is_sent_again(desk, phone):
+async def test_with_resend_a_doubt_the_log_can_not_settle_is_sent_again(
+    desk: Desk, phone: Phone
+) -> None:
     """The operator chose a text twice over a text lost."""
     await leave_in_doubt(desk)
     phone.log_status = 503
@@ -205,8 +227,8 @@ async def test_with_resend_a_doubt_the_log_can_not_settle_is_sent_again(desk, ph
 
 
 async def test_open_connectors_fact_15_a_log_mapped_by_a_common_resource_settles_no_doubt(
-    desk, phone
-):
+    desk: Desk, phone: Phone
+) -> None:
     """Its rows show nothing of the reply, which would go out twice."""
     await leave_in_doubt(desk)
     phone.take(ASKED.from_, TOLD)
@@ -221,20 +243,24 @@ async def test_open_connectors_fact_15_a_log_mapped_by_a_common_resource_settles
     assert '"direction"' in letter.error
 
 
-async def test_a_refused_reply_is_a_dead_letter_at_once_and_the_next_one_goes_out(desk, phone):
+async def test_a_refused_reply_is_a_dead_letter_at_once_and_the_next_one_goes_out(
+    desk: Desk, phone: Phone
+) -> None:
     """A text that Twilio will never take would block its conversation."""
     phone.plan = [(400, {})]
     async with ways(echo(), phone.url) as how, at_work(desk, how):
         await desk.take_in(text("SM1", "refused"), text("SM2", "fine"))
         await until(desk.empty)
     (letter,) = await desk.dead()
-    assert (letter.value.reply.body, letter.tries) == ("refused", 1)
+    assert (as_a(Outbound, letter.value).reply.body, letter.tries) == ("refused", 1)
     assert "400" in letter.error
     assert phone.texts == ["fine"]
     assert len(phone.posts) == 2
 
 
-async def test_a_throttled_reply_waits_as_long_as_it_is_told_and_so_do_the_others(desk, phone):
+async def test_a_throttled_reply_waits_as_long_as_it_is_told_and_so_do_the_others(
+    desk: Desk, phone: Phone
+) -> None:
     """Hammering a connector that says "later" gets the account blocked."""
     phone.plan = [(429, {"Retry-After": "1"})]
     async with ways(echo(), phone.url) as how, at_work(desk, how):
@@ -249,8 +275,8 @@ async def test_a_throttled_reply_waits_as_long_as_it_is_told_and_so_do_the_other
 
 @pytest.mark.parametrize(("does", "posts"), [(RESET, 3), (LOST, 2), (FAILED_AFTER, 2)])
 async def test_open_connectors_fact_19_equal_replies_are_told_apart_without_the_logs_sids(
-    desk, phone, does, posts
-):
+    desk: Desk, phone: Phone, does: str, posts: int
+) -> None:
     """Recorded by a number the log does not show, the first is taken for the second, or twice."""
     phone.numbered = True
     phone.plan = [ACCEPTED, does]
@@ -262,8 +288,8 @@ async def test_open_connectors_fact_19_equal_replies_are_told_apart_without_the_
 
 
 async def test_open_connectors_fact_21_a_reply_over_a_limit_of_its_own_ends_as_a_dead_letter(
-    desk, phone
-):
+    desk: Desk, phone: Phone
+) -> None:
     """Answered 429 like a rate, it would be tried for ever, and nobody told why."""
     phone.limits = {"large": "Request size limit exceeded"}
     async with ways(echo(), phone.url) as how, at_work(desk, how):
@@ -276,8 +302,8 @@ async def test_open_connectors_fact_21_a_reply_over_a_limit_of_its_own_ends_as_a
 
 
 async def test_open_connectors_fact_21_a_429_without_a_cause_is_the_replys_own_while_others_leave(
-    desk, phone
-):
+    desk: Desk, phone: Phone
+) -> None:
     """The connector's wording is not documented: a limit it names in other words holds for ever."""
     phone.limits = {"large": "no"}
     async with ways(echo(), phone.url) as how, at_work(desk, how):
@@ -292,8 +318,8 @@ async def test_open_connectors_fact_21_a_429_without_a_cause_is_the_replys_own_w
 
 
 async def test_open_connectors_fact_21_refusals_of_others_do_not_make_a_429_the_replys_own(
-    desk, phone
-):
+    desk: Desk, phone: Phone
+) -> None:
     """Others are refused, none is taken: a connector out of order turns a reply into a letter."""
     phone.limits, phone.plan = {"patience": "no"}, [(400, {})] * 5
     async with ways(echo(), phone.url) as how, at_work(desk, how):
@@ -303,11 +329,13 @@ async def test_open_connectors_fact_21_refusals_of_others_do_not_make_a_429_the_
         await until(lambda: len(phone.over) > 6, timeout_s=20)
         phone.limits = {}
         await until(desk.empty)
-    assert [letter.value.reply.body for letter in await desk.dead()] == ["bad"] * 5
+    assert [as_a(Outbound, letter.value).reply.body for letter in await desk.dead()] == ["bad"] * 5
     assert phone.texts == ["patience"]
 
 
-async def test_open_connectors_fact_21_a_429_for_everybody_is_said_and_waited_for(desk, phone):
+async def test_open_connectors_fact_21_a_429_for_everybody_is_said_and_waited_for(
+    desk: Desk, phone: Phone
+) -> None:
     """Throttled for long, replies would become dead letters, or wait without a word."""
     phone.limits = {"patience": "no"}
     async with ways(echo(), phone.url) as how, at_work(desk, how):
@@ -328,8 +356,8 @@ async def test_open_connectors_fact_21_a_429_for_everybody_is_said_and_waited_fo
     ids=["500 after sending", "500 without sending", "reset after sending", "reset before"],
 )
 async def test_after_a_failed_post_the_log_decides_whether_there_is_a_second_one(
-    desk, phone, does, posts
-):
+    desk: Desk, phone: Phone, does: str | tuple[int, dict[str, Any]], posts: int
+) -> None:
     """A 500 says nothing about whether the text went out: it would come twice, or never."""
     phone.plan = [does]
     async with ways(echo(), phone.url) as how, at_work(desk, how):
@@ -340,20 +368,24 @@ async def test_after_a_failed_post_the_log_decides_whether_there_is_a_second_one
     assert phone.looks > 0
 
 
-async def test_a_reply_that_never_goes_out_is_a_dead_letter_after_its_attempts(desk, phone):
+async def test_a_reply_that_never_goes_out_is_a_dead_letter_after_its_attempts(
+    desk: Desk, phone: Phone
+) -> None:
     """A text the connector always fails on would block its conversation for ever."""
     phone.plan = [(500, {})] * 3
     async with ways(echo(), phone.url) as how, at_work(desk, how):
         await desk.take_in(text("SM1", "cursed"), text("SM2", "next"))
         await until(desk.empty)
     (letter,) = await desk.dead()
-    assert (letter.value.reply.body, letter.tries) == ("cursed", 3)
+    assert (as_a(Outbound, letter.value).reply.body, letter.tries) == ("cursed", 3)
     assert phone.texts == ["next"]
 
 
 @pytest.mark.parametrize("second", [ACCEPTED, LOST, RESET, FAILED_AFTER])
 @pytest.mark.parametrize("first", [ACCEPTED, LOST, RESET])
-async def test_two_identical_replies_in_a_row_are_each_sent_once(desk, phone, first, second):
+async def test_two_identical_replies_in_a_row_are_each_sent_once(
+    desk: Desk, phone: Phone, first: str, second: str
+) -> None:
     """The log shows the first one's row: mistaken for the second, a text is lost, or doubled."""
     router = Router()
     router.default(lambda _: ["same", "same"])
@@ -366,7 +398,9 @@ async def test_two_identical_replies_in_a_row_are_each_sent_once(desk, phone, fi
     assert await desk.dead() == []
 
 
-async def test_a_worker_whose_lease_may_have_run_out_posts_nothing(desk, phone):
+async def test_a_worker_whose_lease_may_have_run_out_posts_nothing(
+    desk: Desk, phone: Phone
+) -> None:
     """A worker frozen before its POST would send what its successor has sent."""
     (entry,) = await desk.take_in(ASKED)
     async with desk.owned() as earlier, ways(echo(), phone.url) as how:
@@ -389,7 +423,9 @@ async def test_a_worker_whose_lease_may_have_run_out_posts_nothing(desk, phone):
 @pytest.mark.parametrize(
     "ago", [timedelta(), timedelta(hours=-2)], ids=["", "Redis's clock was put back"]
 )
-async def test_a_reply_in_doubt_is_not_sent_again_while_it_may_still_arrive(desk, phone, ago):
+async def test_a_reply_in_doubt_is_not_sent_again_while_it_may_still_arrive(
+    desk: Desk, phone: Phone, ago: timedelta
+) -> None:
     """A slow connector carries out what a dead worker asked of it: the text would come twice."""
     await leave_in_doubt(desk, ago)
     async with ways(echo(), phone.url, arrival_s=1) as how, at_work(desk, how):
@@ -401,8 +437,8 @@ async def test_a_reply_in_doubt_is_not_sent_again_while_it_may_still_arrive(desk
 
 @pytest.mark.parametrize("log_status", [200, 503], ids=["the log works", "the log fails too"])
 async def test_five_failures_make_everything_wait_and_then_one_reply_at_a_time_tries(
-    desk, phone, log_status
-):
+    desk: Desk, phone: Phone, log_status: int
+) -> None:
     """An ailing connector would be hammered by every conversation at once."""
     phone.always, phone.log_status = (503, {}), log_status
     patient = Schedule(first_ms=1, longest_ms=1, attempts=10_000)
@@ -427,8 +463,8 @@ async def test_five_failures_make_everything_wait_and_then_one_reply_at_a_time_t
     ("does", "gone_out"), [(None, True), ((500, {}), False)], ids=["found marked", "after a 500"]
 )
 async def test_a_reply_put_off_in_doubt_is_still_in_doubt_for_the_next_worker(
-    desk, phone, does, gone_out
-):
+    desk: Desk, phone: Phone, does: tuple[int, dict[str, Any]] | None, gone_out: bool
+) -> None:
     """The log can't be read and the worker dies meanwhile: the next one sends the text again."""
     if does is None:
         await leave_in_doubt(desk)
@@ -450,10 +486,12 @@ async def test_a_reply_put_off_in_doubt_is_still_in_doubt_for_the_next_worker(
     assert await desk.dead() == []
 
 
-async def test_a_reply_put_off_through_no_fault_of_its_own_loses_no_attempt(desk, phone):
+async def test_a_reply_put_off_through_no_fault_of_its_own_loses_no_attempt(
+    desk: Desk, phone: Phone
+) -> None:
     """A busy hour at Twilio and one hiccup after it would make a dead letter."""
     phone.refusal = {"message": "Request failed", "providerMessage": "[HTTP 400] queue full 21611"}
-    phone.plan = [(400, {})] * 3 + [(500, {})]
+    phone.plan = [*[(400, {})] * 3, (500, {})]
     async with ways(echo(), phone.url) as how, at_work(desk, how):
         await desk.take_in(text("SM1", "kept"))
         await until(desk.empty)
@@ -470,8 +508,8 @@ def half_open(breaker: Breaker) -> Breaker:
 
 @pytest.mark.parametrize("does", [ACCEPTED, (400, {})], ids=["takes", "refuses"])
 async def test_a_connector_that_answers_the_reply_that_tries_is_used_by_all_again(
-    desk, phone, does
-):
+    desk: Desk, phone: Phone, does: str | tuple[int, dict[str, Any]]
+) -> None:
     """After an outage one reply at a time would leave, for ever."""
     phone.plan = [does]
     async with ways(echo(), phone.url) as how, at_work(desk, how):
@@ -482,7 +520,9 @@ async def test_a_connector_that_answers_the_reply_that_tries_is_used_by_all_agai
 
 
 @pytest.mark.parametrize("end", ["found", "not yet", "unreadable", "not told", "given up"])
-async def test_a_reply_that_tries_and_posts_nothing_lets_the_next_one_try(desk, phone, end):
+async def test_a_reply_that_tries_and_posts_nothing_lets_the_next_one_try(
+    desk: Desk, phone: Phone, end: str
+) -> None:
     """It ends by a look into the log, which tells nothing of POSTs: all would wait for ever."""
     if end == "not told":
         await hold_one(desk, phone, gone_out=True, ago=timedelta(seconds=1))
@@ -512,7 +552,9 @@ async def test_a_reply_that_tries_and_posts_nothing_lets_the_next_one_try(desk, 
     assert "another" in phone.texts
 
 
-async def test_a_reply_whose_worker_ends_as_it_tries_lets_the_next_one_try(desk, phone):
+async def test_a_reply_whose_worker_ends_as_it_tries_lets_the_next_one_try(
+    desk: Desk, phone: Phone
+) -> None:
     """A lease lost at the wrong moment would keep all replies of the process waiting."""
     (entry,) = await desk.take_in(ASKED)
     async with desk.owned() as earlier, ways(echo(), phone.url) as how:
@@ -530,7 +572,9 @@ async def test_a_reply_whose_worker_ends_as_it_tries_lets_the_next_one_try(desk,
 
 
 @pytest.mark.parametrize("kind", ["in doubt", "unreadable"])
-async def test_a_reply_that_somebody_buried_before_is_counted_once(desk, phone, kind):
+async def test_a_reply_that_somebody_buried_before_is_counted_once(
+    desk: Desk, phone: Phone, kind: str
+) -> None:
     """A worker that starts over after a failure of Redis would count its dead letters twice."""
     (entry,) = await desk.take_in(ASKED)
     phone.log_status = 405
@@ -542,13 +586,15 @@ async def test_a_reply_that_somebody_buried_before_is_counted_once(desk, phone, 
         backlog = await earlier.backlog()
         counted = how.sending.counts.replies
         for _ in range(2):
-            sender = Sender(earlier, how.sending, lambda: None, pytest.fail)
+            sender = Sender(earlier, how.sending, lambda: None, unexpected)
             await sender.restore(backlog)
             await until(lambda: not sender.lanes.pending)  # noqa: B023  (called at once)
         assert (counted["dead_letter"], len(await desk.dead())) == (1, 1)
 
 
-async def test_replies_of_a_conversation_keep_their_order_while_some_of_them_fail(desk, phone):
+async def test_replies_of_a_conversation_keep_their_order_while_some_of_them_fail(
+    desk: Desk, phone: Phone
+) -> None:
     """A retried text would arrive after the one that follows it."""
     phone.plan = [(500, {}), ACCEPTED, RESET, LOST, ACCEPTED, (503, {}), FAILED_AFTER]
     async with ways(echo(), phone.url) as how, at_work(desk, how):
@@ -558,7 +604,9 @@ async def test_replies_of_a_conversation_keep_their_order_while_some_of_them_fai
     assert await desk.dead() == []
 
 
-async def test_a_connector_that_is_down_costs_no_reply_its_attempts(desk, phone):
+async def test_a_connector_that_is_down_costs_no_reply_its_attempts(
+    desk: Desk, phone: Phone
+) -> None:
     """A night without a connector would leave nothing but dead letters."""
     await desk.take_in(text("SM1", "kept"))
     async with ways(echo(), "http://127.0.0.1:9/elements/api-v2") as how, at_work(desk, how):
@@ -569,7 +617,9 @@ async def test_a_connector_that_is_down_costs_no_reply_its_attempts(desk, phone)
     assert phone.texts == ["kept"]
 
 
-async def test_a_recipient_found_opted_out_is_noted_and_not_tried_again(desk, phone):
+async def test_a_recipient_found_opted_out_is_noted_and_not_tried_again(
+    desk: Desk, phone: Phone
+) -> None:
     """Who opted out elsewhere would be tried with every retry, and nobody would know of it."""
     phone.plan = [(400, {})]
     phone.refusal = {"message": "Request failed", "providerMessage": "21610: unsubscribed"}
@@ -582,7 +632,7 @@ async def test_a_recipient_found_opted_out_is_noted_and_not_tried_again(desk, ph
     assert out.conversation == text("SM1").conversation
 
 
-async def test_a_full_queue_at_twilio_is_waited_for(desk, phone):
+async def test_a_full_queue_at_twilio_is_waited_for(desk: Desk, phone: Phone) -> None:
     """A busy hour would leave dead letters, although nothing is wrong with the texts."""
     phone.plan = [(400, {})] * 5  # More often than a reply has attempts.
     phone.refusal = {"message": "Request failed", "providerMessage": "[HTTP 400] queue full 21611"}
@@ -593,7 +643,9 @@ async def test_a_full_queue_at_twilio_is_waited_for(desk, phone):
     assert await desk.dead() == []
 
 
-async def test_a_dead_letter_says_what_the_code_of_twilio_means_and_what_to_do(desk, phone):
+async def test_a_dead_letter_says_what_the_code_of_twilio_means_and_what_to_do(
+    desk: Desk, phone: Phone
+) -> None:
     """The operator would have to look five digits up."""
     phone.plan = [(400, {})]
     phone.refusal = {"message": "no", "providerMessage": '{"code": 21211, "status": 400}'}

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, MutableMapping
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from service.core.pauses import Pauses
+from service.errors import KeepsFailing
 from service.workers.supervised import FAILURES, Tasks, end_all
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture(autouse=True)
-def log():
+def log() -> Iterator[list[MutableMapping[str, Any]]]:
     """The log's events; a terminal's tracebacks take longer than the pauses here."""
     with capture_logs() as events:
         yield events
@@ -26,7 +29,9 @@ def quick() -> Pauses:
     return Pauses(first_s=0.001, longest_s=0.002, healthy_s=60)
 
 
-def failing(times: int, then=None):
+def failing(
+    times: int, then: Callable[[], Awaitable[object]] | None = None
+) -> Callable[[], Coroutine[Any, Any, None]]:
     """A task that fails so often, and then does something else."""
     left = [times]
 
@@ -40,7 +45,9 @@ def failing(times: int, then=None):
     return run
 
 
-async def test_a_failed_task_is_told_of_and_runs_again_until_it_returns(log):
+async def test_a_failed_task_is_told_of_and_runs_again_until_it_returns(
+    log: list[MutableMapping[str, Any]],
+) -> None:
     """It would be gone without a word."""
     tasks = Tasks(pauses=quick)
     await tasks.keep("a part", failing(3))
@@ -49,9 +56,9 @@ async def test_a_failed_task_is_told_of_and_runs_again_until_it_returns(log):
     assert not tasks.failed
 
 
-async def test_what_keeps_failing_is_given_up_once():
+async def test_what_keeps_failing_is_given_up_once() -> None:
     """It would fail for ever, and nobody outside would start the process anew."""
-    reasons = []
+    reasons: list[KeepsFailing] = []
     tasks = Tasks(reasons.append, quick)
     await tasks.keep("a part", failing(1000))
     assert [str(each) for each in reasons] == [
@@ -60,9 +67,11 @@ async def test_what_keeps_failing_is_given_up_once():
 
 
 @pytest.mark.parametrize("end", [asyncio.CancelledError, GeneratorExit])
-async def test_what_ends_by_a_cancellation_that_nobody_asked_of_it_runs_again(log, end):
+async def test_what_ends_by_a_cancellation_that_nobody_asked_of_it_runs_again(
+    log: list[MutableMapping[str, Any]], end: type[BaseException]
+) -> None:
     """The task would be gone, and neither the log nor /readyz would tell."""
-    runs = []
+    runs: list[int] = []
 
     async def run() -> None:
         runs.append(len(runs))
@@ -76,7 +85,7 @@ async def test_what_ends_by_a_cancellation_that_nobody_asked_of_it_runs_again(lo
 
 
 @pytest.mark.parametrize("pausing", [False, True], ids=["at work", "in a pause"])
-async def test_what_is_cancelled_itself_ends(pausing):
+async def test_what_is_cancelled_itself_ends(pausing: bool) -> None:
     """A stop would start anew what it ends."""
     tasks = Tasks(pauses=lambda: Pauses(first_s=30))
     kept = tasks.start("a part", failing(int(pausing), asyncio.Event().wait))
@@ -86,14 +95,14 @@ async def test_what_is_cancelled_itself_ends(pausing):
     assert kept.cancelled()
 
 
-async def test_one_of_many_is_never_given_up():
+async def test_one_of_many_is_never_given_up() -> None:
     """One text that breaks its partition would end all conversations."""
-    reasons = []
+    reasons: list[KeepsFailing] = []
     await Tasks(reasons.append, quick).keep("a part", failing(3 * FAILURES), alone=True)
     assert not reasons
 
 
-async def test_a_task_that_is_down_is_shown_with_what_happened_and_when_it_starts_again():
+async def test_a_task_that_is_down_is_shown_with_what_happened_and_when_it_starts_again() -> None:
     """People would see that it is not ready, and not why."""
     tasks = Tasks(pauses=lambda: Pauses(first_s=30))
     stop = asyncio.Event()
@@ -110,7 +119,7 @@ async def test_a_task_that_is_down_is_shown_with_what_happened_and_when_it_start
     assert not tasks.failed
 
 
-async def test_a_task_that_runs_again_is_shown_until_it_has_run_well():
+async def test_a_task_that_runs_again_is_shown_until_it_has_run_well() -> None:
     """What fails every minute would look as if it never did."""
     tasks = Tasks(pauses=lambda: Pauses(first_s=0.01, healthy_s=0.2))
     kept = tasks.start("a part", failing(1, asyncio.Event().wait))
@@ -121,7 +130,9 @@ async def test_a_task_that_runs_again_is_shown_until_it_has_run_well():
     kept.cancel()
 
 
-async def test_what_hangs_is_cut_off_and_what_does_not_obey_is_left(log):
+async def test_what_hangs_is_cut_off_and_what_does_not_obey_is_left(
+    log: list[MutableMapping[str, Any]],
+) -> None:
     """A stop would wait for it without end."""
     over = asyncio.Event()
 

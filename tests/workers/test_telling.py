@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from service.handlers.router import Router
-from tests.workers.pieces import Ways, at_work, echo, text, until, ways
+from service.model import Message
+from tests.workers.pieces import Desk, Phone, Ways, at_work, echo, text, until, ways
 
 pytestmark = pytest.mark.anyio
 
 THEIRS = "+15005550123"
 
 
-def telling(how: Ways) -> list[dict[str, str | float]]:
+def telling(how: Ways) -> list[dict[str, Any]]:
     """Have both kinds of lines told; returns what comes of it: events with their facts."""
-    told: list[dict[str, str | float]] = []
+    told: list[dict[str, Any]] = []
 
     def tell(event: str, /, **facts: str | float) -> None:
         told.append({"event": event, **facts})
@@ -28,8 +30,8 @@ def telling(how: Ways) -> list[dict[str, str | float]]:
 
 
 async def test_a_text_that_is_answered_leaves_two_lines_and_neither_says_what_was_written(
-    desk, phone
-):
+    desk: Desk, phone: Phone
+) -> None:
     """Nobody could tell from the log whether a text came, or was answered."""
     await desk.take_in(text("SM1", "a secret of theirs"))
     with capture_logs() as lines:
@@ -56,7 +58,7 @@ async def test_a_text_that_is_answered_leaves_two_lines_and_neither_says_what_wa
     assert THEIRS not in str(lines)
 
 
-async def test_texts_leave_no_line_when_they_are_not_to(desk, phone):
+async def test_texts_leave_no_line_when_they_are_not_to(desk: Desk, phone: Phone) -> None:
     """LOG_TEXTS=false would still fill the disk of a busy deployment."""
     router = Router()
     router.keyword("ANSWER")(lambda _: "yes")
@@ -71,7 +73,9 @@ async def test_texts_leave_no_line_when_they_are_not_to(desk, phone):
     assert phone.texts == ["yes"]
 
 
-async def test_a_text_that_no_handler_answers_leaves_a_line_that_says_why(desk, phone):
+async def test_a_text_that_no_handler_answers_leaves_a_line_that_says_why(
+    desk: Desk, phone: Phone
+) -> None:
     """Whoever looks for an answer that never came would find no trace of its text."""
     router = Router()
     router.keyword("ANSWER")(lambda _: "yes")
@@ -89,14 +93,16 @@ async def test_a_text_that_no_handler_answers_leaves_a_line_that_says_why(desk, 
     ]
 
 
-async def test_every_text_and_reply_is_counted_once_by_what_became_of_it(desk, phone):
+async def test_every_text_and_reply_is_counted_once_by_what_became_of_it(
+    desk: Desk, phone: Phone
+) -> None:
     """The sums of /metrics would not add up, and an alert on a share would lie."""
     router = Router()
     router.keyword("ANSWER")(lambda _: ["one", "two"])
     router.keyword("SILENT")(lambda _: None)
 
     @router.keyword("FAIL")
-    def fail(message):
+    def fail(message: Message) -> None:
         raise KeyError("A-9")
 
     phone.plan = [(400, {})]
@@ -123,7 +129,9 @@ async def test_every_text_and_reply_is_counted_once_by_what_became_of_it(desk, p
     assert 0 < sent.callback_to_reply.total < 10
 
 
-async def test_a_reply_that_was_put_off_is_counted_and_sent_in_the_end(desk, phone):
+async def test_a_reply_that_was_put_off_is_counted_and_sent_in_the_end(
+    desk: Desk, phone: Phone
+) -> None:
     """A connector that throttles for hours would look like one that is well."""
     phone.plan = [(503, {}), (503, {})]
     await desk.take_in(text("SM1"))

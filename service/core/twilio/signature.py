@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from urllib.parse import parse_qs, urlparse, urlsplit
 
-from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]
+from twilio.request_validator import RequestValidator
 
 from service.core.masking import mask_login
 from service.core.twilio.forms import Pairs

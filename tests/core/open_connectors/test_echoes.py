@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 import json
 from base64 import b64encode
+from collections.abc import Callable
+from typing import Any
 from urllib.parse import quote, unquote
 
 import pytest
@@ -44,7 +46,9 @@ WAYS = [
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("private", [SECRET, TEXT], ids=["a secret", "a text"])
-def test_what_is_private_is_masked_however_it_is_written(way, private) -> None:
+def test_what_is_private_is_masked_however_it_is_written(
+    way: Callable[..., Any], private: str
+) -> None:
     """Whoever reads the log could send in our name, or reads a stranger's letter."""
     shown = mask_echoes(f"no: {way(private)} is refused", PRIVATE)
     assert shown.endswith("is refused")
@@ -54,7 +58,7 @@ def test_what_is_private_is_masked_however_it_is_written(way, private) -> None:
 
 @pytest.mark.parametrize("secret", ["heron%41%42%43x", "he\\/ron\\/and", "a&amp;b%2541cdef"])
 @pytest.mark.parametrize("way", WAYS)
-def test_a_secret_with_escapes_of_its_own_is_masked(way, secret) -> None:
+def test_a_secret_with_escapes_of_its_own_is_masked(way: Callable[..., Any], secret: str) -> None:
     """What it is quoted in is opened, and the secret with it: it would be told all the same."""
     shown = mask_echoes(f"no: {way(secret)} is refused", Private((secret,)))
     assert MASK in shown
@@ -63,7 +67,7 @@ def test_a_secret_with_escapes_of_its_own_is_masked(way, secret) -> None:
 
 
 @pytest.mark.parametrize("account", ["", "A", "AC", "ACx", "AC" + "1" * 32])
-def test_a_secret_in_basic_credentials_is_masked(account) -> None:
+def test_a_secret_in_basic_credentials_is_masked(account: str) -> None:
     """Twilio's own credentials are the account's sid and token, in base64."""
     encoded = b64encode(f"{account}:{SECRET}".encode()).decode()
     shown = mask_echoes(f"Authorization: Basic {encoded}", PRIVATE)
@@ -89,7 +93,7 @@ def test_a_secret_in_basic_credentials_is_masked(account) -> None:
         "72975",
     ],
 )
-def test_numbers_are_masked_however_they_are_written(said) -> None:
+def test_numbers_are_masked_however_they_are_written(said: str) -> None:
     """A customer's number stands in the log."""
     shown = mask_echoes(f"{said} is refused", PRIVATE)
     assert shown.endswith(" is refused")
@@ -108,7 +112,7 @@ def test_numbers_are_masked_however_they_are_written(said) -> None:
         pytest.param("id 56a1e4b2e4b0a7ce7a5e6f0d", "id 56a1e4b2e4b0a7ce7a5e6f0d", id="an id"),
     ],
 )
-def test_what_is_short_is_masked_as_a_word(said, shown) -> None:
+def test_what_is_short_is_masked_as_a_word(said: str, shown: str) -> None:
     """The error says nothing any more, or a one-time code stands in the log."""
     assert mask_echoes(said, PRIVATE) == shown
 
@@ -150,7 +154,7 @@ def test_what_is_told_has_a_bound() -> None:
         pytest.param("  ", None, id="blanks"),
     ],
 )
-def test_a_request_id_has_a_sane_form_or_is_none(said, read) -> None:
+def test_a_request_id_has_a_sane_form_or_is_none(said: object, read: str | None) -> None:
     """It is quoted to others: it must be an id, and nothing but one."""
     assert read_id(said, PRIVATE) == read
 
@@ -165,13 +169,15 @@ def test_a_request_id_has_a_sane_form_or_is_none(said, read) -> None:
         ("x" * 200 + "/y", "an odd content type"),
     ],
 )
-def test_a_content_type_is_told_if_it_is_one(said, read) -> None:
+def test_a_content_type_is_told_if_it_is_one(said: str, read: str) -> None:
     """A header may repeat what a body may."""
     assert read_content_type(said, PRIVATE) == read
 
 
 @given(st.text(max_size=200), st.lists(st.text(max_size=20)), st.lists(st.text(max_size=20)))
-def test_nothing_said_ends_in_an_error(said, secrets, texts) -> None:
+def test_nothing_said_ends_in_an_error(
+    said: str, secrets: tuple[str, ...], texts: tuple[str, ...]
+) -> None:
     """An odd error would stop the sender."""
     shown = mask_echoes(said, Private(secrets, texts, texts))
     for secret in secrets:

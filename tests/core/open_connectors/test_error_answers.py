@@ -83,7 +83,7 @@ def test_each_status_becomes_the_error_of_its_kind(status: int, kind: type[Conne
     ],
 )
 def test_open_connectors_fact_21_a_429_for_the_request_itself_is_told_from_one_for_the_rate(
-    said: str, headers: dict[str, str], kind: type[ConnectorError]
+    said: str, headers: dict[str, Any], kind: type[ConnectorError]
 ) -> None:
     """A reply that is too large would be sent for ever, or one of many be given up."""
     assert type(error(429, {"message": "no", "providerMessage": said}, **headers)) is kind
@@ -149,7 +149,7 @@ def test_an_error_carries_all_that_the_connector_says() -> None:
     ],
 )
 def test_an_error_can_be_read_whatever_its_body(
-    body: Any, headers: dict[str, str], shown: str
+    body: Any, headers: dict[str, Any], shown: str
 ) -> None:
     """A maintenance page of a gateway in between stops the sender, or fills the log."""
     assert str(error(400, body, **headers)) == shown

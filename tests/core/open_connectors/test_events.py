@@ -122,7 +122,7 @@ def test_a_send_without_a_status_is_nothing() -> None:
 
 
 @pytest.mark.parametrize("newest_first", [True, False])
-def test_texts_of_a_page_are_read_oldest_first(newest_first: bool) -> None:  # noqa: FBT001
+def test_texts_of_a_page_are_read_oldest_first(newest_first: bool) -> None:
     """Written as the log is, newest first, a conversation would be answered backwards."""
     sent = [NOON + timedelta(seconds=n // 2) for n in range(7)]
     rows = [row(n, date_sent=format_datetime(moment)) for n, moment in enumerate(sent)]

@@ -77,7 +77,7 @@ bodies = st.builds(
 
 
 @given(bodies)
-def test_what_was_made_as_wanted_needs_nothing(body):
+def test_what_was_made_as_wanted_needs_nothing(body: dict[str, Any]) -> None:
     """Every start and every look would write to the instance that answers customers."""
     assert not planned(body, answered(body))
 
@@ -89,14 +89,14 @@ def test_what_was_made_as_wanted_needs_nothing(body):
         pytest.param([{"id": 1, "name": "parley"}, {"id": 2, "name": "theirs"}], id="objects"),
     ],
 )
-def test_tags_read_alike_in_both_documented_shapes(tags):
+def test_tags_read_alike_in_both_documented_shapes(tags: list[str | dict[str, Any]]) -> None:
     """A tag would be missed, written again at every look, and somebody's own removed."""
     found = answered(wanted(), tags=tags)
     assert not planned(wanted(), found)
     assert wanted_tags(wanted(), found.tags) == ["parley", "theirs"]
 
 
-def test_names_and_tags_are_compared_as_the_platform_keeps_them():
+def test_names_and_tags_are_compared_as_the_platform_keeps_them() -> None:
     """A name in bold would be written again at every look: the platform strips its HTML."""
     body = wanted(name="<b>Parley</b>", tags=["<i>parley</i>"])
     assert not planned(body, answered(body, name="Parley", tags=["parley"]))
@@ -104,7 +104,9 @@ def test_names_and_tags_are_compared_as_the_platform_keeps_them():
 
 
 @given(bodies, bodies, st.tuples(*[st.booleans()] * 4))
-def test_no_secret_is_told_whatever_the_plan(body, other, known):
+def test_no_secret_is_told_whatever_the_plan(
+    body: dict[str, Any], other: dict[str, Any], known: tuple[bool, ...]
+) -> None:
     """Whoever reads the log, or over a shoulder, could sign callbacks in Twilio's name."""
     adopted, secrets, rest, gone = known
     found = None if gone else answered(other, disabled=rest)
@@ -117,7 +119,7 @@ def test_no_secret_is_told_whatever_the_plan(body, other, known):
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_a_secret_differs_by_its_fingerprint_alone(known):
+def test_a_secret_differs_by_its_fingerprint_alone(known: bool) -> None:
     """A rotated auth token would never reach the connector, or be written at every look."""
     plan = planned(wanted(), answered(wanted()), secrets_known=known)
     expected = [] if known else ["update instance 7", f"  {PREFIX}token: {MASK} -> {MASK}"]
@@ -125,7 +127,7 @@ def test_a_secret_differs_by_its_fingerprint_alone(known):
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_an_entry_that_only_the_platform_hides_is_not_told_either(known):
+def test_an_entry_that_only_the_platform_hides_is_not_told_either(known: bool) -> None:
     """A secret in an entry of the operator's own file would be printed beside its stars."""
     body = wanted(configuration={**wanted()["configuration"], "own.secret": "hunter2"})
     shown = dict.fromkeys(body["configuration"], MASK)
@@ -149,7 +151,7 @@ OWN_SECRETS = {
 
 @pytest.mark.parametrize("read", ["nothing", "no instance", "another", "the former one", "stars"])
 @pytest.mark.parametrize("entry", OWN_SECRETS)
-def test_a_secret_in_an_entry_of_the_operators_own_is_in_no_plan(entry, read):
+def test_a_secret_in_an_entry_of_the_operators_own_is_in_no_plan(entry: str, read: str) -> None:
     """What an operator adds to instance.json would be printed in the log of every first start."""
     body = wanted(configuration={**wanted()["configuration"], entry: OWN_SECRETS[entry]})
     former = OWN_SECRETS[entry].replace("heron-4711", "heron-0815").replace(SECRET, SECRET[::-1])
@@ -163,20 +165,20 @@ def test_a_secret_in_an_entry_of_the_operators_own_is_in_no_plan(entry, read):
     assert SECRET not in said
 
 
-def test_an_entry_that_says_nothing_of_a_secret_is_shown():
+def test_an_entry_that_says_nothing_of_a_secret_is_shown() -> None:
     """An operator could not tell from a plan what it is about to change."""
     body = wanted(configuration={**wanted()["configuration"], "event.poller.refresh_interval": 5})
     assert "  event.poller.refresh_interval: (none) -> '5'" in planned(body, None).lines()
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_what_the_connector_does_not_tell_is_known_by_its_fingerprint(known):
+def test_what_the_connector_does_not_tell_is_known_by_its_fingerprint(known: bool) -> None:
     """A changed address would never be registered where entries can't be read."""
     plan = planned(wanted(), answered(wanted(), configuration={}), rest_known=known)
     assert bool(plan) is not known
 
 
-def test_a_changed_callback_url_is_told_from_what_to_what():
+def test_a_changed_callback_url_is_told_from_what_to_what() -> None:
     """An operator could not see that texts go elsewhere."""
     configuration = wanted()["configuration"] | {f"{PREFIX}callback.url": "https://evil.example"}
     plan = planned(wanted(), answered(wanted(), configuration=configuration))
@@ -193,14 +195,16 @@ def test_a_changed_callback_url_is_told_from_what_to_what():
         pytest.param(answered(wanted(), token="another="), ["token"], id="token rotated"),
     ],
 )
-def test_what_stops_replies_is_told_from_what_does_not(found, kinds):
+def test_what_stops_replies_is_told_from_what_does_not(
+    found: InstanceAnswer | None, kinds: list[str]
+) -> None:
     """/readyz would call an instance fit that no reply can leave through."""
     plan = planned(wanted(), found)
     assert [step.kind for step in plan.steps] == kinds
     assert plan.stops_replies
 
 
-def test_an_adopted_instance_gets_our_secrets_whatever_it_reads():
+def test_an_adopted_instance_gets_our_secrets_whatever_it_reads() -> None:
     """Its auth token may be another's: nobody knows what is behind the stars."""
     plan = planned(wanted(), answered(wanted()), adopted=True)
     assert [step.kind for step in plan.steps] == ["adopt", "update"]
@@ -222,7 +226,9 @@ def test_an_adopted_instance_gets_our_secrets_whatever_it_reads():
         pytest.param({"tags": ["x", {"id": 1, "name": "parley"}]}, True, id="tags as objects"),
     ],
 )
-def test_only_an_instance_of_the_same_account_with_a_token_is_adopted(changes, fitting):
+def test_only_an_instance_of_the_same_account_with_a_token_is_adopted(
+    changes: dict[str, Any], fitting: bool
+) -> None:
     """Somebody else's texts would come to us, or no reply could leave."""
     assert fits(wanted(), answered(wanted(), **changes)) is fitting
 
@@ -254,6 +260,8 @@ def test_a_password_in_the_callback_url_is_in_no_plan() -> None:
         pytest.param({"tags": ["billing"]}, False, id="another tag"),
     ],
 )
-def test_of_a_list_what_may_be_ours_is_asked_and_nobody_elses(changes, worth):
+def test_of_a_list_what_may_be_ours_is_asked_and_nobody_elses(
+    changes: dict[str, Any], worth: bool
+) -> None:
     """Our own would be passed over for a row that tells little, or hundreds be asked in vain."""
     assert may_fit(wanted(), answered(wanted(), **changes)) is worth

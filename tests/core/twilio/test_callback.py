@@ -70,7 +70,7 @@ def test_addresses_are_taken_as_they_are(name: str, from_: str, to: str) -> None
 
 @pytest.mark.parametrize("blank", [False, True], ids=["absent", "empty"])
 @pytest.mark.parametrize("name", ["MessageSid", "From", "To"])
-def test_a_missing_parameter_is_named(name: str, blank: bool) -> None:  # noqa: FBT001
+def test_a_missing_parameter_is_named(name: str, blank: bool) -> None:
     """Whoever relays callbacks to us learns what their relay drops."""
     fields = sample("inbound_sms")
     del fields[name]
@@ -90,7 +90,7 @@ def test_all_missing_parameters_are_named_at_once() -> None:
     ("name", "expected"),
     [(path.stem, path.stem.startswith("status")) for path in sorted(SAMPLES.glob("*.form"))],
 )
-def test_a_delivery_report_is_told_from_a_message(name: str, expected: bool) -> None:  # noqa: FBT001
+def test_a_delivery_report_is_told_from_a_message(name: str, expected: bool) -> None:
     """A report taken for a message would be answered: people get texts they never asked for."""
     assert is_status(sample(name)) is expected
 

@@ -51,7 +51,7 @@ def event(*objects: object, raw: object = None) -> bytes:
         pytest.param(event(raw={"messages": [RESOURCE]}), id="a polled page"),
     ],
 )
-def test_one_message_is_found_however_it_is_wrapped(body):
+def test_one_message_is_found_however_it_is_wrapped(body: bytes) -> None:
     """Nobody documents the wrapping: a text in another one would be lost."""
     [fields] = read(body)
     assert not is_status(fields)
@@ -60,14 +60,14 @@ def test_one_message_is_found_however_it_is_wrapped(body):
     assert (message.body, message.account) == ("hé", ACCOUNT)
 
 
-def test_several_messages_of_one_event_come_in_its_order():
+def test_several_messages_of_one_event_come_in_its_order() -> None:
     """Two texts of one person would be answered in the wrong order."""
     sids = [f"SM{n:032x}" for n in (3, 1, 2)]
     found = read(event(*(RESOURCE | {"sid": sid} for sid in sids)))
     assert [fields["MessageSid"] for fields in found] == sids
 
 
-def test_a_report_on_a_reply_is_told_from_a_text_in_both_spellings():
+def test_a_report_on_a_reply_is_told_from_a_text_in_both_spellings() -> None:
     """Taken for a text, our own reply would be answered."""
     sent = RESOURCE | {"direction": "outbound-api", "status": "undelivered", "error_code": 30003}
     for body in (
@@ -81,7 +81,7 @@ def test_a_report_on_a_reply_is_told_from_a_text_in_both_spellings():
         assert (status.sid, status.status, status.error_code) == (SID, "undelivered", "30003")
 
 
-def test_each_report_on_a_reply_counts_and_so_does_a_text_beside_them():
+def test_each_report_on_a_reply_counts_and_so_does_a_text_beside_them() -> None:
     """Reports of one reply share its sid: that it failed would be swallowed by that it was sent."""
     states = ("sent", "delivered", "undelivered")
     sent = RESOURCE | {"direction": "outbound-api"}
@@ -90,7 +90,7 @@ def test_each_report_on_a_reply_counts_and_so_does_a_text_beside_them():
     assert all(map(is_status, found))
 
 
-def test_pictures_are_read():
+def test_pictures_are_read() -> None:
     """A picture alone would arrive as an empty text."""
     [fields] = read(event(CAMEL | {"mediaUrl0": "https://m.example/1", "mediaContentType0": "a/b"}))
     [media] = parse_inbound(fields, NOW).media
@@ -112,13 +112,13 @@ def test_pictures_are_read():
         b"[" * 100_000,
     ],
 )
-def test_what_announces_no_message_is_refused_and_nothing_worse(body):
+def test_what_announces_no_message_is_refused_and_nothing_worse(body: bytes) -> None:
     """Answered 200 it would be lost in silence; raising, it would be a defect in the log."""
     with pytest.raises(CallbackIncomplete):
         read(body)
 
 
-def test_half_a_surrogate_pair_is_no_obstacle():
+def test_half_a_surrogate_pair_is_no_obstacle() -> None:
     """JSON can write what UTF-8 can't: kept as it is, it could never be stored."""
     [fields] = read(json.dumps(FORM | {"Body": "\ud83d", "\ud83d": "x"}).encode())
     "".join((*fields, *fields.values())).encode()
@@ -131,7 +131,7 @@ JSONS = st.recursive(
 
 
 @given(value=JSONS)
-def test_any_json_is_read_or_refused(value):
+def test_any_json_is_read_or_refused(value: object) -> None:
     """Whatever the platform sends must not look like a defect."""
     try:
         found = read(json.dumps(value).encode())

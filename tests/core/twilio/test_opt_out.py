@@ -6,6 +6,7 @@ import pytest
 
 from service.core.twilio import opt_out
 from service.core.twilio.opt_out import START_IF_OUT, WORDS, judge, kind_of
+from service.model import Message
 from service.settings.table import Settings
 from tests.core.test_matching import text
 
@@ -35,29 +36,29 @@ POOLED = {"MessagingServiceSid": "MG" + "2e" * 16}
         pytest.param(text("hi", OptOutType="help"), "HELP", id="it says so"),
     ],
 )
-def test_twilio_fact_11_what_twilio_answers_is_known(message, kind):
+def test_twilio_fact_11_what_twilio_answers_is_known(message: Message, kind: str) -> None:
     """A second answer after STOP is forbidden; silence after "yes please" is a lost text."""
     assert kind_of(message) == kind
 
 
 @pytest.mark.parametrize("opted_out", [True, False])
 def test_twilio_fact_14_a_yes_is_twilios_from_somebody_opted_out_and_ours_from_anybody_else(
-    opted_out,
-):
+    opted_out: bool,
+) -> None:
     """A dialog that asks "Confirm? YES" would wait for ever, or answer what Twilio has answered."""
     assert judge(START_IF_OUT, opted_out=opted_out) == ("START" if opted_out else "")
     for kind in ("STOP", "START", "HELP", ""):
         assert judge(kind, opted_out=opted_out) == kind
 
 
-def test_the_words_are_the_accounts_own():
+def test_the_words_are_the_accounts_own() -> None:
     """Support changes them for an account; the default would swallow or answer the wrong ones."""
     assert kind_of(text("YES"), {"STOP", "BASTA"}) == ""
     assert kind_of(text("basta"), {"STOP", "BASTA"}) == "STOP"
     assert kind_of(text("STOP"), frozenset()) == ""
 
 
-def test_the_setting_begins_as_twilio_documents_it():
+def test_the_setting_begins_as_twilio_documents_it() -> None:
     """The two lists would drift apart."""
     default = Settings.model_fields["opt_out_words"].default
     assert frozenset(default.split()) == WORDS

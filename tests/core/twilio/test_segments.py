@@ -25,18 +25,20 @@ from service.core.twilio.segments import Segments, count_segments
         pytest.param("it’s", Segments("UCS-2", 4, 1), id="a typographic apostrophe"),
     ],
 )
-def test_twilio_fact_12_a_text_takes_as_many_parts_as_the_network_makes_of_it(body, expected):
+def test_twilio_fact_12_a_text_takes_as_many_parts_as_the_network_makes_of_it(
+    body: str, expected: Segments
+) -> None:
     """A number limited to one part a second would be throttled at the wrong rate."""
     assert count_segments(body) == expected
 
 
-def test_half_a_character_is_refused():
+def test_half_a_character_is_refused() -> None:
     """It can't be sent; counting it would hide that."""
     with pytest.raises(ValueError, match="surrogates"):
         count_segments("\ud83d")
 
 
 @given(st.text(st.characters(codec="utf-8"), max_size=700), st.characters(codec="utf-8"))
-def test_a_longer_text_never_takes_fewer_parts(body, more):
+def test_a_longer_text_never_takes_fewer_parts(body: str, more: str) -> None:
     """A rate limit that a text can slip under by growing is none."""
     assert count_segments(body + more).parts >= count_segments(body).parts

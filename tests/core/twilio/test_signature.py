@@ -371,7 +371,7 @@ DIGEST = hashlib.sha256(BODY).hexdigest()
 def test_a_json_body_needs_its_digest_in_the_signed_query(
     query: str,
     body: bytes,
-    expected: bool,  # noqa: FBT001
+    expected: bool,
 ) -> None:
     """Without it the body is not signed: anybody who saw one URL could send any body with it."""
     signature = official(f"{URL}?{query}" if query else URL)

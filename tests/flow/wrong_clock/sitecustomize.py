@@ -20,7 +20,7 @@ class _Datetimes(type):
         return isinstance(value, true_datetime)
 
 
-class _Wrong(true_datetime, metaclass=_Datetimes):
+class _Wrong(true_datetime, metaclass=_Datetimes):  # type: ignore[valid-type, misc]  # a variable  # type: ignore[valid-type, misc]  # a variable
     """Tells the wrong time, in datetimes like any other."""
 
     def __new__(cls, *args: Any, **named: Any) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from service.lab.demo import OUR_NUMBER, Demo
+from tests.programs import bare_environ
 
 ROOT = Path(__file__).parents[3]
 
@@ -22,7 +22,7 @@ def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run `parley bench` without any settings of the user's."""
     ran = subprocess.run(
         [sys.executable, "-m", "service", "bench", *arguments],
-        env={"PATH": os.environ["PATH"], "HOME": "/nonexistent", "PYTHONPATH": str(ROOT)},
+        env=bare_environ(HOME="/nonexistent"),
         capture_output=True,
         text=True,
         timeout=120,

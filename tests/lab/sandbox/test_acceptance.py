@@ -16,6 +16,8 @@ from tests.lab.sandbox.pieces import (
     PREFIX,
     THEIRS,
     TWILIO_V2,
+    Door,
+    Sandbox,
     instance,
     wanted,
 )
@@ -32,7 +34,9 @@ DEFAULTS = {
 }
 
 
-async def test_open_connectors_fact_13_a_search_is_by_part_of_the_name_and_by_every_tag(sandbox):
+async def test_open_connectors_fact_13_a_search_is_by_part_of_the_name_and_by_every_tag(
+    sandbox: Sandbox,
+) -> None:
     """Who looks for his instance would find another, or none."""
     blue = await sandbox.provision(name="Parley blue", tags=["a", "b"])
     red = await sandbox.provision(name="parley red", tags=["a"])
@@ -56,8 +60,8 @@ async def test_open_connectors_fact_13_a_search_is_by_part_of_the_name_and_by_ev
 )
 @pytest.mark.parametrize("path", ["/instances", "/elements/twilio/instances"])
 async def test_open_connectors_fact_13_a_search_without_a_match_is_404_and_a_list_is_empty(
-    sandbox, path, query
-):
+    sandbox: Sandbox, path: str, query: str
+) -> None:
     """A service that can't read 404 as none would pass here, and never provision for real."""
     empty = await sandbox.platform("GET", path)
     await sandbox.provision()
@@ -69,7 +73,9 @@ async def test_open_connectors_fact_13_a_search_without_a_match_is_404_and_a_lis
     assert answer.json.keys() == {"requestId", "message"}
 
 
-async def test_open_connectors_fact_13_the_filter_can_be_ignored_by_a_switch(sandbox):
+async def test_open_connectors_fact_13_the_filter_can_be_ignored_by_a_switch(
+    sandbox: Sandbox,
+) -> None:
     """Adopting without reading the tag would be tested by nobody."""
     other = await sandbox.provision(tags=["of another team"])
     await sandbox.switch(search_ignored=True)
@@ -81,8 +87,8 @@ async def test_open_connectors_fact_13_the_filter_can_be_ignored_by_a_switch(san
 
 @pytest.mark.parametrize(("key", "number"), [("twilio", 7), ("twiliov2", 6042)])
 async def test_open_connectors_fact_14_an_element_is_named_by_its_key_or_its_number(
-    sandbox, key, number
-):
+    sandbox: Sandbox, key: str, number: int
+) -> None:
     """Whoever has the number alone would be told that there is no such connector."""
     described = (await sandbox.platform("GET", f"/elements/{key}")).json
     assert (described["id"], described["key"]) == (number, key)
@@ -100,7 +106,7 @@ async def test_open_connectors_fact_14_an_element_is_named_by_its_key_or_its_num
         assert (await sandbox.platform("GET", one)).status == 404
 
 
-async def test_an_instance_is_not_found_under_another_element(sandbox):
+async def test_an_instance_is_not_found_under_another_element(sandbox: Sandbox) -> None:
     """An instance would seem to belong to both connectors."""
     created = await sandbox.provision()
 
@@ -130,8 +136,8 @@ async def test_an_instance_is_not_found_under_another_element(sandbox):
 )
 @pytest.mark.parametrize("method", ["PATCH", "PUT"])
 async def test_open_connectors_fact_14_a_change_leaves_what_it_does_not_name(
-    sandbox, method, change, differs
-):
+    sandbox: Sandbox, method: str, change: dict[str, Any], differs: dict[str, Any]
+) -> None:
     """A new name would cost the instance its tags, and Parley its instance."""
     created = await sandbox.provision()
     configuration = created["configuration"] | (change.get("configuration") or {})
@@ -143,7 +149,7 @@ async def test_open_connectors_fact_14_a_change_leaves_what_it_does_not_name(
     assert (await sandbox.platform("GET", f"/instances/{created['id']}")).json == answer.json
 
 
-async def test_a_change_that_can_not_be_read_changes_nothing(sandbox):
+async def test_a_change_that_can_not_be_read_changes_nothing(sandbox: Sandbox) -> None:
     """Half of a repair would be done, and reported as none."""
     created = await sandbox.provision()
     path = f"/instances/{created['id']}"
@@ -157,7 +163,9 @@ async def test_a_change_that_can_not_be_read_changes_nothing(sandbox):
 
 
 @pytest.mark.parametrize("body", [{}, TWILIO_V2], ids=["twilio", "twiliov2"])
-async def test_open_connectors_fact_14_an_instance_has_defaults_a_user_and_a_date(sandbox, body):
+async def test_open_connectors_fact_14_an_instance_has_defaults_a_user_and_a_date(
+    sandbox: Sandbox, body: dict[str, Any]
+) -> None:
     """Entries we never set would look like somebody's changes, in production alone."""
     created = await sandbox.provision(**body)
     rows = await sandbox.platform("GET", f"/instances/{created['id']}/configuration")
@@ -173,7 +181,9 @@ async def test_open_connectors_fact_14_an_instance_has_defaults_a_user_and_a_dat
     assert timedelta(seconds=-1) < age < timedelta(minutes=1)
 
 
-async def test_open_connectors_fact_14_a_lists_rows_may_have_no_configuration(sandbox):
+async def test_open_connectors_fact_14_a_lists_rows_may_have_no_configuration(
+    sandbox: Sandbox,
+) -> None:
     """An instance would be taken for another's because the list tells nothing of it."""
     created = await sandbox.provision()
     await sandbox.switch(bare_lists=True)
@@ -184,7 +194,9 @@ async def test_open_connectors_fact_14_a_lists_rows_may_have_no_configuration(sa
     assert (await sandbox.platform("GET", f"/instances/{created['id']}")).json == created
 
 
-async def test_open_connectors_fact_14_every_answer_has_an_id_and_every_list_its_length(sandbox):
+async def test_open_connectors_fact_14_every_answer_has_an_id_and_every_list_its_length(
+    sandbox: Sandbox,
+) -> None:
     """Nobody could quote a request to the platform's support, or tell a cut list."""
     created = await sandbox.provision()
     token = instance(created["token"])
@@ -218,7 +230,9 @@ async def test_open_connectors_fact_14_every_answer_has_an_id_and_every_list_its
     assert [each.status for each in refused] == [404, 405, 401, 406]
 
 
-async def test_open_connectors_fact_14_nulls_are_left_out_until_the_entry_says_otherwise(sandbox):
+async def test_open_connectors_fact_14_nulls_are_left_out_until_the_entry_says_otherwise(
+    sandbox: Sandbox,
+) -> None:
     """A field that is absent and one that is null would never be met both."""
     created = await sandbox.provision()
     token = instance(created["token"])
@@ -247,7 +261,9 @@ async def test_open_connectors_fact_14_nulls_are_left_out_until_the_entry_says_o
     assert (sent.json["date_sent"], sent.json["status"]) == (None, "queued")
 
 
-async def test_open_connectors_fact_10_a_row_of_the_log_is_twilios_message_resource(sandbox, door):
+async def test_open_connectors_fact_10_a_row_of_the_log_is_twilios_message_resource(
+    sandbox: Sandbox, door: Door
+) -> None:
     """A field that Twilio's rows have would be read here for the first time in production."""
     created = await sandbox.provision(door.url)
     await sandbox.platform("PATCH", f"/instances/{created['id']}", NO_FILTER)
@@ -267,8 +283,8 @@ NO_FILTER = {"configuration": {"filter.response.nulls": "false"}}
 
 @pytest.mark.parametrize("body", [{}, TWILIO_V2], ids=["twilio", "twiliov2"])
 async def test_open_connectors_fact_17_docs_are_swagger_with_paths_definitions_and_where_to_ask(
-    sandbox, body
-):
+    sandbox: Sandbox, body: dict[str, Any]
+) -> None:
     """A description that a client can't be made from would pass for one."""
     created = await sandbox.provision(**body)
 
@@ -304,7 +320,9 @@ def _references(part: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("path", ["/ping", "/hubs/messaging/ping"])
-async def test_open_connectors_fact_10_ping_tells_the_time_and_the_connector(sandbox, path):
+async def test_open_connectors_fact_10_ping_tells_the_time_and_the_connector(
+    sandbox: Sandbox, path: str
+) -> None:
     """A check of the instance would be written against another answer than the platform's."""
     created = await sandbox.provision()
 
@@ -316,8 +334,8 @@ async def test_open_connectors_fact_10_ping_tells_the_time_and_the_connector(san
 
 
 async def test_open_connectors_fact_19_the_older_model_is_answered_with_a_number_of_its_own(
-    sandbox,
-):
+    sandbox: Sandbox,
+) -> None:
     """A number would be taken for Twilio's sid, and the reply looked for in vain."""
     created = await sandbox.provision()
     body = {"to": THEIRS, "from": OURS, "subject": "s", "message": "hi"}
@@ -335,8 +353,8 @@ async def test_open_connectors_fact_19_the_older_model_is_answered_with_a_number
 
 
 async def test_open_connectors_fact_19_a_status_callback_of_the_messages_own_is_called(
-    sandbox, door
-):
+    sandbox: Sandbox, door: Door
+) -> None:
     """A reply's reports could not be tried with the connector that takes an address for them."""
     created = await sandbox.provision()
     body = {"To": THEIRS, "Body": "hi", "StatusCallback": f"{door.url}/status?key=1"}
@@ -360,7 +378,9 @@ async def test_open_connectors_fact_19_a_status_callback_of_the_messages_own_is_
         ("/organizations/elements/7/transformations/texts", {"vendorName": "x"}, "fields"),
     ],
 )
-async def test_a_missing_field_is_an_error_that_names_it(sandbox, path, body, missing):
+async def test_a_missing_field_is_an_error_that_names_it(
+    sandbox: Sandbox, path: str, body: dict[str, Any], missing: str
+) -> None:
     """What is to be mended would have to be guessed."""
     answer = await sandbox.platform("POST", path, body)
 

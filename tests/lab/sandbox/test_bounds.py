@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -14,7 +15,8 @@ from service.lab.sandbox.messages import ADDRESS_LIMIT, MEDIA_LIMIT, URL_LIMIT
 from service.lab.sandbox.network import Network
 from service.lab.sandbox.records import NOTE_CHARACTERS, Records
 from service.lab.sandbox.wire import BODY_KEPT_BYTES, EXCHANGES_KEPT, Exchange
-from tests.lab.sandbox.pieces import OURS, PREFIX, THEIRS, wanted
+from tests.lab.sandbox.pieces import OURS, PREFIX, THEIRS, Door, Sandbox, wanted
+from tests.present import present
 
 pytestmark = pytest.mark.anyio
 
@@ -22,7 +24,7 @@ FIELDS = [{"path": "id", "vendorPath": "sid"}]
 LONG = "x" * 20_000
 
 
-async def test_open_connectors_fact_21_there_are_only_so_many_instances(sandbox):
+async def test_open_connectors_fact_21_there_are_only_so_many_instances(sandbox: Sandbox) -> None:
     """A service that creates without end would fill the memory before anybody notices."""
     for _ in range(INSTANCES_KEPT):
         await sandbox.provision()
@@ -45,7 +47,9 @@ async def test_open_connectors_fact_21_there_are_only_so_many_instances(sandbox)
     ],
     ids=["name", "tags", "one entry", "many entries"],
 )
-async def test_open_connectors_fact_21_an_instance_holds_only_so_much(sandbox, change):
+async def test_open_connectors_fact_21_an_instance_holds_only_so_much(
+    sandbox: Sandbox, change: dict[str, Any]
+) -> None:
     """One instance that is changed again and again would fill the memory."""
     created = await sandbox.provision()
     path = f"/instances/{created['id']}"
@@ -62,7 +66,7 @@ async def test_open_connectors_fact_21_an_instance_holds_only_so_much(sandbox, c
     assert (await sandbox.platform("GET", path)).json == created
 
 
-async def test_one_entry_changed_by_its_id_holds_only_so_much(sandbox):
+async def test_one_entry_changed_by_its_id_holds_only_so_much(sandbox: Sandbox) -> None:
     """The way by the entry's id would go around the bound."""
     created = await sandbox.provision()
     path = f"/instances/{created['id']}/configuration"
@@ -76,12 +80,12 @@ async def test_one_entry_changed_by_its_id_holds_only_so_much(sandbox):
     assert answer.headers["elements-element-instance-id"] == str(created["id"])
 
 
-async def test_there_are_only_so_many_definitions_mappings_and_formulas(sandbox):
+async def test_there_are_only_so_many_definitions_mappings_and_formulas(sandbox: Sandbox) -> None:
     """Common resources and formulas that nobody deletes would fill the memory."""
     created = await sandbox.provision()
     one = f"/instances/{created['id']}"
 
-    async def statuses(path: str, body: dict, count: int) -> list[int]:
+    async def statuses(path: str, body: dict[str, Any], count: int) -> list[int]:
         made = [await sandbox.platform("POST", path.format(n), body) for n in range(count + 1)]
         return [each.status for each in made]
 
@@ -99,7 +103,7 @@ async def test_there_are_only_so_many_definitions_mappings_and_formulas(sandbox)
     assert await statuses(f"/formulas/{first}/instances", {"name": "x"}, kept) == full
 
 
-def test_texts_are_bounded_by_their_length_as_well_as_their_number():
+def test_texts_are_bounded_by_their_length_as_well_as_their_number() -> None:
     """A load test with long texts would take a hundred times the memory of one with short ones."""
     kept = Records(kept_characters=1_000)
     for number in range(50):
@@ -112,7 +116,7 @@ def test_texts_are_bounded_by_their_length_as_well_as_their_number():
     assert [message.sid for message in kept.messages] == ["SM51"]
 
 
-def test_conversations_opt_outs_and_messages_are_bounded_by_their_number():
+def test_conversations_opt_outs_and_messages_are_bounded_by_their_number() -> None:
     """A load test from ever new phones would fill the memory."""
     kept = Records(kept=10)
     for number in range(30):
@@ -137,7 +141,7 @@ def test_conversations_opt_outs_and_messages_are_bounded_by_their_number():
     ],
     ids=lambda change: next(iter(change)),
 )
-async def test_a_text_that_is_too_long_is_refused(sandbox, change):
+async def test_a_text_that_is_too_long_is_refused(sandbox: Sandbox, change: dict[str, Any]) -> None:
     """A text without bound would take the memory of a thousand."""
     answer = await sandbox.ask("POST", "/sandbox/texts", body={"body": "hi"} | change)
 
@@ -155,7 +159,9 @@ async def test_a_text_that_is_too_long_is_refused(sandbox, change):
     ],
     ids=["To", "From", "MediaUrl", "StatusCallback"],
 )
-async def test_a_reply_with_a_field_that_is_too_long_is_refused(sandbox, change, code):
+async def test_a_reply_with_a_field_that_is_too_long_is_refused(
+    sandbox: Sandbox, change: dict[str, Any], code: str
+) -> None:
     """A reply without bound would take the memory of a thousand."""
     created = await sandbox.provision()
 
@@ -166,7 +172,7 @@ async def test_a_reply_with_a_field_that_is_too_long_is_refused(sandbox, change,
     assert (await sandbox.records())["replies"] == []
 
 
-def test_what_the_wire_log_quotes_is_cut():
+def test_what_the_wire_log_quotes_is_cut() -> None:
     """A path or an answer of a megabyte would be kept two thousand times."""
     kept = Records()
     body = LONG.encode()
@@ -175,13 +181,13 @@ def test_what_the_wire_log_quotes_is_cut():
 
     rows = kept.wire_log.rows()
     assert {len(row[name]) for row in rows for name in ("summary", "note")} == {NOTE_CHARACTERS}
-    shown = kept.wire_log.show(EXCHANGES_KEPT + 1)
+    shown = present(kept.wire_log.show(EXCHANGES_KEPT + 1))
     assert kept.wire_log.show(1) is None
     for part in (shown["request"], shown["answer"]):
         assert (len(part["body"]), part["length"]) == (BODY_KEPT_BYTES, len(body))
 
 
-async def test_what_a_text_and_a_callback_tell_is_cut(sandbox, door):
+async def test_what_a_text_and_a_callback_tell_is_cut(sandbox: Sandbox, door: Door) -> None:
     """An answer of the service's would be kept whole with every text."""
     await sandbox.provision(f"{door.url}/")
     door.answers = [
@@ -197,7 +203,7 @@ async def test_what_a_text_and_a_callback_tell_is_cut(sandbox, door):
     assert max(lengths) == NOTE_CHARACTERS
 
 
-async def test_connections_to_former_services_are_let_go():
+async def test_connections_to_former_services_are_let_go() -> None:
     """A sandbox whose service moves from port to port would run out of open files."""
     kept = Records()
     net = Network(kept)
@@ -214,7 +220,7 @@ async def test_connections_to_former_services_are_let_go():
     assert origins[-1] == f"http://127.0.0.1:{2 * network.ORIGINS - 1}"
 
 
-async def test_only_so_many_pages_listen_at_once(sandbox):
+async def test_only_so_many_pages_listen_at_once(sandbox: Sandbox) -> None:
     """Pages left open would take a connection and a queue each, without end."""
     async with contextlib.AsyncExitStack() as stack:
         for _ in range(feed.PAGES):
@@ -231,7 +237,7 @@ async def test_only_so_many_pages_listen_at_once(sandbox):
             await asyncio.sleep(0.05)
 
 
-def test_a_rotated_or_deleted_token_is_forgotten():
+def test_a_rotated_or_deleted_token_is_forgotten() -> None:
     """Every rotation would leave a token behind that nobody can use."""
     kept = Records()
     created = kept.create_instance("twilio", "x", {}, [])

@@ -15,7 +15,7 @@ import pytest
 
 from service.lab.sandbox.feed import EVENTS_KEPT, Feed
 from service.lab.sandbox.records import Records
-from tests.lab.sandbox.pieces import OURS, THEIRS, running_sandbox
+from tests.lab.sandbox.pieces import OURS, THEIRS, Door, Sandbox, running_sandbox
 
 pytestmark = pytest.mark.anyio
 
@@ -45,7 +45,7 @@ class Events:
 
 
 @contextlib.asynccontextmanager
-async def listening(sandbox, last_id: str = "") -> AsyncIterator[Events]:
+async def listening(sandbox: Sandbox, last_id: str = "") -> AsyncIterator[Events]:
     """Listen to a sandbox's events."""
     headers = {"Last-Event-ID": last_id} if last_id else {}
     async with sandbox.http.get(f"{sandbox.url}/sandbox/events", headers=headers) as answer:
@@ -57,7 +57,9 @@ async def listening(sandbox, last_id: str = "") -> AsyncIterator[Events]:
 # --- events -----------------------------------------------------------------------------------
 
 
-async def test_a_page_sees_a_text_on_its_way_then_accepted_then_the_reply(sandbox, door):
+async def test_a_page_sees_a_text_on_its_way_then_accepted_then_the_reply(
+    sandbox: Sandbox, door: Door
+) -> None:
     """The phone page would only show what happened after a reload."""
     created = await sandbox.provision(door.url)
     async with listening(sandbox) as events:
@@ -73,7 +75,9 @@ async def test_a_page_sees_a_text_on_its_way_then_accepted_then_the_reply(sandbo
     assert reply["after_ms"] > 0
 
 
-async def test_a_page_sees_every_request_that_crosses_the_wire(sandbox, door):
+async def test_a_page_sees_every_request_that_crosses_the_wire(
+    sandbox: Sandbox, door: Door
+) -> None:
     """A developer could not see why nothing arrives."""
     async with listening(sandbox) as events:
         created = await sandbox.provision(f"{door.url}/callbacks/twilio?key=secret")
@@ -92,7 +96,7 @@ async def test_a_page_sees_every_request_that_crosses_the_wire(sandbox, door):
     assert all(row["ms"] >= 0 and row["at"] for row in seen)
 
 
-async def test_a_page_learns_our_number_when_it_changes(sandbox):
+async def test_a_page_learns_our_number_when_it_changes(sandbox: Sandbox) -> None:
     """The phone page would wait for a service that is there, or text one that is gone."""
     async with listening(sandbox) as events:
         created = await sandbox.provision()
@@ -105,7 +109,7 @@ async def test_a_page_learns_our_number_when_it_changes(sandbox):
     assert datetime.fromisoformat(gone["gone_at"]) <= datetime.now(UTC)
 
 
-async def test_a_page_that_lost_its_connection_gets_what_it_missed(sandbox):
+async def test_a_page_that_lost_its_connection_gets_what_it_missed(sandbox: Sandbox) -> None:
     """A reply that arrived in the gap would be missing from the phone."""
     created = await sandbox.provision()
 
@@ -124,7 +128,9 @@ async def test_a_page_that_lost_its_connection_gets_what_it_missed(sandbox):
 
 
 @pytest.mark.parametrize("last_id", ["0", "1000000", "none", "deadbeef.1", "deadbeef.99", "."])
-async def test_an_id_of_another_run_neither_hides_nor_repeats_events(sandbox, last_id):
+async def test_an_id_of_another_run_neither_hides_nor_repeats_events(
+    sandbox: Sandbox, last_id: str
+) -> None:
     """After a restart of the sandbox an open page would stay silent."""
     created = await sandbox.provision()
     await sandbox.send(created["token"], {"To": THEIRS, "Body": "before"})
@@ -135,19 +141,19 @@ async def test_an_id_of_another_run_neither_hides_nor_repeats_events(sandbox, la
     assert first["body"] == "after"
 
 
-async def test_a_quiet_connection_is_kept_alive():
+async def test_a_quiet_connection_is_kept_alive() -> None:
     """A proxy or a browser would cut it."""
     feed = Feed()
-    stream = feed.follow("", heartbeat_s=0.01)
+    stream: Any = feed.follow("", heartbeat_s=0.01)
 
     assert [await anext(stream) for _ in range(3)][1:] == [b": still here\n\n"] * 2
     await stream.aclose()
 
 
-async def test_a_slow_page_costs_a_bounded_memory():
+async def test_a_slow_page_costs_a_bounded_memory() -> None:
     """A page left open during a load test would fill the sandbox's memory."""
     feed = Feed()
-    stream = feed.follow("", heartbeat_s=5)
+    stream: Any = feed.follow("", heartbeat_s=5)
     await anext(stream)
     for number in range(EVENTS_KEPT * 3):
         feed.publish("message", {"n": number})
@@ -162,7 +168,7 @@ async def test_a_slow_page_costs_a_bounded_memory():
 # --- texts, threads, records ------------------------------------------------------------------
 
 
-async def test_threads_are_kept_by_phone_and_in_order(sandbox, door):
+async def test_threads_are_kept_by_phone_and_in_order(sandbox: Sandbox, door: Door) -> None:
     """The phones' conversations would run into one another."""
     created = await sandbox.provision(door.url)
     await sandbox.text("a1", **{"from": "+15550100001"})
@@ -179,7 +185,7 @@ async def test_threads_are_kept_by_phone_and_in_order(sandbox, door):
     assert shown["threads"][0]["theirs"] == "+15550100001"
 
 
-def test_threads_are_bounded_to_what_was_active_last():
+def test_threads_are_bounded_to_what_was_active_last() -> None:
     """The phone page would not open any more after a load test."""
     records = Records()
     for number in range(30):
@@ -191,7 +197,7 @@ def test_threads_are_bounded_to_what_was_active_last():
     assert bodies == [["20", "23", "26", "29"], ["19", "22", "25", "28"]]
 
 
-async def test_a_text_may_carry_a_sid_of_the_callers(sandbox, door):
+async def test_a_text_may_carry_a_sid_of_the_callers(sandbox: Sandbox, door: Door) -> None:
     """A duplicate callback could not be produced."""
     await sandbox.provision(door.url)
     sid = "SM" + "7" * 32
@@ -207,7 +213,9 @@ async def test_a_text_may_carry_a_sid_of_the_callers(sandbox, door):
     [{"text": "x"}, {"body": 1}, {"from": ""}, [], {"media": "x"}, {"at": "yesterday"}],
     ids=str,
 )
-async def test_a_text_that_makes_no_sense_is_refused(sandbox, body):
+async def test_a_text_that_makes_no_sense_is_refused(
+    sandbox: Sandbox, body: dict[str, Any] | list[Any]
+) -> None:
     """A test with a typing error would send another text than it means to."""
     answer = await sandbox.ask("POST", "/sandbox/texts", body=body)
 
@@ -216,7 +224,7 @@ async def test_a_text_that_makes_no_sense_is_refused(sandbox, body):
 
 
 @pytest.mark.parametrize("path", ["/sandbox/texts", "/sandbox/trouble"])
-async def test_another_sites_page_can_not_send_texts(sandbox, path):
+async def test_another_sites_page_can_not_send_texts(sandbox: Sandbox, path: str) -> None:
     """Any site open in a developer's browser could text through his service."""
     async with sandbox.http.post(sandbox.url + path, data=b"{}") as answer:
         octets = answer.status
@@ -227,7 +235,7 @@ async def test_another_sites_page_can_not_send_texts(sandbox, path):
     assert (octets, simple) == (415, 415)
 
 
-async def test_a_sandbox_stops_although_a_page_listens():
+async def test_a_sandbox_stops_although_a_page_listens() -> None:
     """`parley demo` would hang at Ctrl+C while the phone page is open."""
     async with asyncio.timeout(10):
         async with running_sandbox() as sandbox:
@@ -247,7 +255,9 @@ async def test_a_sandbox_stops_although_a_page_listens():
     ("path", "type_"),
     [("/", "text/html"), ("/page/page.css", "text/css"), ("/page/page.js", "text/javascript")],
 )
-async def test_the_pages_files_run_no_code_but_their_own(sandbox, path, type_):
+async def test_the_pages_files_run_no_code_but_their_own(
+    sandbox: Sandbox, path: str, type_: str
+) -> None:
     """A text could bring a script along."""
     answer = await sandbox.ask("GET", path)
 
@@ -260,12 +270,12 @@ async def test_the_pages_files_run_no_code_but_their_own(sandbox, path, type_):
 
 
 @pytest.mark.parametrize("path", ["/page/none.js", "/page/..%2fapp.py", "/page/../app.py"])
-async def test_nothing_but_the_pages_files_is_served(sandbox, path):
+async def test_nothing_but_the_pages_files_is_served(sandbox: Sandbox, path: str) -> None:
     """The source or worse could be read from the sandbox."""
     assert (await sandbox.ask("GET", path)).status == 404
 
 
-async def test_replies_are_read_a_page_at_a_time_in_order_of_arrival(sandbox):
+async def test_replies_are_read_a_page_at_a_time_in_order_of_arrival(sandbox: Sandbox) -> None:
     """A load test counts tens of thousands of them; one answer with all would not fit."""
     token = (await sandbox.provision())["token"]
     for number in range(5):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from tests.lab.sandbox.pieces import BASE
+from tests.lab.sandbox.pieces import BASE, Answer, Sandbox
 
 pytestmark = pytest.mark.anyio
 
@@ -17,7 +19,9 @@ TEMPLATE = {
 }
 
 
-async def made(sandbox, element_instance: int, **changes):
+async def made(
+    sandbox: Sandbox, element_instance: int | str, **changes: object
+) -> tuple[Any, Answer]:
     """Make a template and an instance of it; returns both."""
     template = (await sandbox.platform("POST", "/formulas", TEMPLATE)).json
     configuration = {"trigger_instance": element_instance, "subject": "a text"}
@@ -26,7 +30,9 @@ async def made(sandbox, element_instance: int, **changes):
     return template, await sandbox.platform("POST", path, body)
 
 
-async def test_open_connectors_fact_16_templates_and_their_instances_come_and_go(sandbox):
+async def test_open_connectors_fact_16_templates_and_their_instances_come_and_go(
+    sandbox: Sandbox,
+) -> None:
     """A documented resource would be missing."""
     created = await sandbox.provision()
     template, answer = await made(sandbox, created["id"])
@@ -51,7 +57,9 @@ async def test_open_connectors_fact_16_templates_and_their_instances_come_and_go
     assert (await sandbox.platform("GET", path)).status == 404
 
 
-async def test_open_connectors_fact_16_those_that_use_an_instance_are_found(sandbox):
+async def test_open_connectors_fact_16_those_that_use_an_instance_are_found(
+    sandbox: Sandbox,
+) -> None:
     """An operator would not be warned that others depend on what he removes."""
     ours, other = await sandbox.provision(), await sandbox.provision(tags=["other"])
     _, mine = await made(sandbox, ours["id"])
@@ -67,7 +75,9 @@ async def test_open_connectors_fact_16_those_that_use_an_instance_are_found(sand
     assert await using("") == [mine.json["id"], theirs.json["id"]]
 
 
-async def test_open_connectors_fact_16_an_instances_end_breaks_those_that_use_it(sandbox):
+async def test_open_connectors_fact_16_an_instances_end_breaks_those_that_use_it(
+    sandbox: Sandbox,
+) -> None:
     """Whoever rotates an instance would not learn what he broke."""
     created, other = await sandbox.provision(), await sandbox.provision(tags=["other"])
     template, mine = await made(sandbox, created["id"])
@@ -103,7 +113,9 @@ async def test_open_connectors_fact_16_an_instances_end_breaks_those_that_use_it
     ],
     ids=["no name", "no entries", "no such instance", "no number", "empty list", "a text"],
 )
-async def test_a_formulas_instance_that_makes_no_sense_is_refused(sandbox, changes, message):
+async def test_a_formulas_instance_that_makes_no_sense_is_refused(
+    sandbox: Sandbox, changes: dict[str, Any], message: str
+) -> None:
     """A formula would use nothing, and its instance's removal break nothing."""
     created = await sandbox.provision()
 
@@ -124,7 +136,9 @@ async def test_a_formulas_instance_that_makes_no_sense_is_refused(sandbox, chang
     ],
     ids=["no name", "no objects", "no type", "one key twice", "too long"],
 )
-async def test_a_template_that_makes_no_sense_is_refused(sandbox, body, status):
+async def test_a_template_that_makes_no_sense_is_refused(
+    sandbox: Sandbox, body: dict[str, Any], status: int
+) -> None:
     """A mistyped template would be taken here and refused in production."""
     answer = await sandbox.platform("POST", "/formulas", body)
 
@@ -136,14 +150,16 @@ async def test_a_template_that_makes_no_sense_is_refused(sandbox, body, status):
     ("method", "path"),
     [("GET", ""), ("POST", ""), ("GET", "/instances"), ("GET", "/1"), ("GET", "/1/instances/1")],
 )
-async def test_formulas_are_for_whoever_has_the_secrets(sandbox, method, path):
+async def test_formulas_are_for_whoever_has_the_secrets(
+    sandbox: Sandbox, method: str, path: str
+) -> None:
     """Anybody could read what is automated with an instance."""
     answer = await sandbox.ask(method, f"{BASE}/formulas{path}", "User x, Organization y", {})
 
     assert answer.status == 401
 
 
-async def test_trouble_with_instances_is_none_with_formulas(sandbox):
+async def test_trouble_with_instances_is_none_with_formulas(sandbox: Sandbox) -> None:
     """What becomes of an automation while /instances fails could not be told apart."""
     await sandbox.trouble(status=503, count=-1, where="instances")
 

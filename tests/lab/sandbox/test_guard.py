@@ -22,6 +22,7 @@ from tests.lab.sandbox.pieces import (
     OURS,
     PLATFORM,
     THEIRS,
+    Door,
     Sandbox,
     instance,
     running_sandbox,
@@ -82,7 +83,9 @@ async def fingerprint(sandbox: Sandbox) -> Any:
         "/nothing",
     ],
 )
-async def test_a_page_that_rebinds_its_name_to_this_machine_reads_nothing(sandbox, path):
+async def test_a_page_that_rebinds_its_name_to_this_machine_reads_nothing(
+    sandbox: Sandbox, path: str
+) -> None:
     """Any site a developer visits could read every text, under a name of its own."""
     headers = {"Host": f"attacker.example:{urlsplit(sandbox.url).port}"}
 
@@ -92,7 +95,7 @@ async def test_a_page_that_rebinds_its_name_to_this_machine_reads_nothing(sandbo
     assert "Host" in answer.json["message"]
 
 
-async def test_a_page_that_rebinds_its_name_sends_nothing(sandbox, door):
+async def test_a_page_that_rebinds_its_name_sends_nothing(sandbox: Sandbox, door: Door) -> None:
     """Any site a developer visits could text through his service, and reply for it."""
     created = await sandbox.provision(door.url)
     before = await fingerprint(sandbox)
@@ -130,7 +133,9 @@ async def test_a_page_that_rebinds_its_name_sends_nothing(sandbox, door):
         "",
     ],
 )
-async def test_a_host_that_is_not_this_machine_is_refused_however_it_is_written(sandbox, host):
+async def test_a_host_that_is_not_this_machine_is_refused_however_it_is_written(
+    sandbox: Sandbox, host: str
+) -> None:
     """A name that only looks like ours would open the sandbox to its owner."""
     request = f"GET /sandbox/threads HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
 
@@ -140,7 +145,7 @@ async def test_a_host_that_is_not_this_machine_is_refused_however_it_is_written(
 @pytest.mark.parametrize(
     "headers", [b"", b"Host: localhost\r\nHost: attacker.example\r\n"], ids=["none", "two"]
 )
-async def test_a_request_without_one_host_is_refused(sandbox, headers):
+async def test_a_request_without_one_host_is_refused(sandbox: Sandbox, headers: bytes) -> None:
     """A proxy that reads the other of two would let a foreign page through."""
     request = b"GET /sandbox/threads HTTP/1.1\r\n" + headers + b"\r\n"
 
@@ -148,14 +153,18 @@ async def test_a_request_without_one_host_is_refused(sandbox, headers):
 
 
 @pytest.mark.parametrize("host", ["localhost", "LocalHost:1", "127.0.0.1", "127.9.9.9", "[::1]:80"])
-async def test_this_machine_is_asked_for_by_any_of_its_own_names(sandbox, host):
+async def test_this_machine_is_asked_for_by_any_of_its_own_names(
+    sandbox: Sandbox, host: str
+) -> None:
     """A tunnel to another port, or a browser's own spelling, would be locked out."""
     answer = await sandbox.ask("GET", "/sandbox/threads", headers={"Host": host})
 
     assert answer.status == 200
 
 
-async def test_beyond_this_machine_the_name_that_was_told_and_addresses_are_good(public):
+async def test_beyond_this_machine_the_name_that_was_told_and_addresses_are_good(
+    public: Sandbox,
+) -> None:
     """A sandbox in a container could not be reached, or could be by everybody's name."""
 
     async def status(host: str) -> int:
@@ -193,7 +202,9 @@ async def test_beyond_this_machine_the_name_that_was_told_and_addresses_are_good
     ],
     ids=str,
 )
-async def test_another_sites_page_orders_nothing(sandbox, door, path, headers):
+async def test_another_sites_page_orders_nothing(
+    sandbox: Sandbox, door: Door, path: str, headers: dict[str, str]
+) -> None:
     """Any site open in a developer's browser could text, rotate tokens or delete the instance."""
     await sandbox.provision(door.url)
     before = await fingerprint(sandbox)
@@ -211,7 +222,7 @@ async def test_another_sites_page_orders_nothing(sandbox, door, path, headers):
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
 @pytest.mark.parametrize("path", ["/sandbox/threads", "/sandbox/records", "/sandbox/events"])
-async def test_another_sites_page_is_shown_nothing(sandbox, path, site):
+async def test_another_sites_page_is_shown_nothing(sandbox: Sandbox, path: str, site: str) -> None:
     """A page could load our answers as its own script or picture."""
     answer = await sandbox.ask("GET", path, headers={"Sec-Fetch-Site": site})
 
@@ -230,7 +241,9 @@ async def test_another_sites_page_is_shown_nothing(sandbox, path, site):
     ],
     ids=str,
 )
-async def test_our_own_page_and_whoever_is_no_browser_may_order(sandbox, door, headers):
+async def test_our_own_page_and_whoever_is_no_browser_may_order(
+    sandbox: Sandbox, door: Door, headers: dict[str, str]
+) -> None:
     """The phone page and every script would be locked out."""
     await sandbox.provision(door.url)
     host = urlsplit(sandbox.url).netloc
@@ -252,7 +265,9 @@ async def test_our_own_page_and_whoever_is_no_browser_may_order(sandbox, door, h
         ("application/x-www-form-urlencoded", 415),
     ],
 )
-async def test_the_platforms_api_takes_json_as_json_alone(sandbox, content_type, status):
+async def test_the_platforms_api_takes_json_as_json_alone(
+    sandbox: Sandbox, content_type: str, status: int
+) -> None:
     """A wrong header would go unnoticed until production."""
     created = await sandbox.provision()
     body = json.dumps({"To": THEIRS, "From": OURS, "Body": "hi"})
@@ -288,7 +303,9 @@ async def test_the_platforms_api_takes_json_as_json_alone(sandbox, content_type,
     ],
 )
 @pytest.mark.parametrize("relay", ["off", "instead"])
-async def test_a_callback_url_beyond_this_machine_is_not_called(sandbox, door, url, relay):
+async def test_a_callback_url_beyond_this_machine_is_not_called(
+    sandbox: Sandbox, door: Door, url: str, relay: str
+) -> None:
     """Whoever can provision an instance could make this machine POST into its network."""
     await sandbox.provision(url.format(port=urlsplit(door.url).port))
     await sandbox.switch(relay=relay)
@@ -300,7 +317,9 @@ async def test_a_callback_url_beyond_this_machine_is_not_called(sandbox, door, u
     assert "--public" in answer["detail"]
 
 
-async def test_polled_events_and_reports_go_nowhere_else_either(sandbox, door):
+async def test_polled_events_and_reports_go_nowhere_else_either(
+    sandbox: Sandbox, door: Door
+) -> None:
     """The ways around the callback would stay open."""
     elsewhere = f"http://0.0.0.0:{urlsplit(door.url).port}/"
     created = await sandbox.provision(elsewhere)
@@ -317,7 +336,7 @@ async def test_polled_events_and_reports_go_nowhere_else_either(sandbox, door):
     assert door.callbacks == []
 
 
-async def test_with_public_it_calls_wherever_it_is_told_to(public, door):
+async def test_with_public_it_calls_wherever_it_is_told_to(public: Sandbox, door: Door) -> None:
     """A service on another machine could not be tried."""
     await public.provision(f"http://0.0.0.0:{urlsplit(door.url).port}/")
 
@@ -332,8 +351,8 @@ async def test_with_public_it_calls_wherever_it_is_told_to(public, door):
     "path", [f"{BASE}/messages", f"{BASE}/instances", "/sandbox/texts", "/sandbox/switches"]
 )
 async def test_open_connectors_fact_21_a_body_that_is_too_large_is_429_before_it_has_come(
-    sandbox, path
-):
+    sandbox: Sandbox, path: str
+) -> None:
     """Whoever sends without end would fill the memory."""
     created = await sandbox.provision()
     address = urlsplit(sandbox.url)
@@ -354,7 +373,7 @@ async def test_open_connectors_fact_21_a_body_that_is_too_large_is_429_before_it
     assert b" 429 " in answer
 
 
-async def test_a_body_of_just_the_limit_is_read(sandbox):
+async def test_a_body_of_just_the_limit_is_read(sandbox: Sandbox) -> None:
     """A limit that is off by one would refuse what the platform takes."""
     created = await sandbox.provision()
     body = b'{"Body": "%b"}' % (b"x" * (BODY_LIMIT_BYTES - 12))
@@ -388,7 +407,7 @@ def run_sandbox(*arguments: str, fd: int | None = None) -> subprocess.CompletedP
 
 
 @pytest.mark.parametrize("host", [EVERYWHERE, "::", "192.0.2.1", "sandbox.example"])
-def test_it_does_not_listen_beyond_this_machine_unless_it_is_told_to(host):
+def test_it_does_not_listen_beyond_this_machine_unless_it_is_told_to(host: str) -> None:
     """Everybody in the same network could read the texts and order the sandbox about."""
     ended = run_sandbox("--host", host, "--port", "0")
 
@@ -402,7 +421,7 @@ def test_it_does_not_listen_beyond_this_machine_unless_it_is_told_to(host):
 @pytest.mark.parametrize(
     "arguments", [(), ("--host", "localhost"), ("--host", "127.0.0.2")], ids=str
 )
-def test_it_listens_at_this_machine_without_being_told(arguments):
+def test_it_listens_at_this_machine_without_being_told(arguments: tuple[str, ...]) -> None:
     """The command in the README would not start."""
     ended = run_sandbox(*arguments, "--port", "0")
 
@@ -410,7 +429,7 @@ def test_it_listens_at_this_machine_without_being_told(arguments):
     assert "Phone page: http://127.0.0." in ended.stdout
 
 
-def test_it_listens_beyond_this_machine_when_it_is_told_to():
+def test_it_listens_beyond_this_machine_when_it_is_told_to() -> None:
     """A sandbox in a container could not be used at all."""
     ended = run_sandbox("--host", EVERYWHERE, "--port", "0", "--public", "--name", "sandbox")
 
@@ -418,7 +437,7 @@ def test_it_listens_beyond_this_machine_when_it_is_told_to():
     assert "Phone page: http://0.0.0.0:" in ended.stdout
 
 
-def test_a_listener_that_is_handed_over_is_looked_at_as_well():
+def test_a_listener_that_is_handed_over_is_looked_at_as_well() -> None:
     """Whoever starts it with a socket would go around the question."""
     with socket.create_server((EVERYWHERE, 0)) as open_to_all:
         ended = run_sandbox(fd=open_to_all.fileno())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.lab.sandbox.pieces import (
@@ -11,6 +13,7 @@ from tests.lab.sandbox.pieces import (
     OURS,
     PREFIX,
     USER,
+    Sandbox,
     instance,
     wanted,
 )
@@ -20,7 +23,7 @@ pytestmark = pytest.mark.anyio
 HEADER = "elements-element-instance-id"
 
 
-async def test_an_instance_is_created_and_described_with_its_token(sandbox):
+async def test_an_instance_is_created_and_described_with_its_token(sandbox: Sandbox) -> None:
     """Provisioning would be tested against answers the platform does not give."""
     answer = await sandbox.platform("POST", "/instances", wanted("http://127.0.0.1:9/"))
 
@@ -37,7 +40,9 @@ async def test_an_instance_is_created_and_described_with_its_token(sandbox):
 
 @pytest.mark.parametrize("entry", ["protocol", "account", "sender", "token", "callback.url"])
 @pytest.mark.parametrize("value", [None, "", "  "], ids=["absent", "empty", "blank"])
-async def test_open_connectors_fact_03_a_missing_required_entry_is_named(sandbox, entry, value):
+async def test_open_connectors_fact_03_a_missing_required_entry_is_named(
+    sandbox: Sandbox, entry: str, value: str | None
+) -> None:
     """A typing error in instance.json would go through here and fail in production."""
     body = wanted("http://127.0.0.1:9/")
     del body["configuration"][PREFIX + entry]
@@ -63,7 +68,9 @@ async def test_open_connectors_fact_03_a_missing_required_entry_is_named(sandbox
     ],
     ids=["unknown key", "no element", "element no object", "list", "tags no list", "no name"],
 )
-async def test_a_malformed_body_is_refused_as_the_platform_does(sandbox, change, status):
+async def test_a_malformed_body_is_refused_as_the_platform_does(
+    sandbox: Sandbox, change: dict[str, Any], status: int
+) -> None:
     """A malformed template would look like a fault of the sandbox's."""
     body = wanted("http://127.0.0.1:9/") | change
 
@@ -89,8 +96,8 @@ async def test_a_malformed_body_is_refused_as_the_platform_does(sandbox, change,
     ("method", "path"), [("POST", ""), ("GET", ""), ("GET", "/1234"), ("DELETE", "/1234")]
 )
 async def test_open_connectors_fact_02_wrong_secrets_are_401_everywhere(
-    sandbox, authorization, method, path
-):
+    sandbox: Sandbox, authorization: str, method: str, path: str
+) -> None:
     """A wrong secret would only be noticed in production."""
     await sandbox.provision()
 
@@ -101,7 +108,9 @@ async def test_open_connectors_fact_02_wrong_secrets_are_401_everywhere(
     assert len((await sandbox.records())["instances"]) == 1
 
 
-async def test_open_connectors_fact_05_secrets_read_back_masked_and_the_token_as_it_is(sandbox):
+async def test_open_connectors_fact_05_secrets_read_back_masked_and_the_token_as_it_is(
+    sandbox: Sandbox,
+) -> None:
     """Who writes what it read destroys a secret; with an empty Redis the token is found again."""
     created = await sandbox.provision()
 
@@ -116,7 +125,7 @@ async def test_open_connectors_fact_05_secrets_read_back_masked_and_the_token_as
     assert created["token"] not in str(await sandbox.records())
 
 
-async def test_instances_are_listed_by_tag(sandbox):
+async def test_instances_are_listed_by_tag(sandbox: Sandbox) -> None:
     """Adopting by tag would adopt somebody else's instance."""
     ours = await sandbox.provision(tags=["parley", "blue"])
     await sandbox.provision(tags=["other"])
@@ -130,7 +139,9 @@ async def test_instances_are_listed_by_tag(sandbox):
     assert len(await ids("")) == 2
 
 
-async def test_open_connectors_fact_06_html_is_stripped_from_names_and_tags(sandbox):
+async def test_open_connectors_fact_06_html_is_stripped_from_names_and_tags(
+    sandbox: Sandbox,
+) -> None:
     """Looking for an instance by the tag we sent would never find it."""
     created = await sandbox.provision(name="my <b>parley</b>", tags=["<i>parley</i>"])
     path = f"/instances/{created['id']}"
@@ -140,7 +151,9 @@ async def test_open_connectors_fact_06_html_is_stripped_from_names_and_tags(sand
     assert (changed.json["name"], changed.json["tags"]) == ("x", ["y"])
 
 
-async def test_open_connectors_fact_04_put_changes_what_it_names_and_nothing_else(sandbox):
+async def test_open_connectors_fact_04_put_changes_what_it_names_and_nothing_else(
+    sandbox: Sandbox,
+) -> None:
     """A repair of the callback URL would wipe the rest of the configuration."""
     created = await sandbox.provision()
     change = {"configuration": {f"{PREFIX}callback.url": "http://127.0.0.1:8/"}}
@@ -152,7 +165,7 @@ async def test_open_connectors_fact_04_put_changes_what_it_names_and_nothing_els
     assert (answer.json["name"], answer.json["tags"]) == ("parley", ["parley"])
 
 
-async def test_open_connectors_fact_04_patch_replaces_the_tags(sandbox):
+async def test_open_connectors_fact_04_patch_replaces_the_tags(sandbox: Sandbox) -> None:
     """A documented way to tag an instance would be missing."""
     created = await sandbox.provision()
 
@@ -162,8 +175,8 @@ async def test_open_connectors_fact_04_patch_replaces_the_tags(sandbox):
 
 
 async def test_open_connectors_fact_04_one_configuration_entry_is_read_and_changed_by_its_id(
-    sandbox,
-):
+    sandbox: Sandbox,
+) -> None:
     """Repairing one entry would be untestable."""
     created = await sandbox.provision()
     path = f"/instances/{created['id']}/configuration"
@@ -179,7 +192,9 @@ async def test_open_connectors_fact_04_one_configuration_entry_is_read_and_chang
     assert unknown.status == 404
 
 
-async def test_open_connectors_fact_07_a_deleted_instance_is_404_and_its_token_401(sandbox):
+async def test_open_connectors_fact_07_a_deleted_instance_is_404_and_its_token_401(
+    sandbox: Sandbox,
+) -> None:
     """Healing would be tested against the wrong signs of a deletion."""
     created = await sandbox.provision()
     path = f"/instances/{created['id']}"
@@ -190,7 +205,9 @@ async def test_open_connectors_fact_07_a_deleted_instance_is_404_and_its_token_4
     assert (await sandbox.send(created["token"])).status == 401
 
 
-async def test_open_connectors_fact_07_a_disabled_instance_is_403_until_it_is_enabled(sandbox):
+async def test_open_connectors_fact_07_a_disabled_instance_is_403_until_it_is_enabled(
+    sandbox: Sandbox,
+) -> None:
     """Healing would be tested against the wrong signs of a disabled instance."""
     created = await sandbox.provision()
     path = f"/instances/{created['id']}/enabled"
@@ -205,7 +222,7 @@ async def test_open_connectors_fact_07_a_disabled_instance_is_403_until_it_is_en
     assert refused.headers[HEADER] == str(created["id"])
 
 
-async def test_open_connectors_fact_03_post_instances_is_not_idempotent(sandbox):
+async def test_open_connectors_fact_03_post_instances_is_not_idempotent(sandbox: Sandbox) -> None:
     """Ten replicas that create ten instances would pass for one."""
     first, second = await sandbox.provision(), await sandbox.provision()
 
@@ -224,7 +241,9 @@ async def test_open_connectors_fact_03_post_instances_is_not_idempotent(sandbox)
         ("PUT", "/hubs/messaging/messages", 405),
     ],
 )
-async def test_errors_of_the_path_are_json_with_a_request_id(sandbox, method, path, status):
+async def test_errors_of_the_path_are_json_with_a_request_id(
+    sandbox: Sandbox, method: str, path: str, status: int
+) -> None:
     """Reading the platform's errors would be tested against a framework's plain text."""
     answer = await sandbox.platform(method, path)
 
@@ -232,7 +251,9 @@ async def test_errors_of_the_path_are_json_with_a_request_id(sandbox, method, pa
     assert answer.json.keys() == {"requestId", "message"}
 
 
-async def test_open_connectors_fact_01_a_body_that_is_no_json_is_told_apart_by_its_status(sandbox):
+async def test_open_connectors_fact_01_a_body_that_is_no_json_is_told_apart_by_its_status(
+    sandbox: Sandbox,
+) -> None:
     """A wrong header would go unnoticed until production."""
     path = f"{BASE}/instances"
     headers = {"Authorization": instance("x"), "Content-Type": "text/plain"}

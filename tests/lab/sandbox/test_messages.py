@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from typing import Any
 from urllib.parse import quote
 
 import aiohttp
@@ -18,6 +19,8 @@ from tests.lab.sandbox.pieces import (
     PLATFORM,
     THEIRS,
     USER,
+    Door,
+    Sandbox,
     instance,
 )
 
@@ -33,8 +36,8 @@ HUB = {"to": THEIRS, "from": OURS, "subject": "s", "message": "hi"}
     ids=["Twilio's model", "hub model"],
 )
 async def test_open_connectors_fact_09_both_documented_bodies_are_accepted_and_answered_in_kind(
-    sandbox, body, fields
-):
+    sandbox: Sandbox, body: dict[str, str], fields: set[str]
+) -> None:
     """A template for one of the two would fail only with the real connector."""
     created = await sandbox.provision()
 
@@ -50,7 +53,9 @@ async def test_open_connectors_fact_09_both_documented_bodies_are_accepted_and_a
 
 
 @pytest.mark.parametrize("path", ["", "/hubs/messaging", "/hubs/anything"])
-async def test_open_connectors_fact_08_the_hub_name_in_the_path_is_ignored(sandbox, path):
+async def test_open_connectors_fact_08_the_hub_name_in_the_path_is_ignored(
+    sandbox: Sandbox, path: str
+) -> None:
     """A base URL written another documented way would not work here."""
     created = await sandbox.provision()
 
@@ -59,7 +64,9 @@ async def test_open_connectors_fact_08_the_hub_name_in_the_path_is_ignored(sandb
     assert len(listed.json) == 1
 
 
-async def test_open_connectors_fact_02_the_organization_may_be_left_out_for_an_instance(sandbox):
+async def test_open_connectors_fact_02_the_organization_may_be_left_out_for_an_instance(
+    sandbox: Sandbox,
+) -> None:
     """A documented header would be refused."""
     created = await sandbox.provision()
     header = f"User {USER}, Element {created['token']}"
@@ -79,7 +86,9 @@ async def test_open_connectors_fact_02_the_organization_may_be_left_out_for_an_i
         "Element {token}",
     ],
 )
-async def test_a_send_with_wrong_credentials_is_401_and_noted(sandbox, authorization):
+async def test_a_send_with_wrong_credentials_is_401_and_noted(
+    sandbox: Sandbox, authorization: str
+) -> None:
     """The demo would confirm replies that the connector would have refused."""
     created = await sandbox.provision()
     header = authorization.format(user=USER, organization=ORGANIZATION, token=created["token"])
@@ -94,7 +103,7 @@ async def test_a_send_with_wrong_credentials_is_401_and_noted(sandbox, authoriza
     assert (refusal["status"], refusal["token_ok"]) == (401, False)
 
 
-async def test_a_reply_says_which_instances_token_it_carried(sandbox):
+async def test_a_reply_says_which_instances_token_it_carried(sandbox: Sandbox) -> None:
     """Nobody could tell that replies go out through the instance that was provisioned."""
     await sandbox.provision()
     second = await sandbox.provision()
@@ -115,7 +124,9 @@ async def test_a_reply_says_which_instances_token_it_carried(sandbox):
     ],
     ids=["no To", "no Body", "too long", "too many pictures"],
 )
-async def test_what_twilio_refuses_is_a_400_with_its_words(sandbox, change, code):
+async def test_what_twilio_refuses_is_a_400_with_its_words(
+    sandbox: Sandbox, change: dict[str, Any], code: str
+) -> None:
     """A reply that can't be sent would be repeated for ever."""
     created = await sandbox.provision()
 
@@ -128,7 +139,7 @@ async def test_what_twilio_refuses_is_a_400_with_its_words(sandbox, change, code
     assert refusal["token_ok"]
 
 
-async def test_a_picture_alone_is_a_message(sandbox):
+async def test_a_picture_alone_is_a_message(sandbox: Sandbox) -> None:
     """A handler that answers with a picture would look broken."""
     created = await sandbox.provision()
     urls = ["https://example.com/a.png"]
@@ -140,7 +151,7 @@ async def test_a_picture_alone_is_a_message(sandbox):
     assert [each["media"] for each in await sandbox.thread()] == [urls, urls * 2]
 
 
-async def test_replies_are_kept_in_the_order_they_arrived(sandbox):
+async def test_replies_are_kept_in_the_order_they_arrived(sandbox: Sandbox) -> None:
     """A test of ordering could not tell a wrong order from a right one."""
     created = await sandbox.provision()
     for body in "abc":
@@ -157,14 +168,16 @@ async def test_replies_are_kept_in_the_order_they_arrived(sandbox):
 # --- the log ----------------------------------------------------------------------------------
 
 
-async def log(sandbox, token: str, query: str = "") -> list[dict]:
+async def log(sandbox: Sandbox, token: str, query: str = "") -> list[dict[str, Any]]:
     """Read a page of the log."""
     answer = await sandbox.ask("GET", f"{BASE}/hubs/messaging/messages{query}", instance(token))
     assert answer.status == 200, answer.body
-    return answer.json
+    return list(answer.json)
 
 
-async def test_open_connectors_fact_10_the_log_has_both_directions_newest_first(sandbox, door):
+async def test_open_connectors_fact_10_the_log_has_both_directions_newest_first(
+    sandbox: Sandbox, door: Door
+) -> None:
     """Backfill and the look-up of replies in doubt would read another log than the real one."""
     created = await sandbox.provision(door.url)
     text = await sandbox.text("in")
@@ -182,8 +195,8 @@ async def test_open_connectors_fact_10_the_log_has_both_directions_newest_first(
 
 
 async def test_open_connectors_fact_10_the_log_is_paged_two_hundred_rows_at_most(
-    sandbox,
-):
+    sandbox: Sandbox,
+) -> None:
     """A reader that stops after one page would look complete."""
     created = await sandbox.provision()
     for number in range(205):
@@ -201,7 +214,7 @@ async def test_open_connectors_fact_10_the_log_is_paged_two_hundred_rows_at_most
     assert await bodies("?page=none&pageSize=-1") == newest_first[:50]
 
 
-async def test_where_narrows_the_log(sandbox, door):
+async def test_where_narrows_the_log(sandbox: Sandbox, door: Door) -> None:
     """A filter that is ignored would let a reply look sent that was sent to somebody else."""
     created = await sandbox.provision(door.url)
     await sandbox.text("in")
@@ -241,8 +254,8 @@ async def test_where_narrows_the_log(sandbox, door):
     ],
 )
 async def test_open_connectors_fact_20_what_a_release_does_not_understand_of_where_is_400(
-    sandbox, since, fails
-):
+    sandbox: Sandbox, since: str, fails: list[str]
+) -> None:
     """A filter that a platform has not learnt yet would look as if it worked."""
     created = await sandbox.provision()
     await sandbox.switch(ceql=since)
@@ -263,7 +276,9 @@ async def test_open_connectors_fact_20_what_a_release_does_not_understand_of_whe
     "where",
     ["Colour='red'", "DateSent=", "DateSent='soon'", "To>'+1'", "To='+1", "body='hi'", "and"],
 )
-async def test_a_where_that_can_not_be_read_is_400_and_names_its_instance(sandbox, where):
+async def test_a_where_that_can_not_be_read_is_400_and_names_its_instance(
+    sandbox: Sandbox, where: str
+) -> None:
     """A mistake in a filter would look like a log without messages."""
     created = await sandbox.provision()
     path = f"{BASE}/hubs/messaging/messages?where={quote(where)}"
@@ -275,7 +290,7 @@ async def test_a_where_that_can_not_be_read_is_400_and_names_its_instance(sandbo
     assert answer.headers["elements-element-instance-id"] == str(created["id"])
 
 
-async def test_one_message_is_found_by_its_sid(sandbox):
+async def test_one_message_is_found_by_its_sid(sandbox: Sandbox) -> None:
     """A message's fate could not be looked up."""
     created = await sandbox.provision()
     sent = (await sandbox.send(created["token"])).json
@@ -289,7 +304,7 @@ async def test_one_message_is_found_by_its_sid(sandbox):
     assert missing.json["providerMessage"].startswith("20404")
 
 
-async def test_ping_needs_a_living_instance(sandbox):
+async def test_ping_needs_a_living_instance(sandbox: Sandbox) -> None:
     """A check of the instance would always succeed, or never."""
     created = await sandbox.provision()
 
@@ -302,7 +317,7 @@ async def test_ping_needs_a_living_instance(sandbox):
 # --- trouble ----------------------------------------------------------------------------------
 
 
-async def test_trouble_answers_with_an_error_for_as_many_sends_as_asked(sandbox):
+async def test_trouble_answers_with_an_error_for_as_many_sends_as_asked(sandbox: Sandbox) -> None:
     """Fault tests would run without a fault."""
     created = await sandbox.provision()
     await sandbox.trouble(status=429, count=2, retry_after_s=3)
@@ -314,7 +329,7 @@ async def test_trouble_answers_with_an_error_for_as_many_sends_as_asked(sandbox)
     assert len((await sandbox.records())["replies"]) == 1
 
 
-async def test_trouble_without_end_lasts_until_it_is_switched_off(sandbox):
+async def test_trouble_without_end_lasts_until_it_is_switched_off(sandbox: Sandbox) -> None:
     """An outage in a test would end by itself."""
     created = await sandbox.provision()
     await sandbox.trouble(status=500, count=-1)
@@ -325,7 +340,7 @@ async def test_trouble_without_end_lasts_until_it_is_switched_off(sandbox):
     assert (await sandbox.send(created["token"])).status == 200
 
 
-async def test_trouble_can_be_slow_after_it_has_accepted(sandbox):
+async def test_trouble_can_be_slow_after_it_has_accepted(sandbox: Sandbox) -> None:
     """A process could not be killed between the POST and its answer."""
     created = await sandbox.provision()
     await sandbox.trouble(latency_ms=400)
@@ -340,7 +355,9 @@ async def test_trouble_can_be_slow_after_it_has_accepted(sandbox):
 
 
 @pytest.mark.parametrize("where", ["instances", "log"])
-async def test_trouble_can_be_meant_for_other_calls_than_sends(sandbox, where):
+async def test_trouble_can_be_meant_for_other_calls_than_sends(
+    sandbox: Sandbox, where: str
+) -> None:
     """What happens when the log or the platform fails could not be tried."""
     created = await sandbox.provision()
     await sandbox.trouble(status=503, count=1, where=where)
@@ -354,7 +371,7 @@ async def test_trouble_can_be_meant_for_other_calls_than_sends(sandbox, where):
     assert statuses == [503, 200]
 
 
-async def test_trouble_can_accept_and_then_cut_the_connection(sandbox):
+async def test_trouble_can_accept_and_then_cut_the_connection(sandbox: Sandbox) -> None:
     """A reply in doubt could not be produced."""
     created = await sandbox.provision()
     await sandbox.trouble(reset=True)
@@ -366,7 +383,7 @@ async def test_trouble_can_accept_and_then_cut_the_connection(sandbox):
     assert (await sandbox.send(created["token"])).status == 200
 
 
-async def test_trouble_can_leave_a_send_unanswered_and_unaccepted(sandbox):
+async def test_trouble_can_leave_a_send_unanswered_and_unaccepted(sandbox: Sandbox) -> None:
     """A time-out of a reply that was not sent could not be produced."""
     created = await sandbox.provision()
     await sandbox.trouble(hang=True)
@@ -383,7 +400,9 @@ async def test_trouble_can_leave_a_send_unanswered_and_unaccepted(sandbox):
     [{"status": 200}, {"latency_ms": -1}, {"count": -2}, {"latency": 5}, {"hang": "yes"}],
     ids=str,
 )
-async def test_a_switch_that_makes_no_sense_is_refused(sandbox, switches):
+async def test_a_switch_that_makes_no_sense_is_refused(
+    sandbox: Sandbox, switches: dict[str, Any]
+) -> None:
     """A fault test with a typing error would pass without a fault."""
     answer = await sandbox.ask("POST", "/sandbox/trouble", body=switches)
 

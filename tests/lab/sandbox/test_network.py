@@ -7,30 +7,44 @@ from urllib.parse import parse_qs
 
 import pytest
 from aiohttp import web
+from aiohttp.web_response import Response
 from twilio.request_validator import RequestValidator
 
 from service.lab.sandbox.network import Network
 from service.lab.sandbox.records import Records
-from tests.lab.sandbox.pieces import ACCOUNT, AUTH_TOKEN, OURS, PREFIX, THEIRS, twiml, wanted
+from tests.lab.sandbox.pieces import (
+    ACCOUNT,
+    AUTH_TOKEN,
+    OURS,
+    PREFIX,
+    THEIRS,
+    Callback,
+    Door,
+    Sandbox,
+    twiml,
+    wanted,
+)
 
 pytestmark = pytest.mark.anyio
 
 
-def form_of(callback) -> dict[str, str]:
+def form_of(callback: Callback) -> dict[str, str]:
     """Read a callback's form; a name that came twice fails."""
     pairs = parse_qs(callback.body.decode(), keep_blank_values=True, strict_parsing=True)
     assert all(len(values) == 1 for values in pairs.values())
     return {name: values[0] for name, values in pairs.items()}
 
 
-def valid(callback, url: str, token: str = AUTH_TOKEN) -> bool:
+def valid(callback: Callback, url: str, token: str = AUTH_TOKEN) -> bool:
     """Let Twilio's own library judge a callback's signature."""
     signature = callback.headers["X-Twilio-Signature"]
     return bool(RequestValidator(token).validate(url, form_of(callback), signature))
 
 
 @pytest.mark.parametrize("body", ["hello", "", " two  blanks ", "Grüße 👋 a+b&c=d%20\nx", "1=2"])
-async def test_a_text_is_a_callback_that_twilios_library_finds_valid(sandbox, door, body):
+async def test_a_text_is_a_callback_that_twilios_library_finds_valid(
+    sandbox: Sandbox, door: Door, body: str
+) -> None:
     """The door would be tested against signatures of our own making."""
     url = f"{door.url}/callbacks/twilio"
     await sandbox.provision(url)
@@ -44,7 +58,7 @@ async def test_a_text_is_a_callback_that_twilios_library_finds_valid(sandbox, do
     assert form_of(callback)["Body"] == body
 
 
-async def test_a_callback_has_twilios_whole_form_and_headers(sandbox, door):
+async def test_a_callback_has_twilios_whole_form_and_headers(sandbox: Sandbox, door: Door) -> None:
     """A parameter the door has not seen before would reach it in production first."""
     await sandbox.provision(door.url)
 
@@ -77,7 +91,7 @@ async def test_a_callback_has_twilios_whole_form_and_headers(sandbox, door):
     assert callback.headers["Content-Type"].startswith("application/x-www-form-urlencoded")
 
 
-async def test_a_picture_alone_comes_without_a_body(sandbox, door):
+async def test_a_picture_alone_comes_without_a_body(sandbox: Sandbox, door: Door) -> None:
     """The door would require a parameter that Twilio leaves out."""
     await sandbox.provision(door.url)
 
@@ -93,7 +107,7 @@ async def test_a_picture_alone_comes_without_a_body(sandbox, door):
     assert valid(callback, door.url)
 
 
-async def test_a_long_text_counts_its_segments(sandbox, door):
+async def test_a_long_text_counts_its_segments(sandbox: Sandbox, door: Door) -> None:
     """A text of several segments would say it has one."""
     await sandbox.provision(door.url)
     await sandbox.text("x" * 161)
@@ -103,8 +117,8 @@ async def test_a_long_text_counts_its_segments(sandbox, door):
 
 
 async def test_the_query_of_the_callback_url_is_kept_and_signed_and_its_fragment_dropped(
-    sandbox, door
-):
+    sandbox: Sandbox, door: Door
+) -> None:
     """Overrides in the registered URL would break every signature."""
     url = f"{door.url}/in?tenant=a%2Fb&x="
     await sandbox.provision(f"{url}#rc=2&rp=all")
@@ -116,7 +130,7 @@ async def test_the_query_of_the_callback_url_is_kept_and_signed_and_its_fragment
     assert valid(callback, url)
 
 
-async def test_a_changed_instance_is_used_for_the_next_text(sandbox, door):
+async def test_a_changed_instance_is_used_for_the_next_text(sandbox: Sandbox, door: Door) -> None:
     """A rotated token or a repaired callback URL would have no effect."""
     created = await sandbox.provision("http://127.0.0.1:9/")
     change = {f"{PREFIX}token": "rotated", f"{PREFIX}callback.url": door.url}
@@ -128,7 +142,9 @@ async def test_a_changed_instance_is_used_for_the_next_text(sandbox, door):
     assert valid(callback, door.url, "rotated")
 
 
-async def test_a_text_goes_to_the_instance_that_has_its_number(sandbox, door):
+async def test_a_text_goes_to_the_instance_that_has_its_number(
+    sandbox: Sandbox, door: Door
+) -> None:
     """Two services on one sandbox would get each other's texts."""
     other = {f"{PREFIX}sender": "+15005550199"}
     first = await sandbox.provision(f"{door.url}/first")
@@ -146,7 +162,7 @@ async def test_a_text_goes_to_the_instance_that_has_its_number(sandbox, door):
     assert first["id"] != second["id"]
 
 
-async def test_without_an_instance_a_text_is_kept_as_failed_and_says_why(sandbox):
+async def test_without_an_instance_a_text_is_kept_as_failed_and_says_why(sandbox: Sandbox) -> None:
     """A text written too early would vanish from the phone."""
     answer = await sandbox.text("too early")
 
@@ -156,7 +172,9 @@ async def test_without_an_instance_a_text_is_kept_as_failed_and_says_why(sandbox
     assert message["detail"] == "no service has provisioned an instance yet"
 
 
-async def test_a_cut_connection_is_tried_once_more_with_the_same_bytes(sandbox, door):
+async def test_a_cut_connection_is_tried_once_more_with_the_same_bytes(
+    sandbox: Sandbox, door: Door
+) -> None:
     """The door's de-duplication would never be met by a repeated callback."""
     await sandbox.provision(door.url)
     door.answers = [None]
@@ -188,18 +206,18 @@ async def test_a_cut_connection_is_tried_once_more_with_the_same_bytes(sandbox, 
     ],
 )
 async def test_the_callback_url_says_how_often_and_after_what_twilio_tries_again(
-    sandbox, door, fragment, answers, attempts
-):
+    sandbox: Sandbox, door: Door, fragment: str, answers: list[int | None], attempts: int
+) -> None:
     """The overrides we register would be written without knowing what they do."""
     await sandbox.provision(door.url + fragment)
-    door.answers = [each and web.Response(status=each, text="no") for each in answers]
+    door.answers = [web.Response(status=each, text="no") if each else None for each in answers]
 
     await sandbox.text()
 
     assert len(door.callbacks) == attempts
 
 
-async def test_all_attempts_together_have_one_time_limit():
+async def test_all_attempts_together_have_one_time_limit() -> None:
     """A door that never answers would be called six times as long as Twilio calls it."""
     held: list[asyncio.StreamWriter] = []
 
@@ -230,7 +248,7 @@ async def test_all_attempts_together_have_one_time_limit():
     assert 0.5 <= took_s < 2.5
 
 
-async def test_a_service_that_is_not_there_fails_the_text_with_a_reason(sandbox):
+async def test_a_service_that_is_not_there_fails_the_text_with_a_reason(sandbox: Sandbox) -> None:
     """The phone page would show a text as sent that nobody got."""
     await sandbox.provision("http://127.0.0.1:9/")
 
@@ -241,7 +259,9 @@ async def test_a_service_that_is_not_there_fails_the_text_with_a_reason(sandbox)
 
 
 @pytest.mark.parametrize("url", ["none", "ftp://127.0.0.1/", "http://", "http://[", "http://a:b/"])
-async def test_a_callback_url_that_is_none_fails_the_text_with_a_reason(sandbox, url):
+async def test_a_callback_url_that_is_none_fails_the_text_with_a_reason(
+    sandbox: Sandbox, url: str
+) -> None:
     """A mistake in the registered URL would end as an error of the sandbox's."""
     await sandbox.provision(url)
 
@@ -269,7 +289,9 @@ async def test_a_callback_url_that_is_none_fails_the_text_with_a_reason(sandbox,
     ],
     ids=["503", "empty", "plain text", "json", "no xml", "other root", "a verb", "right"],
 )
-async def test_what_twilio_would_complain_about_is_told(sandbox, door, answer, state, warning):
+async def test_what_twilio_would_complain_about_is_told(
+    sandbox: Sandbox, door: Door, answer: Response, state: str, warning: str
+) -> None:
     """A door that answers with plain text would text every sender, and look right here."""
     await sandbox.provision(door.url)
     door.answers = [answer]
@@ -283,7 +305,9 @@ async def test_what_twilio_would_complain_about_is_told(sandbox, door, answer, s
     assert callback["warning"] == told["warning"]
 
 
-async def test_every_callback_is_noted_with_its_status_its_time_and_its_answer(sandbox, door):
+async def test_every_callback_is_noted_with_its_status_its_time_and_its_answer(
+    sandbox: Sandbox, door: Door
+) -> None:
     """A failed exchange could not be explained from the records."""
     await sandbox.provision(door.url)
     door.answers = [web.Response(status=403, text="signature refused")]
@@ -297,7 +321,7 @@ async def test_every_callback_is_noted_with_its_status_its_time_and_its_answer(s
     assert told["detail"] == "callback answered 403: signature refused"
 
 
-async def test_texts_do_not_wait_for_one_another(sandbox, door):
+async def test_texts_do_not_wait_for_one_another(sandbox: Sandbox, door: Door) -> None:
     """A load test would send one text at a time."""
     await sandbox.provision(door.url)
 

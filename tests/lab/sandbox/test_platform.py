@@ -8,7 +8,17 @@ import pytest
 from aiohttp import web
 
 from service.lab.sandbox.answers import INSTANCE_HEADER
-from tests.lab.sandbox.pieces import BASE, OURS, PLATFORM, PREFIX, THEIRS, instance, wanted
+from tests.lab.sandbox.pieces import (
+    BASE,
+    OURS,
+    PLATFORM,
+    PREFIX,
+    THEIRS,
+    Door,
+    Sandbox,
+    instance,
+    wanted,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -45,7 +55,7 @@ def spoiled(dice: random.Random, body: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_no_json_body_makes_the_platform_fail(sandbox, seed):
+async def test_no_json_body_makes_the_platform_fail(sandbox: Sandbox, seed: int) -> None:
     """A mistake in a request would look like an outage, and be tried again for ever."""
     dice = random.Random(seed)
     created = await sandbox.provision()
@@ -76,7 +86,7 @@ async def test_no_json_body_makes_the_platform_fail(sandbox, seed):
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_no_json_body_makes_the_phone_fail(sandbox, seed):
+async def test_no_json_body_makes_the_phone_fail(sandbox: Sandbox, seed: int) -> None:
     """A text that went wrong would say nothing about why."""
     dice = random.Random(seed)
     text = {"from": THEIRS, "to": OURS, "body": "hi", "media": ["https://example.com/a.png"]}
@@ -103,7 +113,7 @@ async def test_no_json_body_makes_the_phone_fail(sandbox, seed):
         pytest.param(b'"text"', id="no object"),
     ],
 )
-async def test_bytes_that_are_no_object_are_400(sandbox, path, raw):
+async def test_bytes_that_are_no_object_are_400(sandbox: Sandbox, path: str, raw: bytes) -> None:
     """A broken template would look like an outage, and be tried again for ever."""
     created = await sandbox.provision()
     headers = {"Content-Type": "application/json"}
@@ -117,8 +127,8 @@ async def test_bytes_that_are_no_object_are_400(sandbox, path, raw):
 
 
 async def test_open_connectors_fact_08_every_answer_of_an_instance_names_it_its_errors_included(
-    sandbox,
-):
+    sandbox: Sandbox,
+) -> None:
     """Which instance refused a reply could not be told."""
     created = await sandbox.provision()
     token = instance(created["token"])
@@ -141,7 +151,9 @@ async def test_open_connectors_fact_08_every_answer_of_an_instance_names_it_its_
 
 
 @pytest.mark.parametrize("seconds", [0, 3, 1_000_000])
-async def test_retry_after_is_a_number_of_seconds_as_http_has_it(sandbox, seconds):
+async def test_retry_after_is_a_number_of_seconds_as_http_has_it(
+    sandbox: Sandbox, seconds: int
+) -> None:
     """A long wait would be unreadable, and the reply tried again at once."""
     created = await sandbox.provision()
     await sandbox.trouble(status=429, retry_after_s=seconds)
@@ -150,7 +162,9 @@ async def test_retry_after_is_a_number_of_seconds_as_http_has_it(sandbox, second
 
 
 @pytest.mark.parametrize("encoding", ["shift_jis", "unknown", "utf-16"])
-async def test_an_answer_in_an_unreadable_encoding_is_complained_about(sandbox, door, encoding):
+async def test_an_answer_in_an_unreadable_encoding_is_complained_about(
+    sandbox: Sandbox, door: Door, encoding: str
+) -> None:
     """The text would hang on its way for ever, and its reason be a traceback."""
     await sandbox.provision(door.url)
     twiml = f'<?xml version="1.0" encoding="{encoding}"?><Response/>'.encode()
@@ -162,7 +176,7 @@ async def test_an_answer_in_an_unreadable_encoding_is_complained_about(sandbox, 
     assert answer["state"] == "accepted"
 
 
-async def test_a_callback_url_can_not_smuggle_in_a_header(sandbox, door):
+async def test_a_callback_url_can_not_smuggle_in_a_header(sandbox: Sandbox, door: Door) -> None:
     """A stray line break from copied documentation would send a forged request."""
     await sandbox.provision(f"{door.url}/callbacks\r\nX-Forged: 1")
 
@@ -172,7 +186,7 @@ async def test_a_callback_url_can_not_smuggle_in_a_header(sandbox, door):
     assert door.callbacks == []
 
 
-async def test_an_auth_token_with_odd_characters_still_signs(sandbox, door):
+async def test_an_auth_token_with_odd_characters_still_signs(sandbox: Sandbox, door: Door) -> None:
     """Texts would fail without a reason the operator could act on."""
     configuration = wanted(door.url)["configuration"] | {f"{PREFIX}token": "tökén 👋"}
     await sandbox.provision(configuration=configuration)

@@ -16,7 +16,17 @@ from service.lab.sandbox import polling
 from service.lab.sandbox.docs import ROW_FIELDS
 from service.lab.sandbox.network import Network
 from service.lab.sandbox.records import Records
-from tests.lab.sandbox.pieces import ACCOUNT, OURS, PREFIX, THEIRS, TWILIO_V2, wanted
+from tests.lab.sandbox.pieces import (
+    ACCOUNT,
+    OURS,
+    PREFIX,
+    THEIRS,
+    TWILIO_V2,
+    Callback,
+    Door,
+    Sandbox,
+    wanted,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -26,7 +36,7 @@ URL = "event.notification.callback.url"
 OTHER = "+15005550199"
 
 
-async def polled_instance(sandbox, url: str, **entries: str) -> Any:
+async def polled_instance(sandbox: Sandbox, url: str, **entries: str) -> Any:
     """Make an instance whose texts are polled, and switch polling on."""
     configuration = ENTRIES | {URL: url} | entries
     created = await sandbox.provision(**TWILIO_V2 | {"configuration": configuration})
@@ -34,26 +44,26 @@ async def polled_instance(sandbox, url: str, **entries: str) -> Any:
     return created
 
 
-async def poll(sandbox) -> Any:
+async def poll(sandbox: Sandbox) -> Any:
     """Poll at once; returns what is told of the one instance."""
     answer = await sandbox.ask("POST", "/sandbox/poll", body={})
     (told,) = answer.json["polled"]
     return told
 
 
-def rows_of(callback) -> list[dict[str, Any]]:
+def rows_of(callback: Callback) -> list[dict[str, Any]]:
     """Return the rows an event carries."""
     rows: list[dict[str, Any]] = json.loads(callback.body)["message"]["raw"]["messages"]
     return rows
 
 
-async def state(sandbox) -> str:
+async def state(sandbox: Sandbox) -> str:
     """Tell how the instance's subscription stands."""
     (instance,) = (await sandbox.records())["instances"]
     return str(instance["events"])
 
 
-async def until(sandbox, word: str) -> str:
+async def until(sandbox: Sandbox, word: str) -> str:
     """Wait until the subscription's state has a word in it."""
     async with asyncio.timeout(10):
         while word not in (found := await state(sandbox)):
@@ -62,8 +72,8 @@ async def until(sandbox, word: str) -> str:
 
 
 async def test_open_connectors_fact_18_one_event_has_the_rows_of_everything_since_the_last(
-    sandbox, door
-):
+    sandbox: Sandbox, door: Door
+) -> None:
     """The door would be tested with an event of one text to one number."""
     created = await polled_instance(sandbox, f"{door.url}/events#rc=2")
     first = await sandbox.text("hello", to=OURS)
@@ -95,7 +105,9 @@ async def test_open_connectors_fact_18_one_event_has_the_rows_of_everything_sinc
     ]
 
 
-async def test_open_connectors_fact_18_an_event_is_signed_and_has_an_id(sandbox, door):
+async def test_open_connectors_fact_18_an_event_is_signed_and_has_an_id(
+    sandbox: Sandbox, door: Door
+) -> None:
     """The door would refuse every event, or accept anybody's."""
     await polled_instance(sandbox, door.url)
     for body in ("one", "two"):
@@ -111,8 +123,8 @@ async def test_open_connectors_fact_18_an_event_is_signed_and_has_an_id(sandbox,
 
 
 async def test_open_connectors_fact_18_seventy_rows_are_one_event_of_seventy_kilobytes(
-    sandbox, door
-):
+    sandbox: Sandbox, door: Door
+) -> None:
     """A limit of the door's that real events exceed would be met in production."""
     await polled_instance(sandbox, door.url)
     for number in range(70):
@@ -125,7 +137,7 @@ async def test_open_connectors_fact_18_seventy_rows_are_one_event_of_seventy_kil
     assert 50_000 < len(callback.body) < 100_000
 
 
-async def test_more_rows_than_an_event_holds_come_in_the_next_at_once(door):
+async def test_more_rows_than_an_event_holds_come_in_the_next_at_once(door: Door) -> None:
     """After a rush some texts would never be told of, or all in one event without end."""
     records = Records()
     network = Network(records)
@@ -147,8 +159,8 @@ async def test_more_rows_than_an_event_holds_come_in_the_next_at_once(door):
 
 
 async def test_open_connectors_fact_18_events_come_by_themselves_in_the_instances_interval(
-    sandbox, door
-):
+    sandbox: Sandbox, door: Door
+) -> None:
     """Polling would be tested as if somebody pressed a button."""
     await sandbox.switch(minute_s=0.02)
     await polled_instance(sandbox, door.url, **{"event.poller.refresh_interval": "10"})
@@ -166,7 +178,7 @@ async def test_open_connectors_fact_18_events_come_by_themselves_in_the_instance
     assert door.callbacks[2].headers["X-Twilio-Signature"]
 
 
-async def test_what_was_there_before_the_instance_is_not_told(sandbox, door):
+async def test_what_was_there_before_the_instance_is_not_told(sandbox: Sandbox, door: Door) -> None:
     """A new instance would be told of texts that were another's."""
     other = await sandbox.provision("http://127.0.0.1:9/")
     await sandbox.text("before", lost=True)
@@ -184,7 +196,9 @@ async def test_what_was_there_before_the_instance_is_not_told(sandbox, door):
     [{"event.notification.enabled": "false"}, {URL: ""}],
     ids=["not enabled", "no address"],
 )
-async def test_an_instance_that_wants_no_events_is_not_polled(sandbox, door, entries):
+async def test_an_instance_that_wants_no_events_is_not_polled(
+    sandbox: Sandbox, door: Door, entries: dict[str, str]
+) -> None:
     """An instance without the switch would look as if it had it."""
     await polled_instance(sandbox, door.url, **entries)
     await sandbox.text("hello")
@@ -197,7 +211,9 @@ async def test_an_instance_that_wants_no_events_is_not_polled(sandbox, door, ent
     }
 
 
-async def test_the_older_connector_is_polled_for_its_callback_url(sandbox, door):
+async def test_the_older_connector_is_polled_for_its_callback_url(
+    sandbox: Sandbox, door: Door
+) -> None:
     """What the platform makes of the older connector's address could not be tried in this way."""
     await sandbox.provision(door.url)
     await sandbox.switch(relay="polled")
@@ -209,8 +225,8 @@ async def test_the_older_connector_is_polled_for_its_callback_url(sandbox, door)
 
 
 async def test_open_connectors_fact_18_an_event_that_is_not_taken_is_repeated_as_it_is(
-    sandbox, door
-):
+    sandbox: Sandbox, door: Door
+) -> None:
     """The door's de-duplication would never meet an event that comes again."""
     await sandbox.switch(minute_s=0.0005)
     await polled_instance(sandbox, door.url)
@@ -232,8 +248,8 @@ async def test_open_connectors_fact_18_an_event_that_is_not_taken_is_repeated_as
 
 
 async def test_open_connectors_fact_18_after_five_repetitions_the_subscription_is_deactivated(
-    sandbox, door
-):
+    sandbox: Sandbox, door: Door
+) -> None:
     """Nobody would learn that events end for good when the door refuses them."""
     await sandbox.switch(minute_s=0.0005)
     created = await polled_instance(sandbox, door.url)
@@ -260,14 +276,16 @@ async def test_open_connectors_fact_18_after_five_repetitions_the_subscription_i
     assert [each["body"] for each in rows_of(door.callbacks[-1])] == ["on again"]
 
 
-def test_open_connectors_fact_18_the_waits_grow_over_nine_and_a_half_hours():
+def test_open_connectors_fact_18_the_waits_grow_over_nine_and_a_half_hours() -> None:
     """An outage of an evening would be tested as one of a minute."""
     assert len(polling.WAITS_MIN) == 5
     assert list(polling.WAITS_MIN) == sorted(set(polling.WAITS_MIN))
     assert sum(polling.WAITS_MIN) == 9.5 * 60
 
 
-async def test_a_new_address_ends_the_repetitions_to_the_old_one(sandbox, door):
+async def test_a_new_address_ends_the_repetitions_to_the_old_one(
+    sandbox: Sandbox, door: Door
+) -> None:
     """A repaired instance would be deactivated for what the old address did."""
     await sandbox.switch(minute_s=0.01)
     created = await polled_instance(sandbox, "http://127.0.0.1:9/")
@@ -282,7 +300,7 @@ async def test_a_new_address_ends_the_repetitions_to_the_old_one(sandbox, door):
     assert [each["body"] for each in rows_of(door.callbacks[0])] == ["told"]
 
 
-async def test_the_same_address_again_forgets_nothing(sandbox, door):
+async def test_the_same_address_again_forgets_nothing(sandbox: Sandbox, door: Door) -> None:
     """Each start of the service would cost the texts since the last poll."""
     created = await polled_instance(sandbox, door.url)
     await sandbox.text("kept")
@@ -293,15 +311,19 @@ async def test_the_same_address_again_forgets_nothing(sandbox, door):
 
 
 @pytest.mark.parametrize("minute_s", [0, -1, 61, "long", None])
-async def test_a_minute_that_makes_no_sense_is_refused(sandbox, minute_s):
+async def test_a_minute_that_makes_no_sense_is_refused(
+    sandbox: Sandbox, minute_s: int | str | None
+) -> None:
     """A test with a typing error would wait for hours, or spin."""
-    assert (await sandbox.switch(minute_s=minute_s)).status == 400
+    assert (await sandbox.switch(minute_s=minute_s)).status == 400  # type: ignore[arg-type]  # what is wrong  # type: ignore[arg-type]  # what is wrong
 
 
 @pytest.mark.parametrize(
     "interval", ["", "soon", "0", "-1", "nan", "inf", "1e999"], ids=lambda text: text or "none"
 )
-async def test_an_interval_that_makes_no_sense_is_the_usual_one(sandbox, door, interval):
+async def test_an_interval_that_makes_no_sense_is_the_usual_one(
+    sandbox: Sandbox, door: Door, interval: str
+) -> None:
     """A mistyped entry would make the platform poll without pause, or fail."""
     await polled_instance(sandbox, door.url, **{"event.poller.refresh_interval": interval})
     await sandbox.text("hello")
@@ -312,7 +334,9 @@ async def test_an_interval_that_makes_no_sense_is_the_usual_one(sandbox, door, i
 
 
 @pytest.mark.parametrize("relay", ["instead", "both"])
-async def test_an_event_of_one_text_is_signed_and_has_an_id_too(sandbox, door, relay):
+async def test_an_event_of_one_text_is_signed_and_has_an_id_too(
+    sandbox: Sandbox, door: Door, relay: str
+) -> None:
     """The two ways of relaying would differ where the platform's do not."""
     body = wanted(door.url)
     body["configuration"] |= {"event.notification.signature.key": KEY, f"{PREFIX}sender": OURS}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from service.lab.sandbox.mappings import map_row
 from service.lab.sandbox.resources import FIELDS_LIMIT
-from tests.lab.sandbox.pieces import BASE, OURS, THEIRS, instance
+from tests.lab.sandbox.pieces import BASE, OURS, THEIRS, Answer, Sandbox, instance
 
 pytestmark = pytest.mark.anyio
 
@@ -18,12 +20,12 @@ MAPPING = {
 ONLY_ID = {"vendorName": "messages", "fields": [{"path": "id", "vendorPath": "sid"}]}
 
 
-async def rows(sandbox, token: str, name: str):
+async def rows(sandbox: Sandbox, token: str, name: str) -> Answer:
     """List a resource of an instance."""
     return await sandbox.ask("GET", f"{BASE}/hubs/messaging/{name}", instance(token))
 
 
-def levels(created) -> dict[str, tuple[str, str]]:
+def levels(created: dict[str, Any]) -> dict[str, tuple[str, str]]:
     """Name the paths of definitions and of mappings at every level."""
     one = f"/instances/{created['id']}"
     return {
@@ -35,8 +37,8 @@ def levels(created) -> dict[str, tuple[str, str]]:
 
 @pytest.mark.parametrize("level", ["organization, by key", "organization, by number", "instance"])
 async def test_open_connectors_fact_15_a_resource_is_defined_mapped_listed_and_removed(
-    sandbox, level
-):
+    sandbox: Sandbox, level: str
+) -> None:
     """Whoever maps Twilio's messages to names of his own could not try it."""
     created = await sandbox.provision()
     defined, mapped = levels(created)[level]
@@ -72,7 +74,9 @@ async def test_open_connectors_fact_15_a_resource_is_defined_mapped_listed_and_r
 
 
 @pytest.mark.parametrize("path", ["/hubs/messaging/messages", "/messages"])
-async def test_open_connectors_fact_15_the_vendors_own_name_mapped_changes_the_log(sandbox, path):
+async def test_open_connectors_fact_15_the_vendors_own_name_mapped_changes_the_log(
+    sandbox: Sandbox, path: str
+) -> None:
     """A log without from, to and direction would be met first when a reply is in doubt."""
     created = await sandbox.provision()
     sent = (await sandbox.send(created["token"])).json
@@ -93,7 +97,9 @@ async def test_open_connectors_fact_15_the_vendors_own_name_mapped_changes_the_l
     assert "direction" in (await sandbox.ask("GET", BASE + path, token)).json[0]
 
 
-async def test_open_connectors_fact_15_an_instances_mapping_goes_before_its_connectors(sandbox):
+async def test_open_connectors_fact_15_an_instances_mapping_goes_before_its_connectors(
+    sandbox: Sandbox,
+) -> None:
     """Which of two mappings holds would be found out in production."""
     created = await sandbox.provision()
     other = await sandbox.provision(tags=["other"])
@@ -112,7 +118,7 @@ async def test_open_connectors_fact_15_an_instances_mapping_goes_before_its_conn
     assert v2.status == 404
 
 
-async def test_a_mapping_ends_with_its_instance(sandbox):
+async def test_a_mapping_ends_with_its_instance(sandbox: Sandbox) -> None:
     """Mappings of instances that are gone would pile up."""
     created = await sandbox.provision()
     path = f"/instances/{created['id']}"
@@ -125,7 +131,7 @@ async def test_a_mapping_ends_with_its_instance(sandbox):
         assert answer.status == 404
 
 
-async def test_definitions_of_the_organization_are_listed(sandbox):
+async def test_definitions_of_the_organization_are_listed(sandbox: Sandbox) -> None:
     """What somebody mapped could not be found out without its name."""
     created = await sandbox.provision()
     await sandbox.platform("POST", "/organizations/objects/texts/definitions", DEFINITION)
@@ -137,7 +143,7 @@ async def test_definitions_of_the_organization_are_listed(sandbox):
     assert [each["associatedLevel"] for each in listed["fields"]] == ["organization"] * 2
 
 
-async def test_open_connectors_fact_17_docs_describe_what_is_mapped(sandbox):
+async def test_open_connectors_fact_17_docs_describe_what_is_mapped(sandbox: Sandbox) -> None:
     """An instance's description would lack resources that it has."""
     created = await sandbox.provision()
     path = f"/instances/{created['id']}"
@@ -163,7 +169,9 @@ async def test_open_connectors_fact_17_docs_describe_what_is_mapped(sandbox):
     ],
     ids=["no list", "no objects", "no path", "path no text", "long path", "vendor", "many"],
 )
-async def test_a_mapping_that_makes_no_sense_is_refused(sandbox, body, status):
+async def test_a_mapping_that_makes_no_sense_is_refused(
+    sandbox: Sandbox, body: dict[str, Any], status: int
+) -> None:
     """A mistake in a mapping would make a log of empty rows."""
     answer = await sandbox.platform("POST", "/organizations/elements/7/transformations/x", body)
 
@@ -171,7 +179,7 @@ async def test_a_mapping_that_makes_no_sense_is_refused(sandbox, body, status):
     assert answer.json["message"]
 
 
-async def test_a_mapping_is_for_whoever_has_the_secrets(sandbox):
+async def test_a_mapping_is_for_whoever_has_the_secrets(sandbox: Sandbox) -> None:
     """Anybody could blind the service by mapping its log."""
     created = await sandbox.provision()
     path = f"{BASE}/instances/{created['id']}/transformations/messages"
@@ -182,7 +190,7 @@ async def test_a_mapping_is_for_whoever_has_the_secrets(sandbox):
     assert unknown.status == 404
 
 
-async def test_a_mapping_of_another_vendor_resource_has_no_rows(sandbox):
+async def test_a_mapping_of_another_vendor_resource_has_no_rows(sandbox: Sandbox) -> None:
     """A mistyped vendorName would show somebody else's rows."""
     created = await sandbox.provision()
     await sandbox.send(created["token"])
@@ -225,7 +233,9 @@ async def test_a_mapping_of_another_vendor_resource_has_no_rows(sandbox):
         "none",
     ],
 )
-def test_a_row_is_mapped_field_by_field(mapping, row):
+def test_a_row_is_mapped_field_by_field(
+    mapping: dict[str, list[dict[str, Any]]], row: dict[str, Any]
+) -> None:
     """A mapped log would have other rows than the platform's."""
     vendor = {"sid": "SM1", "to": OURS, "from": THEIRS, "uris": {"media": "/media"}}
 

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from service.core.open_connectors.template_check import compare
-from tests.lab.sandbox.pieces import ACCOUNT, BASE, PLATFORM, THEIRS, TWILIO_V2, instance
+from tests.lab.sandbox.pieces import (
+    ACCOUNT,
+    BASE,
+    PLATFORM,
+    THEIRS,
+    TWILIO_V2,
+    Door,
+    Sandbox,
+    instance,
+)
+from tests.present import present
 
 pytestmark = pytest.mark.anyio
 
@@ -13,7 +25,9 @@ TWILIO_MODEL = {"To", "From", "Body", "MediaUrl", "StatusCallback", "MessagingSe
 HUB_MODEL = {"to", "from", "subject", "message"}
 
 
-async def test_open_connectors_fact_04_without_an_id_the_instance_of_the_token_is_meant(sandbox):
+async def test_open_connectors_fact_04_without_an_id_the_instance_of_the_token_is_meant(
+    sandbox: Sandbox,
+) -> None:
     """A service that knows only its token could not look at its own instance."""
     created = await sandbox.provision()
     await sandbox.provision(tags=["other"])
@@ -41,7 +55,7 @@ async def test_open_connectors_fact_04_without_an_id_the_instance_of_the_token_i
     assert len((await sandbox.records())["instances"]) == 1
 
 
-async def test_without_a_token_nothing_is_deleted(sandbox):
+async def test_without_a_token_nothing_is_deleted(sandbox: Sandbox) -> None:
     """A DELETE that lost its id would take every instance with it."""
     await sandbox.provision()
 
@@ -49,7 +63,7 @@ async def test_without_a_token_nothing_is_deleted(sandbox):
     assert len((await sandbox.records())["instances"]) == 1
 
 
-async def test_instances_are_made_and_listed_under_their_element(sandbox):
+async def test_instances_are_made_and_listed_under_their_element(sandbox: Sandbox) -> None:
     """A documented way to provision would be missing."""
     first = await sandbox.provision()
     second = await sandbox.provision(**TWILIO_V2)
@@ -64,8 +78,8 @@ async def test_instances_are_made_and_listed_under_their_element(sandbox):
 
 
 async def test_open_connectors_fact_12_a_twiliov2_instance_hides_its_password_and_its_signature_key(
-    sandbox,
-):
+    sandbox: Sandbox,
+) -> None:
     """Secrets of the other connector would be read back, and written to a log."""
     created = await sandbox.provision(**TWILIO_V2)
 
@@ -83,18 +97,22 @@ async def test_open_connectors_fact_12_a_twiliov2_instance_hides_its_password_an
     [({}, TWILIO_MODEL | HUB_MODEL), (TWILIO_V2, TWILIO_MODEL)],
     ids=["twilio", "twiliov2"],
 )
-async def test_an_instance_describes_every_body_it_takes(sandbox, body, fields):
+async def test_an_instance_describes_every_body_it_takes(
+    sandbox: Sandbox, body: dict[str, Any], fields: set[str]
+) -> None:
     """A template could not be compared with what the connector takes."""
     created = await sandbox.provision(**body)
 
     docs = (await sandbox.platform("GET", f"/instances/{created['id']}/docs")).json
 
-    found = compare({}, docs)
+    found = present(compare({}, docs))
     assert set(found.described) == fields
     assert [each.kind for each in found.findings] == ["missing"] * (2 if body else 0)
 
 
-async def test_open_connectors_fact_06_tags_read_back_as_objects_by_a_switch(sandbox):
+async def test_open_connectors_fact_06_tags_read_back_as_objects_by_a_switch(
+    sandbox: Sandbox,
+) -> None:
     """The other documented shape of tags would be met in production only."""
     await sandbox.provision()
     assert (await sandbox.switch(tag_objects=True)).json["tag_objects"] is True
@@ -105,7 +123,7 @@ async def test_open_connectors_fact_06_tags_read_back_as_objects_by_a_switch(san
     assert (await sandbox.switch(tag_object=True)).status == 400
 
 
-async def test_revoked_secrets_and_a_missing_log_are_switches(sandbox):
+async def test_revoked_secrets_and_a_missing_log_are_switches(sandbox: Sandbox) -> None:
     """An alarm and a connector that cannot list messages could not be tried out."""
     created = await sandbox.provision()
     token = instance(created["token"])
@@ -121,7 +139,9 @@ async def test_revoked_secrets_and_a_missing_log_are_switches(sandbox):
 
 
 @pytest.mark.parametrize("path", ["/instances", "/messages"])
-async def test_open_connectors_fact_08_who_takes_no_json_is_told_so(sandbox, path):
+async def test_open_connectors_fact_08_who_takes_no_json_is_told_so(
+    sandbox: Sandbox, path: str
+) -> None:
     """A wrong Accept header would go unnoticed until production."""
     created = await sandbox.provision()
     for method in ("GET", "POST"):
@@ -131,7 +151,9 @@ async def test_open_connectors_fact_08_who_takes_no_json_is_told_so(sandbox, pat
         assert (answer.status, answer.json.keys()) == (406, {"requestId", "message"})
 
 
-async def test_open_connectors_fact_10_the_pictures_of_a_message_are_listed(sandbox, door):
+async def test_open_connectors_fact_10_the_pictures_of_a_message_are_listed(
+    sandbox: Sandbox, door: Door
+) -> None:
     """A missed picture could not be read back."""
     created = await sandbox.provision(door.url)
     url = "https://example.com/a.png"
@@ -147,7 +169,7 @@ async def test_open_connectors_fact_10_the_pictures_of_a_message_are_listed(sand
     assert none.status == 404
 
 
-async def test_a_text_that_no_door_took_is_in_the_log_all_the_same(sandbox):
+async def test_a_text_that_no_door_took_is_in_the_log_all_the_same(sandbox: Sandbox) -> None:
     """Backfill would have nothing to read after an outage of ours."""
     created = await sandbox.provision("http://127.0.0.1:9/")
     sent = await sandbox.text("lost")

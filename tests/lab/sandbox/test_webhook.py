@@ -22,7 +22,9 @@ from service.lab.sandbox.webhook import POLICIES, read_overrides
         ("ct=2000&rc=3", 3, {"ct"}),
     ],
 )
-def test_overrides_are_read_as_twilio_does(fragment, retries, policies):
+def test_overrides_are_read_as_twilio_does(
+    fragment: str, retries: int, policies: set[str] | frozenset[str]
+) -> None:
     """The overrides we register would do something else in production."""
     overrides = read_overrides(fragment)
 

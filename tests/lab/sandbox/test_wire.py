@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from service.lab.sandbox.elements import SIGNATURE_KEY
 from service.lab.sandbox.wire import MASK, mask_fields
-from tests.lab.sandbox.pieces import AUTH_TOKEN, ORGANIZATION, PREFIX, THEIRS, TWILIO_V2, USER
+from tests.lab.sandbox.pieces import (
+    AUTH_TOKEN,
+    ORGANIZATION,
+    PREFIX,
+    THEIRS,
+    TWILIO_V2,
+    USER,
+    Door,
+    Sandbox,
+)
 
 pytestmark = pytest.mark.anyio
 
 
-async def exchange_of(sandbox, summary):
+async def exchange_of(sandbox: Sandbox, summary: str) -> Any:
     """The newest exchange with that summary."""
     rows = (await sandbox.ask("GET", "/sandbox/wire")).json["rows"]
     row = next(each for each in reversed(rows) if each["summary"] == summary)
     return (await sandbox.ask("GET", f"/sandbox/wire/{row['id']}")).json
 
 
-async def test_a_row_opens_to_its_request_and_answer(sandbox, door):
+async def test_a_row_opens_to_its_request_and_answer(sandbox: Sandbox, door: Door) -> None:
     """Who wonders why a reply was refused would have to guess what was sent."""
     created = await sandbox.provision(door.url)
     await sandbox.text("hello there")
@@ -34,7 +45,7 @@ async def test_a_row_opens_to_its_request_and_answer(sandbox, door):
     assert '"status":"queued"' in sent["answer"]["body"]
 
 
-async def test_nothing_that_is_shown_holds_a_secret(sandbox):
+async def test_nothing_that_is_shown_holds_a_secret(sandbox: Sandbox) -> None:
     """A screenshot of the phone page would give the account away."""
     key = "key-of-events"
     created = await sandbox.provision("http://user:pass-word@127.0.0.1:9/in?key=in-the-query")
@@ -58,7 +69,7 @@ async def test_nothing_that_is_shown_holds_a_secret(sandbox):
     assert text.count(MASK) > 20
 
 
-async def test_a_forgotten_row_says_so(sandbox):
+async def test_a_forgotten_row_says_so(sandbox: Sandbox) -> None:
     """A page that was open for long would show an empty request."""
     answer = await sandbox.ask("GET", "/sandbox/wire/7")
     assert answer.status == 404
@@ -76,12 +87,12 @@ async def test_a_forgotten_row_says_so(sandbox):
     ],
     ids=["short", "with a quote", "cut", "another name", "text"],
 )
-def test_values_are_masked_where_the_text_is_cut_as_well(text, shown):
+def test_values_are_masked_where_the_text_is_cut_as_well(text: str, shown: str) -> None:
     """A long answer's secret would show because its JSON does not end."""
     assert mask_fields(text, {"token"}) == shown
 
 
-async def test_twilio_answers_stop_and_start_itself(sandbox, door):
+async def test_twilio_answers_stop_and_start_itself(sandbox: Sandbox, door: Door) -> None:
     """A phone that said STOP would seem to be ignored."""
     await sandbox.provision(door.url)
     for body in ("START", "stop", "hello", "Start", "START"):
@@ -96,7 +107,7 @@ async def test_twilio_answers_stop_and_start_itself(sandbox, door):
     ]
 
 
-async def test_a_refused_reply_is_told_with_its_text(sandbox, door):
+async def test_a_refused_reply_is_told_with_its_text(sandbox: Sandbox, door: Door) -> None:
     """Who waits for an answer would wait for ever, though the sandbox knows why there is none."""
     created = await sandbox.provision(door.url)
     await sandbox.text("hello")
@@ -105,7 +116,7 @@ async def test_a_refused_reply_is_told_with_its_text(sandbox, door):
     assert text["refused"].startswith("400, 21617: ")
 
 
-async def test_phones_are_told_what_the_service_takes(sandbox):
+async def test_phones_are_told_what_the_service_takes(sandbox: Sandbox) -> None:
     """The empty phone page would suggest texts that no route takes."""
     told = {"texts": ["BALANCE"], "also": ["anything else"], "looks_every_s": 15.0}
     assert (await sandbox.ask("POST", "/sandbox/service", body=told)).status == 200

@@ -20,8 +20,10 @@ from service.host.listeners import AppServer, listen
 from service.model import Message
 from service.web.door.callbacks import Door
 from service.web.door.connections import Connection
+from service.web.door.judging import Arrival
 from service.web.door.public import public_app, written_paths
 from service.web.door.way_in import connections
+from tests.present import as_a
 from tests.web.conftest import (
     ACCOUNT,
     CALLBACK_PATH,
@@ -51,7 +53,8 @@ class Memory:
         self.offer(message, lambda new, _: answer.set_result(new))
         return await answer
 
-    def offer(self, message: Message, done: Told) -> None:
+    def offer(self, arrival: Arrival, done: Told) -> None:
+        message = as_a(Message, arrival)
         self.messages.append(message)
         self.owed.append(done)
         if not self.held:
@@ -280,6 +283,8 @@ async def test_a_caller_who_asks_first_is_told_to_continue(listener: Listener) -
     assert (await wire.answer())[0] == 200
 
 
+MANY: dict[str, Any] = {f"x{n}": "" for n in range(1001)}
+
 SENT = {
     "accepted": callback(),
     "forged": callback(Body="other", signature="junk"),
@@ -288,7 +293,7 @@ SENT = {
     "report": callback(MessageStatus="delivered", SmsStatus="delivered"),
     "no form": callback(content_type="text/plain"),
     "too large": callback(Body="x" * 70_000),
-    "too many fields": callback(**{f"x{n}": "" for n in range(1001)}),
+    "too many fields": callback(**MANY),
     "no body": callback(body=b""),
     "not there": callback(path="/other"),
     "other method": callback(method="PUT"),

@@ -191,7 +191,7 @@ async def test_open_connectors_fact_18_our_own_sends_are_reports_and_never_texts
     front: Any,
 ) -> None:
     """Our own reply would be answered, and that answer too."""
-    sent = {"from": OURS, "to": THEIRS, "direction": "outbound-api"}
+    sent: dict[str, Any] = {"from": OURS, "to": THEIRS, "direction": "outbound-api"}
     rows = [
         row(front, **sent, status="delivered"),
         row(front, **sent, status="failed", error_code=30005),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
+from typing import Any
 
 import httpx
 import pytest
@@ -32,7 +34,7 @@ def everything() -> Figures:
     return figures
 
 
-def test_promtool_has_nothing_to_say_about_the_metrics(promtool: str):
+def test_promtool_has_nothing_to_say_about_the_metrics(promtool: str) -> None:
     """Names and units would not be those that dashboards and rules expect."""
     checked = subprocess.run(
         [promtool, "check", "metrics"], input=render(everything()), capture_output=True, check=False
@@ -41,7 +43,7 @@ def test_promtool_has_nothing_to_say_about_the_metrics(promtool: str):
 
 
 @pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
-def test_a_metric_is_read_back_as_it_was_counted(metric: Metric):
+def test_a_metric_is_read_back_as_it_was_counted(metric: Metric) -> None:
     """A bucket that is off by one makes every percentile a lie."""
     families = {f.name: f for f in text_string_to_metric_families(render(everything()).decode())}
     family = families[metric.name.removesuffix("_total")]
@@ -62,19 +64,19 @@ def test_a_metric_is_read_back_as_it_was_counted(metric: Metric):
         assert [(s.name, s.labels, s.value) for s in family.samples] == [(metric.name, labels, 3)]
 
 
-def test_what_was_not_counted_is_not_shown():
+def test_what_was_not_counted_is_not_shown() -> None:
     """A door that handles no texts would show a rate of none, as if its workers stood still."""
     assert render(Figures()) == b""
 
 
 @pytest.mark.anyio
-async def test_the_internal_listener_shows_the_figures(serve):
+async def test_the_internal_listener_shows_the_figures(serve: Callable[[Any], Any]) -> None:
     """Prometheus would find nothing to scrape."""
 
     async def gather() -> Figures:
         return Figures(counters={"parley_texts_total": {"answered": 2}})
 
-    async def ready():
+    async def ready() -> dict[str, Any]:
         return {}
 
     async with (
