@@ -17,7 +17,6 @@ from service.store.arrivals import START, Arrivals
 from service.store.backlog import read_entries
 from service.store.batch import Batch
 from service.store.client import clock_of
-from service.store.cluster import Cluster as ClientOfMany
 from service.store.connection import connect
 from service.store.durability import look
 from service.store.inbox import Inbox
@@ -27,7 +26,7 @@ from service.store.layout import claim_partition_count
 from service.store.locks import locked
 from service.store.opt_outs import list_opt_outs
 from service.store.partition import Begun
-from service.store.plain_cluster import slot_of
+from service.store.plain_cluster import PlainCluster, slot_of
 from tests.present import as_a, present
 from tests.redis_servers import Cluster, cluster
 from tests.store.pieces import PARTITIONS, Store, message, outbound
@@ -239,7 +238,7 @@ async def test_a_wait_that_is_cancelled_loses_nothing_and_leaves_nothing_open(
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.01):
                 await arrivals.wait(after, block_ms=1_000, count=10)
-    nodes = as_a(ClientOfMany, arrivals._client).get_nodes()
+    nodes = as_a(PlainCluster, arrivals._client).get_nodes()
     # Connections are counted inside: from outside the nodes' own links can't be told apart.
     assert sum(len(node._connections) for node in nodes) <= PARTITIONS + len(nodes)
     await store.inbox.accept(text)
@@ -338,7 +337,7 @@ async def test_an_untested_redis_py_finds_a_dead_masters_successor_and_loses_not
                 await asyncio.sleep(0.05)
     kept = []
     for partition in range(PARTITIONS):
-        rows: Any = await as_a(ClientOfMany, client).xrange(
+        rows: Any = await as_a(PlainCluster, client).xrange(
             PartitionKeys(Partition(partition)).inbox
         )
         kept += [as_a(Message, entry.value).sid for entry in read_entries(rows)]

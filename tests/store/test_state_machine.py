@@ -135,7 +135,8 @@ class StoreMachine(RuleBasedStateMachine):
         self.runner.run(self.open(url))
 
     async def open(self, url: str) -> None:
-        self.client: Any = connect(url)
+        client: Any = connect(url)
+        self.client = client
         self.batch = Batch(self.client)
         self.inbox = Inbox(self.batch, partitions=COUNT, window_s=600, limit=LIMIT)
         self.letters = DeadLetters(self.client, self.batch, partitions=COUNT, inbox_limit=LIMIT)
