@@ -78,7 +78,8 @@ def request(
             raise UsageError(
                 "--data -: standard input is the body, so nobody can answer: add --yes"
             )
-        ask(f"{asked.method} {asked.path} may change something there. Send it?", yes=yes)
+        what = f"{asked.method} {asked.path} may change something, or send a text"
+        ask(f"{what}. Send it?", yes=yes)
     from service.operate.hub_requests import send
 
     answer = run_on_deployment(lambda deployment: send(deployment, asked))

@@ -24,6 +24,7 @@ from service.core.open_connectors.api_schema import (
     kind_of,
     resolve,
 )
+from service.core.open_connectors.field_names import same_name
 
 METHODS = ("get", "head", "post", "put", "patch", "delete")
 
@@ -105,7 +106,7 @@ class ApiOperation:
                 value = "5" if each.name == "pageSize" else each.name.upper()
                 words += ["--query", f"{each.name}={value}"]
         if self.body is not None:
-            words += ["--data", json.dumps(self.body.sample)]
+            words += ["--data", json.dumps(_each_once(self.body.sample))]
         return shlex.join(words)
 
     @property
@@ -217,6 +218,17 @@ def _model(docs: Any, schema: Any) -> ApiModel:
     inner = found.get("items") if is_list else schema
     fields = tuple(islice(_fields(docs, inner, "", NESTED), FIELDS))
     return ApiModel(_name(inner), is_list, fields, _sample(docs, schema, NESTED))
+
+
+def _each_once(sample: Any) -> Any:
+    """Leave out of what is sent what says the same as another field, such as "to" beside "To"."""
+    if not isinstance(sample, dict):
+        return sample
+    kept: dict[str, Any] = {}
+    for name, value in sample.items():
+        if not any(same_name(name, each) for each in kept):
+            kept[name] = value
+    return kept
 
 
 def _name(schema: Any) -> str:

@@ -176,6 +176,7 @@ def as_python(request: HubRequest, base_url: str) -> str:
     words.append("    },")
     if request.body:
         words.append(f"    content={request.body.decode()!r},")
+    words.append("    timeout=30,")
     user, organization, token = SHOWN_SECRETS
     return "\n".join(
         (
