@@ -31,11 +31,6 @@ app = typer.Typer(
 
 Result = TypeVar("Result")
 
-app.add_typer(connector_map.app, name="map")
-app.add_typer(connector_formula.app, name="formula")
-app.command(epilog=connector_docs.EXAMPLES)(connector_docs.docs)
-app.command(epilog=connector_request.EXAMPLES)(connector_request.request)
-
 
 @app.command(epilog=examples("parley connector plan", "parley connector plan --exit-code"))
 def plan(
@@ -206,6 +201,13 @@ def forget(yes: Yes = False, as_json: AsJson = False) -> None:
     ask("Forget the instance here? Another may be made for it.", yes=yes)
     _run(lambda provisioner: provisioner.forget())
     tell(as_json, {"forgotten": True}, "This Redis has no instance now; see `connector plan`.")
+
+
+# Help lists commands as they are added: first the instance itself, then what it is good for.
+app.add_typer(connector_map.app, name="map")
+app.add_typer(connector_formula.app, name="formula")
+app.command(epilog=connector_docs.EXAMPLES)(connector_docs.docs)
+app.command(epilog=connector_request.EXAMPLES)(connector_request.request)
 
 
 def _warn_of(formulas: Any, then: str) -> list[str] | None:

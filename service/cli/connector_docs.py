@@ -29,17 +29,21 @@ REQUIRED = "required"
 def docs(
     operation: Annotated[
         str | None,
-        typer.Argument(help='One operation: its name, its path, or such as "GET /messages".'),
+        typer.Argument(
+            metavar="[OPERATION]",
+            help='One operation: its name, its path, or such as "GET /messages".',
+        ),
     ] = None,
     search: Annotated[
         str | None, typer.Option(help="Only operations that say this word anywhere.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what can be asked of the instance, as it describes its own API.
+    """Show what can be asked of the instance.
 
-    With an operation: its parameters, the fields of what is sent and answered, and an example.
-    `parley connector request` asks it. Sends and changes nothing.
+    That is as the instance describes its own API. With an operation: its parameters, the fields of
+    what is sent and answered, and an example. `parley connector request` asks it. Sends and
+    changes nothing.
     """
     from service.operate.api_docs import read_api
 

@@ -13,7 +13,7 @@ from service.cli.running import run_on_deployment
 from service.cli.words import AsJson, examples, refuse_empty
 
 app = typer.Typer(
-    help="Formulas of Open Connectors: put one to work on the instance, end it.",
+    help="Formulas of Open Connectors that use the instance.",
     no_args_is_help=True,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -62,7 +62,7 @@ def list_(as_json: AsJson = False) -> None:
     )
 )
 def create(
-    template: Annotated[str, typer.Argument(help="A template's id or name.")],
+    template: Annotated[str, typer.Argument(metavar="TEMPLATE", help="A template's id or name.")],
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", help="key=value of one of its variables; may be repeated."),

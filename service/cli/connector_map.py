@@ -24,7 +24,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Name = Annotated[str, typer.Argument(help="The resource, as `parley connector map list` has it.")]
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="The resource, as `parley connector map list` has it.")
+]
 
 OURS, FOR_ALL = "our instance", "every instance"
 

@@ -35,8 +35,12 @@ STANDARD_INPUT = "-"
 
 
 def request(
-    method: Annotated[str, typer.Argument(help="GET, HEAD, POST, PUT, PATCH or DELETE.")],
-    path: Annotated[str, typer.Argument(help="A resource of the instance, such as /messages.")],
+    method: Annotated[
+        str, typer.Argument(metavar="METHOD", help="GET, HEAD, POST, PUT, PATCH or DELETE.")
+    ],
+    path: Annotated[
+        str, typer.Argument(metavar="PATH", help="A resource of the instance, such as /messages.")
+    ],
     query: Annotated[
         list[str] | None, typer.Option(help="name=value of the query; may be repeated.")
     ] = None,
@@ -52,11 +56,12 @@ def request(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Send a request with the instance's token, and show what is answered.
+    """Send a request with the instance's token.
 
-    The path is one of the instance's own (`parley connector docs`), never another address. What
-    may change something, or send a text, asks first. Secrets are masked; with --curl and --python
-    variables stand for them. Parley knows nothing of a text that is sent so. Status 1 for an error.
+    Shows what is answered. The path is one of the instance's own (`parley connector docs`), never
+    another address. What may change something, or send a text, asks first. Secrets are masked;
+    with --curl and --python variables stand for them. Parley knows nothing of a text that is sent
+    so. Status 1 for an error.
     """
     from service.core.open_connectors.hub_request import read_request
 

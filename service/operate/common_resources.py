@@ -15,6 +15,7 @@ from service.core.open_connectors.common_resources import (
 )
 from service.errors import ConnectorGone, UsageError
 from service.model import Instance
+from service.operate.advice import advising
 from service.operate.deployment import Deployment, open_instance
 
 
@@ -91,10 +92,11 @@ async def remove(deployment: Deployment, name: str, *, definition: bool = False)
             raise UsageError(_not_ours(there, name, deployment.settings.connector_element))
         if definition and name not in {each.name for each in there.resources}:
             raise UsageError(f"{name}: the organization has no such common resource")
-        if own is not None:
-            await at_platform.remove_mapping(connector, instance.id, name)
-        if definition:
-            await at_platform.undefine(connector, name)
+        with advising("look whether it is used elsewhere, or gone already"):
+            if own is not None:
+                await at_platform.remove_mapping(connector, instance.id, name)
+            if definition:
+                await at_platform.undefine(connector, name)
 
 
 def _not_ours(there: ResourceList, name: str, element: str) -> str:

@@ -13,6 +13,7 @@ from service.core.open_connectors.formula_templates import (
     fill_template,
 )
 from service.errors import ConnectorFailed, UsageError
+from service.operate.advice import advising
 from service.operate.deployment import Deployment, open_instance
 
 
@@ -52,7 +53,8 @@ async def create(
         template = choose_template(await at_platform.templates_of(connector), wanted)
         configuration = fill_template(template, values, instance.id)
         called = name or f"{template.name} of {instance.name or instance.id}"
-        return await at_platform.put_to_work(connector, template.id, called, configuration)
+        with advising("look at the values of its variables; the template is in Open Connectors"):
+            return await at_platform.put_to_work(connector, template.id, called, configuration)
 
 
 async def find(deployment: Deployment, formula: str) -> FormulaAtWork:
@@ -70,4 +72,7 @@ async def find(deployment: Deployment, formula: str) -> FormulaAtWork:
 async def remove(deployment: Deployment, formula: FormulaAtWork) -> None:
     """End a formula at work; its template stays."""
     async with open_instance(deployment) as (connector, _):
-        await at_platform.end_work(connector, formula.template_id, formula.id)
+        with advising(
+            "`parley connector formula list` shows what there is; it may be gone already"
+        ):
+            await at_platform.end_work(connector, formula.template_id, formula.id)

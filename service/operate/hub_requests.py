@@ -15,6 +15,7 @@ from service.core.open_connectors.hub_request import (
     shown_headers,
 )
 from service.errors import ConnectorError
+from service.operate.advice import advise
 from service.operate.deployment import Deployment, open_instance
 from service.settings.table import Settings
 
@@ -44,6 +45,7 @@ async def send(deployment: Deployment, request: HubRequest) -> HubAnswer:
     async with open_instance(deployment) as (connector, _):
         began = time.monotonic()
         answer, error = await connector.exchange(request.method, request.path, request.body)
+        advise(error, "`parley connector docs` shows what there is, and what it takes")
         return HubAnswer(
             status=answer.status,
             headers=connector.without_secrets(shown_headers(answer.headers)),

@@ -23,6 +23,7 @@ from service.core.open_connectors.common_resources import (
 )
 from service.core.open_connectors.hub_request import HUB
 from service.errors import UsageError
+from service.operate.advice import advising
 from service.operate.common_resources import (
     ResourceList,
     find_resource,
@@ -30,6 +31,8 @@ from service.operate.common_resources import (
     read_sample,
 )
 from service.operate.deployment import Deployment, open_instance
+
+CHANGED = "`parley connector map list` shows what there is; somebody may have changed it meanwhile"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,8 @@ async def draft(
         resource = await find_resource(connector, there, name)
         fields = _fields(resource, there, name, said, new=new)
         own = there.own_mapping(name)
-        rows = await _vendor(connector, there, vendor or (own.vendor if own else MESSAGE_LOG))
+        of = vendor or (own.vendor if own else "") or MESSAGE_LOG
+        rows = await _vendor(connector, there, of)
     kept = own.pairs if own is not None and own.vendor == rows.name else {}
     pairings = pair_fields(fields, said, kept, rows.known, propose=propose)
     if not pairings:
@@ -119,10 +123,11 @@ async def save(deployment: Deployment, drafted: MappingDraft) -> None:
     Raises ConnectorError, StoreUnavailable, StoreMismatch, SettingsError.
     """
     async with open_instance(deployment) as (connector, _):
-        if drafted.makes is not None:
-            await at_platform.define(connector, drafted.makes)
-        new = not drafted.replaces
-        await at_platform.put_mapping(connector, drafted.instance, drafted.mapping, new=new)
+        with advising(CHANGED):
+            if drafted.makes is not None:
+                await at_platform.define(connector, drafted.makes)
+            new = not drafted.replaces
+            await at_platform.put_mapping(connector, drafted.instance, drafted.mapping, new=new)
 
 
 def _fields(

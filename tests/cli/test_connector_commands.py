@@ -16,6 +16,7 @@ import termios
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import aiohttp
 import pytest
 
 from tests.cli.test_commands import COMPLETE, ROOT, parley
@@ -143,6 +144,23 @@ async def test_a_request_is_sent_shown_and_bounded_to_the_instance(run, tmp_path
     gone = await run("request", "POST", "/messages", "--data", "@/nowhere", "--yes")
     assert gone.returncode == 2
     assert "can't be read" in gone.stderr
+
+
+async def test_a_long_answer_is_cut_on_the_screen_and_whole_in_json(environ, token, run):
+    """A terminal that scrolls for minutes shows nothing."""
+    authorization = f"User {USER}, Organization {ORGANIZATION}, Element {token}"
+    url = f"{environ['OPEN_CONNECTORS_BASE_URL']}/messages"
+    async with aiohttp.ClientSession(headers={"Authorization": authorization}) as session:
+        for _ in range(70):
+            text = {"To": THEIRS, "From": OURS, "Body": "x" * 1600}
+            async with session.post(url, json=text) as answer:
+                assert answer.status == 200
+    words = ("request", "GET", "/messages", "--query", "pageSize=70")
+
+    shown = await run(*words)
+    assert len(shown.stdout) < 110_000
+    assert re.search(r"\d+ more characters; --json prints all of it", shown.stderr)
+    assert len(json.loads((await run(*words, "--json")).stdout)["body"]) == 70
 
 
 async def test_a_request_that_writes_asks_and_no_is_no(environ, token, run):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from service.core.open_connectors.hub_request import read_request
-from service.errors import ConnectorUnreadable, UsageError
+from service.errors import ConnectorRefused, ConnectorUnreadable, UsageError
 from service.operate.common_resources import list_resources, remove, show
 from service.operate.deployment import open_instance
 from service.operate.hub_requests import send
@@ -152,6 +152,18 @@ async def test_what_makes_no_mapping_is_refused(deployment, platform, asked, say
     await platform("POST", "/organizations/objects/texts/definitions", DEFINITION)
     with pytest.raises(UsageError, match=says):
         await draft(deployment, **asked)
+
+
+async def test_what_somebody_else_made_meanwhile_is_not_overwritten(deployment, sid):
+    """Two who map the same would undo each other's work, unnoticed."""
+    drafted = await draft(deployment, "texts", {"id": "sid"}, new=True)
+    await save(deployment, drafted)
+    with pytest.raises(ConnectorRefused) as caught:
+        await save(deployment, drafted)
+
+    assert caught.value.status == 409
+    assert caught.value.request_id
+    assert "map list" in caught.value.advice
 
 
 async def test_a_field_the_vendor_has_not_is_named_with_what_may_be_meant(deployment, sid):

@@ -49,6 +49,15 @@ async def test_an_errors_answer_is_shown_with_its_request_id(deployment):
     assert answer.body["message"] == "No message found with sid SMnope"
     assert isinstance(answer.error, ConnectorGone)
     assert answer.error.request_id == answer.body["requestId"]
+    assert "TWILIO_ACCOUNT_SID" in answer.error.advice  # Twilio's word: 20404
+
+
+async def test_what_is_refused_leads_to_the_reference_and_not_to_files(deployment):
+    """The operator would look for a mistake in config/message.json."""
+    for request in (read_request("GET", "/nothing"), read_request("POST", "/messages", (), "[]")):
+        answer = await send(deployment, request)
+        assert answer.status in {400, 404}
+        assert "parley connector docs" in answer.error.advice
 
 
 @pytest.mark.parametrize("way", ["as it is", "in JSON in JSON", "in a URL"])

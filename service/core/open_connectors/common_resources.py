@@ -119,7 +119,7 @@ def _with_path(body: Any) -> list[Mapping[str, Any]]:
 def check_name(name: str) -> str:
     """Return the name of a resource. Raises UsageError for what could not stand in a path."""
     if NAME.fullmatch(name) is None:
-        raise UsageError(f'{name}: a resource has a name of letters, digits, "_" and "-"')
+        raise UsageError(f'"{name}": a resource has a name of letters, digits, "_" and "-"')
     return name
 
 
