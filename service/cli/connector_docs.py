@@ -57,7 +57,8 @@ def docs(
             say_json({"operations": [_as_json(each) for each in found]})
             return
         for place, each in enumerate(found):
-            say(*[""][: bool(place)])
+            if place:
+                say("")
             _show(each)
         return
     listed = reference.operations if search is None else reference.search(search)

@@ -97,12 +97,14 @@ def _read_data(said: str) -> str:
     """Return what --data means. Raises UsageError."""
     try:
         if said == STANDARD_INPUT:
-            raw = sys.stdin.buffer.read(DATA_LIMIT_BYTES)
+            raw = sys.stdin.buffer.read(DATA_LIMIT_BYTES + 1)
         elif said.startswith("@"):
             with Path(said[1:]).open("rb") as file:
-                raw = file.read(DATA_LIMIT_BYTES)
+                raw = file.read(DATA_LIMIT_BYTES + 1)
         else:
             return said
+        if len(raw) > DATA_LIMIT_BYTES:
+            raise UsageError(f"--data {said}: longer than {DATA_LIMIT_BYTES} bytes")
         return raw.decode("utf-8-sig")
     except OSError as error:
         raise UsageError(f"--data {said}: can't be read: {error.strerror}") from error

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote, urlencode
 
 import structlog
@@ -20,7 +21,7 @@ from service.core.open_connectors.formula_templates import (
     read_one,
     read_templates,
 )
-from service.errors import ConnectorError, ConnectorFailed
+from service.errors import ConnectorError, ConnectorFailed, ConnectorGone
 
 log = structlog.get_logger()
 
@@ -67,13 +68,13 @@ async def warn_of_formulas(connector: Connector, instance: str, successor: str) 
 
 async def templates_of(connector: Connector) -> list[FormulaTemplate]:
     """GET /formulas."""
-    return read_templates(await connector.call_platform("GET", "/formulas"))
+    return read_templates(await _listed(connector, "/formulas"))
 
 
 async def at_work_on(connector: Connector, instance: str) -> list[FormulaAtWork]:
     """GET /formulas/instances?elementInstanceId=...: the formulas that use an instance."""
     query = urlencode({"elementInstanceId": instance})
-    return read_at_work(await connector.call_platform("GET", f"/formulas/instances?{query}"))
+    return read_at_work(await _listed(connector, f"/formulas/instances?{query}"))
 
 
 async def put_to_work(
@@ -90,6 +91,14 @@ async def put_to_work(
 async def end_work(connector: Connector, template: str, formula: str) -> None:
     """DELETE /formulas/{id}/instances/{id}."""
     await connector.call_platform("DELETE", f"{_instances(template)}/{quote(formula, safe='')}")
+
+
+async def _listed(connector: Connector, path: str) -> Any:
+    """Ask for a list; the platform may answer 404 for an empty one."""
+    try:
+        return await connector.call_platform("GET", path)
+    except ConnectorGone:
+        return []
 
 
 def _instances(template: str) -> str:

@@ -17,6 +17,7 @@ from service.errors import ConnectorGone, UsageError
 from service.model import Instance
 from service.operate.advice import advising
 from service.operate.deployment import Deployment, open_instance
+from service.operate.files import wanted_instance
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +60,14 @@ async def list_resources(deployment: Deployment) -> ResourceList:
         do the others here.
     """
     async with open_instance(deployment) as (connector, instance):
-        return await read_list(connector, instance, deployment.settings.connector_element)
+        return await read_list(connector, instance, element_of(deployment))
 
 
 async def show(deployment: Deployment, name: str) -> ShownResource:
     """Show one resource, how it is mapped, and its first row. Raises UsageError for none."""
     check_name(name)
     async with open_instance(deployment) as (connector, instance):
-        there = await read_list(connector, instance, deployment.settings.connector_element)
+        there = await read_list(connector, instance, element_of(deployment))
         resource = await find_resource(connector, there, name)
         if resource is None:
             names = ", ".join(each.name for each in there.resources) or "none"
@@ -86,10 +87,10 @@ async def remove(deployment: Deployment, name: str, *, definition: bool = False)
     """
     check_name(name)
     async with open_instance(deployment) as (connector, instance):
-        there = await read_list(connector, instance, deployment.settings.connector_element)
+        there = await read_list(connector, instance, element_of(deployment))
         own = there.own_mapping(name)
         if own is None and not definition:
-            raise UsageError(_not_ours(there, name, deployment.settings.connector_element))
+            raise UsageError(_not_ours(there, name, element_of(deployment)))
         if definition and name not in {each.name for each in there.resources}:
             raise UsageError(f"{name}: the organization has no such common resource")
         with advising("look whether it is used elsewhere, or gone already"):
@@ -104,6 +105,11 @@ def _not_ours(there: ResourceList, name: str, element: str) -> str:
         return f"{name}: is mapped for every instance of {element}: remove it in Open Connectors"
     names = ", ".join(each.name for each in there.own) or "nothing"
     return f"{name}: is not mapped on our instance; {names} is"
+
+
+def element_of(deployment: Deployment) -> str:
+    """Return the key of our instance's connector, by its file: it may be an organization's copy."""
+    return str(wanted_instance(deployment.settings).body["element"]["key"])
 
 
 async def read_list(connector: Connector, instance: Instance, element: str) -> ResourceList:

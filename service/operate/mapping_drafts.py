@@ -26,6 +26,7 @@ from service.errors import UsageError
 from service.operate.advice import advising
 from service.operate.common_resources import (
     ResourceList,
+    element_of,
     find_resource,
     read_list,
     read_sample,
@@ -87,7 +88,7 @@ async def draft(
     """
     check_name(name)
     async with open_instance(deployment) as (connector, instance):
-        there = await read_list(connector, instance, deployment.settings.connector_element)
+        there = await read_list(connector, instance, element_of(deployment))
         resource = await find_resource(connector, there, name)
         fields = _fields(resource, there, name, said, new=new)
         own = there.own_mapping(name)

@@ -6,11 +6,12 @@ import pytest
 
 from service.core.open_connectors.hub_request import read_request
 from service.errors import ConnectorRefused, ConnectorUnreadable, UsageError
-from service.operate.common_resources import list_resources, remove, show
-from service.operate.deployment import open_instance
+from service.operate.common_resources import element_of, list_resources, remove, show
+from service.operate.deployment import Deployment, open_instance
 from service.operate.hub_requests import send
 from service.operate.mapping_drafts import draft, save
-from tests.connector.pieces import OURS, THEIRS
+from service.settings.loading import load_settings
+from tests.connector.pieces import CONFIG, OURS, THEIRS
 
 pytestmark = pytest.mark.anyio
 
@@ -180,3 +181,13 @@ async def test_what_is_not_mapped_can_neither_be_shown_nor_removed(deployment):
             await act(deployment, "texts")
     with pytest.raises(UsageError, match="no such common resource"):
         await remove(deployment, "texts", definition=True)
+
+
+async def test_a_copy_of_the_connector_has_mappings_of_its_own(environ, tmp_path):
+    """Those of another connector would be shown as ours."""
+    for name in ("instance.json", "message.json", "handlers.py"):
+        text = (CONFIG / name).read_text().replace('"key": "twilio"', '"key": "our-twilio"')
+        (tmp_path / name).write_text(text)
+    settings = load_settings(tmp_path, environ)
+
+    assert element_of(Deployment(settings, environ["REDIS_URL"])) == "our-twilio"

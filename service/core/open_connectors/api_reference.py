@@ -217,7 +217,9 @@ def _model(docs: Any, schema: Any) -> ApiModel:
     is_list = kind_of(found) == "array"
     inner = found.get("items") if is_list else schema
     fields = tuple(islice(_fields(docs, inner, "", NESTED), FIELDS))
-    return ApiModel(_name(inner), is_list, fields, _sample(docs, schema, NESTED))
+    return ApiModel(
+        _name(inner), is_list, fields, _sample(docs, schema, NESTED, iter(range(FIELDS)))
+    )
 
 
 def _each_once(sample: Any) -> Any:
@@ -273,7 +275,8 @@ def _kind_of_item(docs: Any, items: Any) -> str:
     return _name(items) or kind_of(found) or "any"
 
 
-def _sample(docs: Any, schema: Any, levels: int) -> Any:
+def _sample(docs: Any, schema: Any, levels: int, left: Iterator[int]) -> Any:
+    """Make up a value. left: as many fields as may be in all of it."""
     found = resolve(docs, schema)
     for name in ("example", "x-samplevalue", "default"):
         if found.get(name) is not None:
@@ -284,12 +287,16 @@ def _sample(docs: Any, schema: Any, levels: int) -> Any:
     if not levels:
         return PLAIN_SAMPLES.get(kind, "text")
     if kind == "array":
-        return [_sample(docs, found.get("items"), levels - 1)]
+        return [_sample(docs, found.get("items"), levels - 1, left)]
     properties, required = bodies_of(docs, schema)[0]
     if not properties:
         return PLAIN_SAMPLES.get(kind, "text")
     wanted = [name for name in properties if name in required] or list(properties)
-    return {name: _sample(docs, properties[name], levels - 1) for name in wanted[:FIELDS]}
+    return {
+        name: _sample(docs, properties[name], levels - 1, left)
+        for name in wanted
+        if next(left, None) is not None
+    }
 
 
 def _line(value: Any) -> str:

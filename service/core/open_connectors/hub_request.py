@@ -77,9 +77,12 @@ def read_request(
         raise UsageError(f"--data: a {called} has no body")
     bare, _, behind = path.partition("?")
     pairs = [*parse_qsl(behind, keep_blank_values=True), *map(_pair, query)]
-    whole = _hub_path(path, bare)
-    if pairs:
-        whole += "?" + urlencode(pairs, quote_via=quote)
+    try:
+        whole = _hub_path(path, bare)
+        if pairs:
+            whole += "?" + urlencode(pairs, quote_via=quote)
+    except UnicodeEncodeError:
+        raise UsageError("PATH or --query: holds bytes that are no UTF-8") from None
     if len(whole) > LONGEST_PATH:
         raise UsageError(f"PATH: longer than {LONGEST_PATH} characters with its query")
     return HubRequest(called, whole, b"" if data is None else _json(data))

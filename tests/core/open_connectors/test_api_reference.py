@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.open_connectors.api_reference import read_reference
+from service.core.open_connectors.api_reference import FIELDS, read_reference
 from service.lab.sandbox.docs import describe_api
 from service.lab.sandbox.elements import ELEMENTS
 
@@ -152,6 +152,20 @@ def test_of_two_spellings_of_a_field_the_example_has_one():
     assert not {"to", "from", "message"} & sent.keys()
     (v2,) = read_reference(described("twiliov2")).find("createMessage")
     assert json.loads(shlex.split(v2.example)[-1]).keys() == {"To", "From"}
+
+
+def test_a_wide_description_that_refers_to_itself_ends():
+    """One odd model would take the command's memory for ever."""
+    fields = {f"f{n}": {"$ref": "#/definitions/a"} for n in range(100)}
+    answers = {"200": {"schema": {"$ref": "#/definitions/a"}}}
+    docs = {
+        "paths": {"/a": {"get": {"responses": answers}}},
+        "definitions": {"a": {"properties": fields}},
+    }
+    (answer,) = only(docs).answers
+
+    assert len(answer.model.fields) == FIELDS
+    assert json.dumps(answer.model.sample).count('"f') <= FIELDS
 
 
 @pytest.mark.parametrize("docs", [None, [], {}, {"paths": []}, {"paths": {"/x": {"get": 7}}}])

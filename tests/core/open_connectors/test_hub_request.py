@@ -74,6 +74,7 @@ def test_a_path_is_below_the_instances_hub(path, query, whole):
         "/messages%0d%0aHost:x",
         "/messages x",
         "/messages%zz",
+        "/messages\udcff",
         "/hubs/messaging",
         "/hubs/../instances/x",
         "/instances",
@@ -118,6 +119,7 @@ def test_whatever_is_typed_stays_below_the_hub(path):
         ("POST", (), '"' + "x" * 1_100_000 + '"', "--data"),
         ("GET", ("pageSize",), None, "--query"),
         ("GET", ("=5",), None, "--query"),
+        ("GET", ("a=\udcff",), None, "--query"),
     ],
 )
 def test_what_makes_no_request_is_refused_by_name(method, query, data, names):
