@@ -22,7 +22,10 @@ app = typer.Typer(
 
 @app.command(name="list", epilog=examples("parley connector formula list"))
 def list_(as_json: AsJson = False) -> None:
-    """List templates with their variables, and the formulas that use the instance."""
+    """List the templates, and the formulas that use the instance.
+
+    Templates come with the variables that `create` fills.
+    """
     from service.operate.formulas import list_formulas
 
     found = run_on_deployment(list_formulas)

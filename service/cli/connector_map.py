@@ -33,7 +33,7 @@ OURS, FOR_ALL = "our instance", "every instance"
 
 @app.command(name="list", epilog=examples("parley connector map list"))
 def list_(as_json: AsJson = False) -> None:
-    """List the organization's common resources, and those that are mapped on the instance."""
+    """List the common resources, and what is mapped on the instance."""
     from service.operate.common_resources import list_resources
 
     found = run_on_deployment(list_resources)
@@ -61,7 +61,7 @@ def list_(as_json: AsJson = False) -> None:
 
 @app.command(epilog=examples("parley connector map show texts"))
 def show(name: Name, as_json: AsJson = False) -> None:
-    """Show one resource: its fields, what fills them, and its first row as it is answered."""
+    """Show one resource: its fields, what fills them, its first row."""
     from service.operate.common_resources import show as find
 
     found = run_on_deployment(lambda deployment: find(deployment, name))
@@ -116,10 +116,11 @@ def set_(
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Map a common resource on the instance; shows a row as mapped, and asks.
+    """Map a common resource on the instance.
 
-    Fields that are mapped already stay so, and others are matched by their names. From then on
-    `parley connector request GET /NAME` answers rows with these fields.
+    Shows a row as it is mapped, and asks. Fields that are mapped already stay so, and others are
+    matched by their names. From then on `parley connector request GET /NAME` answers rows with
+    these fields.
     """
     from service.core.open_connectors.common_resources import read_pairs
     from service.operate import mapping_drafts
