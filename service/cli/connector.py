@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from service.cli import connector_docs, connector_formula, connector_map, connector_request
+from service.cli.asking import Yes, ask, tell
 from service.cli.printing import say, say_error, say_json
 from service.cli.running import run_on_deployment
 from service.cli.words import AsJson, examples
-from service.errors import UsageError
 
 if TYPE_CHECKING:
     from service.operate.deployment import Deployment
@@ -29,7 +29,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Result = TypeVar("Result")
 
 
@@ -71,7 +70,7 @@ def apply(as_json: AsJson = False) -> None:
         return lines, (await provisioner.ensure()).id
 
     lines, id_ = _run(both)
-    _tell(as_json, {"instance": id_, "done": lines}, f"Instance {id_} is as it should be.")
+    tell(as_json, {"instance": id_, "done": lines}, f"Instance {id_} is as it should be.")
 
 
 @app.command(epilog=examples("parley connector show --json"))
@@ -79,7 +78,7 @@ def show(as_json: AsJson = False) -> None:
     """Show our instance, as this Redis and the connector know it."""
     kept, found = _run(lambda provisioner: provisioner.current())
     if kept is None:
-        _tell(
+        tell(
             as_json, {"instance": None}, "This Redis has no instance; see `parley connector plan`."
         )
         raise typer.Exit(1)
@@ -142,27 +141,27 @@ def rotate(yes: Yes = False, as_json: AsJson = False) -> None:
 
     async def act(provisioner: AnyProvisioner) -> tuple[str, list[str] | None]:
         using = _warn_of(await provisioner.formulas(), "give them the new one")
-        _ask("Replace the instance by a new one?", yes=yes)
+        ask("Replace the instance by a new one?", yes=yes)
         return (await provisioner.replace()).id, using
 
     id_, using = _run(act)
     facts = {"instance": id_, "formulas": using}
-    _tell(as_json, facts, f"Instance {id_} is in use now.")
+    tell(as_json, facts, f"Instance {id_} is in use now.")
 
 
 @app.command(epilog=examples("parley connector disable"))
 def disable(yes: Yes = False, as_json: AsJson = False) -> None:
     """Switch our instance off. A running service switches it on again (CONNECTOR_REPAIR)."""
-    _ask("Switch the instance off? No reply leaves meanwhile.", yes=yes)
+    ask("Switch the instance off? No reply leaves meanwhile.", yes=yes)
     id_ = _run(lambda provisioner: provisioner.switch(on=False))
-    _tell(as_json, {"instance": id_, "disabled": True}, f"Instance {id_} is switched off.")
+    tell(as_json, {"instance": id_, "disabled": True}, f"Instance {id_} is switched off.")
 
 
 @app.command(epilog=examples("parley connector enable"))
 def enable(as_json: AsJson = False) -> None:
     """Switch our instance on."""
     id_ = _run(lambda provisioner: provisioner.switch(on=True))
-    _tell(as_json, {"instance": id_, "disabled": False}, f"Instance {id_} is switched on.")
+    tell(as_json, {"instance": id_, "disabled": False}, f"Instance {id_} is switched on.")
 
 
 @app.command(epilog=examples("parley connector remove --yes"))
@@ -174,11 +173,11 @@ def remove(yes: Yes = False, as_json: AsJson = False) -> None:
 
     async def act(provisioner: AnyProvisioner) -> tuple[str, list[str] | None]:
         using = _warn_of(await provisioner.formulas(), "they stop without it")
-        _ask("Delete the instance? No text arrives and no reply leaves without one.", yes=yes)
+        ask("Delete the instance? No text arrives and no reply leaves without one.", yes=yes)
         return await provisioner.remove(), using
 
     id_, using = _run(act)
-    _tell(as_json, {"removed": id_, "formulas": using}, f"Instance {id_} is deleted.")
+    tell(as_json, {"removed": id_, "formulas": using}, f"Instance {id_} is deleted.")
 
 
 @app.command(epilog=examples("SECRET_KEY=new,former parley connector rekey"))
@@ -188,7 +187,7 @@ def rekey(as_json: AsJson = False) -> None:
     The others can go afterwards.
     """
     id_ = _run(lambda provisioner: provisioner.rekey())
-    _tell(as_json, {"instance": id_}, f"The token of instance {id_} is sealed with the first key.")
+    tell(as_json, {"instance": id_}, f"The token of instance {id_} is sealed with the first key.")
 
 
 @app.command(epilog=examples("parley connector forget --yes"))
@@ -199,9 +198,16 @@ def forget(yes: Yes = False, as_json: AsJson = False) -> None:
     service, or the next start or `apply`, adopts it by its tag; where the connector does not show
     its token, another is made.
     """
-    _ask("Forget the instance here? Another may be made for it.", yes=yes)
+    ask("Forget the instance here? Another may be made for it.", yes=yes)
     _run(lambda provisioner: provisioner.forget())
-    _tell(as_json, {"forgotten": True}, "This Redis has no instance now; see `connector plan`.")
+    tell(as_json, {"forgotten": True}, "This Redis has no instance now; see `connector plan`.")
+
+
+# Help lists commands as they are added: first the instance itself, then what it is good for.
+app.add_typer(connector_map.app, name="map")
+app.add_typer(connector_formula.app, name="formula")
+app.command(epilog=connector_docs.EXAMPLES)(connector_docs.docs)
+app.command(epilog=connector_request.EXAMPLES)(connector_request.request)
 
 
 def _warn_of(formulas: Any, then: str) -> list[str] | None:
@@ -214,27 +220,6 @@ def _warn_of(formulas: Any, then: str) -> list[str] | None:
         say_error(f"Formulas use instance {formulas.instance}; {then}:")
         say_error(*(f"  {name}" for name in formulas.names))
     return list(formulas.names)
-
-
-def _ask(question: str, *, yes: bool) -> None:
-    """Go on only if somebody says so. Raises UsageError where nobody is there to ask."""
-    if yes:
-        return
-    try:
-        agreed = typer.confirm(question, err=True)
-    except typer.Abort:
-        if sys.stdin.isatty():
-            raise
-        raise UsageError("There is nobody to ask here: add --yes.") from None
-    if not agreed:
-        raise typer.Abort
-
-
-def _tell(as_json: bool, facts: dict[str, Any], sentence: str) -> None:
-    if as_json:
-        say_json(facts)
-    else:
-        say(sentence)
 
 
 def _run(act: Callable[[AnyProvisioner], Awaitable[Result]]) -> Result:

@@ -18,11 +18,12 @@ from service.connector.message_log import MessageLog
 from service.core.clocks import RemoteClock
 from service.core.masking import MASK
 from service.core.open_connectors import wire
-from service.core.open_connectors.echoes import Private, read_content_type
+from service.core.open_connectors.echoes import Private, mask_secrets, read_content_type
 from service.core.open_connectors.error_answers import read_error, request_id_of
 from service.core.open_connectors.templates import Template
 from service.core.open_connectors.wire import InstanceAnswer, LoggedMessage
 from service.errors import (
+    ConnectorError,
     ConnectorFailed,
     ConnectorGone,
     ConnectorUnanswered,
@@ -146,20 +147,20 @@ class Connector:
 
     async def update_instance(self, id_: str, body: Mapping[str, Any]) -> None:
         """PUT /instances/{id}: name, tags and configuration."""
-        await self._platform("PUT", f"/instances/{quote(id_, safe='')}", body)
+        await self.call_platform("PUT", f"/instances/{quote(id_, safe='')}", body)
 
     async def delete_instance(self, id_: str) -> None:
         """DELETE /instances/{id}; its token is worth nothing afterwards."""
-        await self._platform("DELETE", f"/instances/{quote(id_, safe='')}")
+        await self.call_platform("DELETE", f"/instances/{quote(id_, safe='')}")
 
     async def enable_instance(self, id_: str, *, on: bool) -> None:
         """PUT or DELETE /instances/{id}/enabled: switch it on or off."""
         path = f"/instances/{quote(id_, safe='')}/enabled"
-        await self._platform("PUT" if on else "DELETE", path)
+        await self.call_platform("PUT" if on else "DELETE", path)
 
     async def describe_instance(self, id_: str) -> Any:
         """GET /instances/{id}/docs: the instance's own API description, as JSON."""
-        return await self._platform("GET", f"/instances/{quote(id_, safe='')}/docs")
+        return await self.call_platform("GET", f"/instances/{quote(id_, safe='')}/docs")
 
     async def find_instances(self, tag: str) -> list[InstanceAnswer]:
         """GET /instances?tags[]=...: the instances that may carry a tag.
@@ -168,14 +169,14 @@ class Connector:
         """
         query = urlencode({"tags[]": tag})
         try:
-            return wire.read_instances(await self._platform("GET", f"/instances?{query}"))
+            return wire.read_instances(await self.call_platform("GET", f"/instances?{query}"))
         except ConnectorGone:
             return []
 
     async def formulas_using(self, id_: str) -> list[str]:
         """GET /formulas/instances?elementInstanceId=...: names of the formulas on an instance."""
         query = urlencode({"elementInstanceId": id_})
-        names = wire.read_formulas(await self._platform("GET", f"/formulas/instances?{query}"))
+        names = wire.read_formulas(await self.call_platform("GET", f"/formulas/instances?{query}"))
         if names is None:
             raise ConnectorFailed("the list of formulas was answered with something that is none")
         return names
@@ -191,13 +192,13 @@ class Connector:
         """
         path = f"/instances/{quote(id_, safe='')}"
         try:
-            found = wire.read_instance(await self._platform("GET", path))
+            found = wire.read_instance(await self.call_platform("GET", path))
         except ConnectorGone:
             return None
         if found is None or found.configuration:
             return found
         try:
-            rows = await self._platform("GET", f"{path}/configuration")
+            rows = await self.call_platform("GET", f"{path}/configuration")
         except ConnectorGone:
             # The instance is there: taken for gone, another would be made at every look.
             return found
@@ -267,8 +268,27 @@ class Connector:
             error.request_id = request_id_of(answer.headers, self._private)
             raise
 
-    async def _platform(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    async def call_platform(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Ask the platform itself, with the user's secrets; returns the answer's JSON."""
         return self._read(await self._ask_platform(method, path, body))
+
+    async def exchange(
+        self, method: str, path: str, body: bytes = b""
+    ) -> tuple[HttpAnswer, ConnectorError | None]:
+        """Send any request as the instance: the answer of whatever status, and the error it is.
+
+        path: below the API's base, encoded. What the answer repeats of our secrets is masked; for
+        other ways to write them see `without_secrets`. Raises ConnectorError without an answer.
+        """
+        asking = self._as_instance(method, path, body)
+        answer = await self._received(asking, _ways_to_write(*self._secrets))
+        return answer, self._error_in(answer, self._private)
+
+    def without_secrets(self, value: Any) -> Any:
+        """Mask our secrets in a text, or in all texts of some JSON, however they are written."""
+        return mask_secrets(value, [each for each in self._secrets if len(each) >= SHORTEST])
 
     async def _ask_platform(
         self, method: str, path: str, body: Mapping[str, Any] | None = None
@@ -281,11 +301,14 @@ class Connector:
         return await self._answered(asking, self._login, private)
 
     async def _instance(self, method: str, path: str) -> HttpAnswer:
+        asking = self._as_instance(method, path)
+        return await self._answered(asking, (*self._login, *self._token), self._private)
+
+    def _as_instance(self, method: str, path: str, body: bytes = b"") -> Awaitable[HttpAnswer]:
         if self._instance_headers is None:
             raise ConnectorUnreachable(NOT_PROVISIONED)
         target = self._http.target(self._path + path, self._instance_headers)
-        asking = self._http.request(method, target, timeout_s=self._timeout_s)
-        return await self._answered(asking, (*self._login, *self._token), self._private)
+        return self._http.request(method, target, body, timeout_s=self._timeout_s)
 
     def _headers(self, instance_token: str | None) -> dict[str, str]:
         return {
@@ -299,6 +322,12 @@ class Connector:
         self, asking: Awaitable[HttpAnswer], ours: Sequence[str], private: Private
     ) -> HttpAnswer:
         """Wait for a success, without what it repeats of our secrets (`ours`)."""
+        answer = await self._received(asking, ours)
+        if error := self._error_in(answer, private):
+            raise error
+        return answer
+
+    async def _received(self, asking: Awaitable[HttpAnswer], ours: Sequence[str]) -> HttpAnswer:
         asked = time.monotonic()
         try:
             answer = await asking
@@ -307,10 +336,12 @@ class Connector:
         except NoAnswer as error:
             raise ConnectorUnanswered(str(error)) from error
         self._note_date(answer.headers, asked)
-        answer = _without(ours, answer)
-        if not 200 <= answer.status < 300:
-            raise read_error(answer.status, answer.headers, answer.body, self._now(), private)
-        return answer
+        return _without(ours, answer)
+
+    def _error_in(self, answer: HttpAnswer, private: Private) -> ConnectorError | None:
+        if 200 <= answer.status < 300:
+            return None
+        return read_error(answer.status, answer.headers, answer.body, self._now(), private)
 
     def _note_date(self, headers: Mapping[str, str], asked: float) -> None:
         """Learn what the platform's clock shows, unless the answer comes out of a cache."""

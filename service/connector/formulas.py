@@ -1,13 +1,27 @@
-"""Which formulas of the platform use an instance: they name it by its id, and stop without it."""
+"""Formulas of the platform: which use an instance, templates, and putting one to work.
+
+They name an instance by its id, and stop without it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlencode
 
 import structlog
 
 from service.connector.client import Connector
-from service.errors import ConnectorError
+from service.core.open_connectors.api_schema import as_object
+from service.core.open_connectors.formula_templates import (
+    FormulaAtWork,
+    FormulaTemplate,
+    read_at_work,
+    read_one,
+    read_templates,
+)
+from service.errors import ConnectorError, ConnectorFailed, ConnectorGone
 
 log = structlog.get_logger()
 
@@ -50,3 +64,42 @@ async def warn_of_formulas(connector: Connector, instance: str, successor: str) 
             successor=successor,
             formulas=list(found.names),
         )
+
+
+async def templates_of(connector: Connector) -> list[FormulaTemplate]:
+    """GET /formulas."""
+    return read_templates(await _listed(connector, "/formulas"))
+
+
+async def at_work_on(connector: Connector, instance: str) -> list[FormulaAtWork]:
+    """GET /formulas/instances?elementInstanceId=...: the formulas that use an instance."""
+    query = urlencode({"elementInstanceId": instance})
+    return read_at_work(await _listed(connector, f"/formulas/instances?{query}"))
+
+
+async def put_to_work(
+    connector: Connector, template: str, name: str, configuration: Mapping[str, str]
+) -> FormulaAtWork:
+    """POST /formulas/{id}/instances."""
+    body = {"name": name, "configuration": dict(configuration)}
+    made = as_object(await connector.call_platform("POST", _instances(template), body))
+    if made.get("id") is None:
+        raise ConnectorFailed(f"POST {_instances(template)} was answered without an id")
+    return read_one(made)
+
+
+async def end_work(connector: Connector, template: str, formula: str) -> None:
+    """DELETE /formulas/{id}/instances/{id}."""
+    await connector.call_platform("DELETE", f"{_instances(template)}/{quote(formula, safe='')}")
+
+
+async def _listed(connector: Connector, path: str) -> Any:
+    """Ask for a list; the platform may answer 404 for an empty one."""
+    try:
+        return await connector.call_platform("GET", path)
+    except ConnectorGone:
+        return []
+
+
+def _instances(template: str) -> str:
+    return f"/formulas/{quote(template, safe='')}/instances"

@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from service.connector.backfill import Backfill
+from service.connector.client import Connector
 from service.connector.provisioning import Provisioner
 from service.core.open_connectors.template_check import Comparison, compare
 from service.core.sealing import Sealer
 from service.errors import ConnectorError, ConnectorFailed, SettingsError
+from service.model import Instance
 from service.operate.clients import backfill_of, connector_of
 from service.operate.deployment import Deployment, open_store
 from service.operate.files import message_template, wanted_instance
@@ -23,13 +25,31 @@ async def open_provisioner(deployment: Deployment) -> AsyncIterator[Provisioner]
 
     Raises SettingsError, StoreUnavailable, StoreMismatch.
     """
+    async with _open_connector(deployment) as (_, provisioner):
+        yield provisioner
+
+
+@asynccontextmanager
+async def open_instance(deployment: Deployment) -> AsyncIterator[tuple[Connector, Instance]]:
+    """Open the connector as our instance, with its token.
+
+    Raises SettingsError without an instance in Redis, StoreUnavailable, StoreMismatch.
+    """
+    async with _open_connector(deployment) as (connector, provisioner):
+        instance = await provisioner.kept()
+        connector.use_token(instance.token)
+        yield connector, instance
+
+
+@asynccontextmanager
+async def _open_connector(deployment: Deployment) -> AsyncIterator[tuple[Connector, Provisioner]]:
     settings = deployment.settings
     wanted, message = wanted_instance(settings), message_template(settings)
     sealer = Sealer(settings.secret_keys)
     async with open_store(deployment) as (client, _):
         connector = connector_of(settings, message)
         try:
-            yield Provisioner(connector, Instances(client, sealer), sealer, wanted)
+            yield connector, Provisioner(connector, Instances(client, sealer), sealer, wanted)
         finally:
             await connector.aclose()
 

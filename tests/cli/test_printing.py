@@ -55,8 +55,13 @@ class _Connector(BaseHTTPRequestHandler):
         }
         body = {"type": "object", "required": [HOSTILE], "properties": {HOSTILE: {}, "from": {}}}
         parameters = [{"in": "body", "name": "body", "schema": body}]
-        docs = {"swagger": "2.0", "paths": {"/messages": {"post": {"parameters": parameters}}}}
+        operation = {"parameters": parameters, "summary": HOSTILE, "responses": {HOSTILE: {}}}
+        docs = {"swagger": "2.0", "paths": {"/messages": {"post": operation}}}
+        mapped = {"fields": [{"path": HOSTILE, "vendorPath": HOSTILE, "type": HOSTILE}]}
+        named = {HOSTILE: mapped | {"vendorName": HOSTILE}, "texts": mapped}
         answer: object = docs if self.path.endswith("/docs") else instance
+        if self.path.endswith(("/definitions", "/transformations")):
+            answer = named
         if "?" in self.path:
             answer = [instance]
         if self.failing:
@@ -181,6 +186,23 @@ COMMANDS: dict[tuple[str, ...], str] = {
     ("connector", "rekey"): r"\x1b[2J",
     ("connector", "rotate", "--yes"): r"\x1b[2J",
     ("connector", "remove", "--yes"): r"\x1b[2J",
+    ("connector", "docs"): r"\x1b[2J",
+    ("connector", "docs", "/messages"): r"\u202egpj.exe",
+    ("connector", "docs", "--json"): r"\u001b[2J",
+    ("connector", "docs", HOSTILE): r"\x1b[2J",
+    ("connector", "request", "GET", "/messages", "--query", "a=b"): r"\u202egpj.exe",
+    ("connector", "request", "GET", "/messages", "--json"): r"\u202egpj.exe",
+    ("connector", "request", "GET", HOSTILE): r"\x1b[2J",
+    ("connector", "map", "list"): r"\x1b[2J",
+    ("connector", "map", "list", "--json"): r"\u001b[2J",
+    ("connector", "map", "show", "texts"): r"\x1b[2J",
+    ("connector", "map", "set", "texts", "--yes"): r"\x1b[2J",
+    ("connector", "map", "set", HOSTILE, "--yes"): r"\x1b[2J",
+    ("connector", "map", "remove", "nothing", "--yes"): r"\x1b[2J",
+    ("connector", "formula", "list"): r"\x1b[2J",
+    ("connector", "formula", "list", "--json"): r"\u001b[2J",
+    ("connector", "formula", "create", HOSTILE): r"\x1b[2J",
+    ("connector", "formula", "remove", HOSTILE, "--yes"): r"\x1b[2J",
     ("backfill", "--since", HOSTILE): r"\x1b[2J",
     ("explain-signature", "--url", f"https://a.example/{HOSTILE}", "--signature", HOSTILE): "ignat",
     ("explain-signature", "--url", HOSTILE, "--body", f"@{HOSTILE}", "--signature", "x"): "--body",
@@ -217,7 +239,8 @@ def test_every_command_is_tried_or_prints_only_words_of_ours() -> None:
             inner = list(names(each, f"{prefix}{name} "))
             yield from inner or [f"{prefix}{name}"]
 
-    tried = {" ".join(c[: 2 if c[0] in {"dead", "connector"} else 1]) for c in COMMANDS}
+    depths = {"dead": 2, "connector": 2, "connector map": 3, "connector formula": 3}
+    tried = {" ".join(c[: depths.get(" ".join(c[:2]), depths.get(c[0], 1))]) for c in COMMANDS}
     assert set(names(typer.main.get_command(app))) == (
         tried | SAYS_NOTHING_FROM_OUTSIDE | OF_THEIR_OWN
     )
@@ -230,7 +253,11 @@ def test_every_command_is_tried_or_prints_only_words_of_ours() -> None:
         "check",
         *(
             pytest.param(each, marks=pytest.mark.long)
-            for each in ("show", "apply", "enable", "rotate --yes")
+            for each in ("show", "apply", "enable", "rotate --yes", "docs", "request GET /messages")
+        ),
+        *(
+            pytest.param(each, marks=pytest.mark.long)
+            for each in ("map list", "map set texts --yes", "formula list")
         ),
     ],
 )

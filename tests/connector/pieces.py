@@ -19,6 +19,10 @@ from service.connector.client import MESSAGE_NAMES, Connector
 from service.connector.provisioning import INSTANCE_NAMES, Provisioner, Wanted
 from service.core.open_connectors.templates import Template
 from service.core.sealing import Sealer
+from service.host.bounded import bounded
+from service.host.crowd import Crowd
+from service.host.listeners import AppServer, listen
+from service.lab.sandbox.app import SandboxConfig, sandbox_app
 from service.model import Conversation, Instance, MessageSid, Outbound, Reply
 from service.store.instances import Instances
 
@@ -229,6 +233,22 @@ async def running_platform() -> AsyncIterator[Platform]:
         yield platform
     finally:
         await runner.cleanup()
+
+
+@contextlib.asynccontextmanager
+async def running_sandbox() -> AsyncIterator[str]:
+    """Run the real sandbox on a free port of loopback; yields its base URL."""
+    listener = listen("127.0.0.1", 0, "PORT")
+    stop = asyncio.Event()
+    app = sandbox_app(SandboxConfig(user_secret=USER, organization_secret=ORGANIZATION))
+    running = asyncio.create_task(
+        AppServer(app, listener, stop_s=1, http=bounded(Crowd())).run_until(stop)
+    )
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}{BASE}"
+    finally:
+        stop.set()
+        await running
 
 
 @contextlib.asynccontextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
@@ -15,21 +14,16 @@ from service.core.delivery import candidates
 from service.core.open_connectors.template_check import compare
 from service.core.sealing import Sealer
 from service.errors import ConnectorForbidden, ConnectorRefused
-from service.host.bounded import bounded
-from service.host.crowd import Crowd
-from service.host.listeners import AppServer, listen
-from service.lab.sandbox.app import SandboxConfig, sandbox_app
 from service.model import Conversation, Media
 from service.store.connection import connect
 from service.store.instances import Instances
 from tests.connector.pieces import (
     BASE,
-    ORGANIZATION,
     OURS,
     THEIRS,
-    USER,
     connected,
     outbound,
+    running_sandbox,
     template,
     wanted,
 )
@@ -42,15 +36,8 @@ SEALER = Sealer(["a secret key of thirty-two characters"])
 @pytest.fixture
 async def sandbox() -> AsyncIterator[str]:
     """A sandbox of the test's own; its base URL."""
-    listener = listen("127.0.0.1", 0, "PORT")
-    stop = asyncio.Event()
-    app = sandbox_app(SandboxConfig(user_secret=USER, organization_secret=ORGANIZATION))
-    running = asyncio.create_task(
-        AppServer(app, listener, stop_s=1, http=bounded(Crowd())).run_until(stop)
-    )
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}{BASE}"
-    stop.set()
-    await running
+    async with running_sandbox() as url:
+        yield url
 
 
 @pytest.fixture

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 import structlog
 
+from service.connector.formulas import at_work_on, templates_of
 from service.connector.provisioning import Provisioner
+from service.errors import ConnectorFailed
 from service.store.instances import Instances
 from tests.connector.pieces import (
     AUTH_TOKEN,
@@ -167,3 +169,14 @@ async def test_open_connectors_fact_16_an_automatic_replacement_logs_the_formula
     [line] = await replaced(platform, store, Provisioner.ensure)
     assert line["instance"] == second.id
     assert await replaced(platform, store, Provisioner.ensure) == []
+
+
+async def test_open_connectors_fact_13_none_is_none_even_if_it_is_answered_404(platform):
+    """A fresh organization's list of formulas would be an error."""
+    for read in (templates_of, lambda connector: at_work_on(connector, "1")):
+        async with connected(platform.url) as connector:
+            platform.overrides.append(failure(404, "No formulas found"))
+            assert await read(connector) == []
+            platform.overrides.append(failure(500, "Oops"))
+            with pytest.raises(ConnectorFailed):
+                await read(connector)

@@ -12,6 +12,7 @@ from base64 import b64encode
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 from urllib.parse import unquote
 
 from service.core.masking import MASK, mask_number
@@ -74,6 +75,31 @@ def mask_echoes(said: str, private: Private) -> str:
         # A secret that was cut in two can't be known by its beginning.
         shown = shown[: -max(map(len, secrets), default=0) or None]
     return shown if len(shown) <= LONGEST_TOLD else f"{shown[:LONGEST_TOLD]}..."
+
+
+def mask_secrets(value: Any, secrets: Collection[str]) -> Any:
+    """Return JSON, or a text, without secrets, however they are written in it.
+
+    Unlike `mask_echoes` it leaves numbers and texts, and their length: this is for who asked.
+    """
+    ways = sorted({way for each in secrets for way in _spellings(each)}, key=len, reverse=True)
+    return _mask_in(value, ways)
+
+
+def _mask_in(value: Any, ways: Sequence[str]) -> Any:
+    if isinstance(value, dict):
+        return {_mask_in(name, ways): _mask_in(each, ways) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_mask_in(each, ways) for each in value]
+    if not isinstance(value, str):
+        return value
+    shown = opened = _without(value, ways, ())
+    for _ in range(LEVELS):
+        opened = _open(opened)
+        if any(way in opened for way in ways):
+            # Where it begins and ends behind its escapes is not known.
+            return MASK
+    return shown
 
 
 def read_id(said: object, private: Private) -> str | None:

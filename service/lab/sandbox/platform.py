@@ -83,8 +83,10 @@ class Platform:
         }
         yield "/common-resources", {"GET": resources.list}
         for level in ("/organizations", "/instances/{id:int}"):
+            yield f"{level}/objects/definitions", {"GET": resources.definitions}
             yield f"{level}/objects/{{name}}/definitions", defined
         for level in ("/organizations/elements/{key}", "/instances/{id:int}"):
+            yield f"{level}/transformations", {"GET": resources.transformations}
             yield f"{level}/transformations/{{name}}", mapped
 
     def _of_formulas(self) -> Iterator[tuple[str, Mapping[str, Endpoint]]]:

@@ -98,26 +98,48 @@ class Resources:
         ]
         return answer_json(rows)
 
+    async def definitions(self, request: Request) -> Response:
+        """GET .../objects/definitions: all of them by name; 404 for none."""
+        level = self._level(request)
+        return self._all(self._mappings.definitions, level, "definitions")
+
+    async def transformations(self, request: Request) -> Response:
+        """GET .../transformations: all of them by the name of their resource; 404 for none."""
+        level = self._level(request)
+        return self._all(self._mappings.transformations, level, "transformations")
+
+    def _all(self, kept: Mapping[tuple[Level, str], Body], level: Level, what: str) -> Response:
+        found: Body = {name: body for (of, name), body in kept.items() if of == level}
+        if not found:
+            raise Refused(404, f"No {what} found")
+        return answer_json(found | {"level": _level_of(level)}, _instance_of(level))
+
     def _authorize(self, request: Request) -> None:
         self._access.authorize(request.headers.get("authorization", ""))
 
     def _place(self, request: Request) -> tuple[Level, str]:
         """Tell whose it is, and its name, by the path."""
         self._authorize(request)
-        given = request.path_params
-        if len(given["name"]) > NAME_LIMIT:
+        name = str(request.path_params["name"])
+        if len(name) > NAME_LIMIT:
             raise Refused(400, f"A name has at most {NAME_LIMIT} characters")
+        return self._level(request), name
+
+    def _level(self, request: Request) -> Level:
+        """Tell whose it is by the path."""
+        self._authorize(request)
+        given = request.path_params
         if "id" in given:
             if given["id"] not in self._records.instances:
                 raise Refused(404, f"No element instance found with id {given['id']}")
             request.state.instance_id = given["id"]
-            return int(given["id"]), str(given["name"])
+            return int(given["id"])
         if "key" in given:
             element = find_element(given["key"])
             if element is None:
                 raise Refused(404, f"No element found with key {given['key']}")
-            return element.key, str(given["name"])
-        return ORGANIZATION, str(given["name"])
+            return element.key
+        return ORGANIZATION
 
     def _put(
         self,

@@ -20,6 +20,7 @@ from service.core.open_connectors.echoes import (
     LONGEST_TOLD,
     Private,
     mask_echoes,
+    mask_secrets,
     read_content_type,
     read_id,
 )
@@ -182,3 +183,15 @@ def test_nothing_said_ends_in_an_error(
     shown = mask_echoes(said, Private(secrets, texts, texts))
     for secret in secrets:
         assert len(secret) < 2 or secret not in shown or set(secret) <= set("*•.")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_is_shown_to_who_asked_has_no_secret_and_all_the_rest(way) -> None:
+    """The instance's token would stand on the screen of whoever asked for the log."""
+    said = {"rows": [{way(f"x {SECRET}"): 1}, way(SECRET), THEIRS, TEXT * 200, None, 5]}
+    shown = mask_secrets(said, [SECRET])
+
+    for part in ("cuED0", "zK2OtO", "RDZc"):
+        assert part not in json.dumps(shown, ensure_ascii=False)
+    assert shown["rows"][2:] == [THEIRS, TEXT * 200, None, 5]
+    assert mask_secrets(way(SECRET), []) == way(SECRET)

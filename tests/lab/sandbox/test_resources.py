@@ -143,6 +143,31 @@ async def test_definitions_of_the_organization_are_listed(sandbox: Sandbox) -> N
     assert [each["associatedLevel"] for each in listed["fields"]] == ["organization"] * 2
 
 
+async def test_what_is_defined_and_mapped_is_listed_by_name_and_404_without_any(
+    sandbox: Sandbox,
+) -> None:
+    """Whoever made a mapping in the platform's console could not see it from here."""
+    created = await sandbox.provision()
+    one = f"/instances/{created['id']}"
+    lists = {
+        "/organizations/objects/definitions": ("/organizations/objects/texts/definitions", None),
+        f"{one}/objects/definitions": (f"{one}/objects/own/definitions", None),
+        f"{one}/transformations": (f"{one}/transformations/texts", MAPPING),
+        "/organizations/elements/7/transformations": (
+            "/organizations/elements/twilio/transformations/rows",
+            MAPPING,
+        ),
+    }
+    for path, (made, body) in lists.items():
+        assert (await sandbox.platform("GET", path)).status == 404
+        kept = (await sandbox.platform("POST", made, body or DEFINITION)).json
+        listed = (await sandbox.platform("GET", path)).json
+        level = listed.pop("level")
+        assert list(listed.values()) == [kept]
+        assert level == ("instance" if path.startswith(one) else "organization")
+        assert (await sandbox.ask("GET", BASE + path, "User x, Organization y")).status == 401
+
+
 async def test_open_connectors_fact_17_docs_describe_what_is_mapped(sandbox: Sandbox) -> None:
     """An instance's description would lack resources that it has."""
     created = await sandbox.provision()
