@@ -59,6 +59,7 @@ ONLY_IN: dict[str, set[str]] = {
     "httpx": {"connector"},
     "httpx_aiohttp": {"connector"},
     "aiohttp": {"connector"},
+    "argon2": {"operate"},
     "starlette": {"web", "lab"},
     "uvicorn": {"host", "web", "lab"},
     "prometheus_client": {"web"},

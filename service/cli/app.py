@@ -36,7 +36,7 @@ app.command(epilog=demo.DEMO_EXAMPLES)(demo.demo)
 app.command(epilog=demo.ROUTES_EXAMPLES)(demo.routes)
 
 
-class Role(StrEnum):
+class ServeRole(StrEnum):
     """Which parts of the service a process runs."""
 
     web = "web"
@@ -78,8 +78,8 @@ def serve(
         int | None, typer.Option(min=1, help="Processes to run (PROCESSES).")
     ] = None,
     role: Annotated[
-        Role, typer.Option(help="web: callbacks only. worker: handlers and sending only.")
-    ] = Role.all,
+        ServeRole, typer.Option(help="web: callbacks only. worker: handlers and sending only.")
+    ] = ServeRole.all,
     fd: Annotated[int | None, typer.Option(hidden=True)] = None,
     internal_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
     slot: Annotated[str | None, typer.Option(hidden=True)] = None,
