@@ -14,7 +14,7 @@ from service.core import metrics as m
 from service.core.tally import Figures, Labelled
 
 
-class Looked(Protocol):
+class Checked(Protocol):
     """What was found of one part of the service, as /readyz tells it."""
 
     @property
@@ -97,7 +97,7 @@ class Overview:
         return tuple(part for part in self.parts if not part.ok)
 
 
-def overview_of(checks: Mapping[str, Looked], figures: Figures) -> Overview:
+def overview_of(checks: Mapping[str, Checked], figures: Figures) -> Overview:
     """Put together what the checks and the figures say."""
     gauges, counters = figures.gauges, figures.counters
     redis = bool(_whole(gauges, m.REDIS_UP.name))

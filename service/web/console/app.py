@@ -15,7 +15,7 @@ from starlette.routing import Route
 from service.core.tally import Figures
 from service.errors import StoreUnavailable
 from service.host.answers import AsgiApp
-from service.operate.overview import Looked
+from service.operate.overview import Checked
 from service.store.client import Redis
 from service.web.console import paths
 from service.web.console.assets import Assets
@@ -34,7 +34,7 @@ TITLES = {400: "That can't be read", 403: "That is not allowed", 404: "There is 
 
 def console_app(
     redis: Redis,
-    readiness: Callable[[], Awaitable[Mapping[str, Looked]]],
+    readiness: Callable[[], Awaitable[Mapping[str, Checked]]],
     gather: Callable[[], Awaitable[Figures]],
     *,
     ending: asyncio.Event,

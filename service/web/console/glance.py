@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 
 from service.core.tally import Figures
-from service.operate.overview import Looked, Overview, overview_of
+from service.operate.overview import Checked, Overview, overview_of
 
 FRESH_S = 1.0
 """A look younger than this serves the next one who asks."""
@@ -22,7 +22,7 @@ class Glance:
 
     def __init__(
         self,
-        readiness: Callable[[], Awaitable[Mapping[str, Looked]]],
+        readiness: Callable[[], Awaitable[Mapping[str, Checked]]],
         gather: Callable[[], Awaitable[Figures]],
         *,
         fresh_s: float = FRESH_S,

@@ -20,6 +20,7 @@ SESSION = "console.session"
 """Where a request's scope has the session that it is of."""
 
 VIEWER = "This session is a viewer's, who sees and does not act. Sign in as an operator for that."
+"""What a viewer is told who tries to act."""
 
 View = Callable[[Request, Session], Awaitable[Response]]
 """Answers somebody who is signed in."""
@@ -67,10 +68,7 @@ class Members:
             form = await read_form(request)
             check_csrf(form, session.csrf)
             if operators and session.role != "operator":
-                raise HTTPException(
-                    403,
-                    "This session is a viewer's, who sees and does not act. Sign in as operator.",
-                )
+                raise HTTPException(403, VIEWER)
             request.state.form = form
             return await view(request, session)
 
