@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from service.cli import backfill, bench, check, connector, dead, demo
+from service.cli import backfill, bench, check, connector, console, dead, demo
 from service.cli.printing import print_table, say, say_error, say_json
 from service.cli.running import run_on_deployment
 from service.cli.words import examples
@@ -29,6 +29,10 @@ app = typer.Typer(
 
 app.add_typer(dead.app, name="dead")
 app.add_typer(connector.app, name="connector")
+app.add_typer(console.app, name="console")
+app.command(epilog=examples("parley audit", "parley audit --contains 'dead drop' --limit 20"))(
+    console.audit
+)
 app.command(epilog=examples("parley backfill --since 2h"))(backfill.backfill)
 app.command(epilog=bench.EXAMPLES)(bench.bench)
 app.command(epilog=examples("parley check", "parley check --json"))(check.check)

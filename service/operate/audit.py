@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from service.core.masking import mask_number
 from service.core.plain_text import escape
-from service.errors import ParleyError
+from service.errors import ParleyError, UsageError
 from service.store import audit
 from service.store.audit import Act, Via
 from service.store.client import Redis
@@ -71,11 +71,14 @@ async def noted(
 ) -> AsyncIterator[Noting]:
     """Note what is done inside when it has ended, however it does. Raises StoreUnavailable.
 
-    What failed is noted by the class of its error, whose text may hold what somebody wrote.
+    What failed is noted by the class of its error, whose text may hold what somebody wrote. What
+    was refused for its words (UsageError) is not: nothing was done.
     """
     act = Noting(about)
     try:
         yield act
+    except UsageError:
+        raise
     except BaseException as error:
         failed = isinstance(error, Exception)  # A cancellation is none.
         act.outcome = f"failed: {type(error).__name__}" if failed else "broken off"
