@@ -193,9 +193,8 @@ class Settings(BaseModel):
     )
     console_hosts: HostNames = Field(
         default="",
-        description="Names and IPv4 addresses the console may be asked for by besides `localhost` "
-        "and loopback addresses; several by commas. Any other is answered 421, other machines' "
-        "addresses too.",
+        description="Names and IPv4 addresses the console may be asked for by besides `localhost`, "
+        "loopback addresses and `INTERNAL_HOST`; several by commas. Any other is answered 421.",
         examples=["parley.ops.example.com"],
     )
     console_tls: Annotated[Literal["on", "off"], BeforeValidator(lower)] = Field(

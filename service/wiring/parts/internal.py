@@ -73,7 +73,8 @@ class InternalSide:
                 partial(answered, readiness),
                 self._reporting.gather,
                 ending=self.end,
-                hosts=settings.console_hosts.split(),
+                # An address that somebody chose to listen at is one they ask for pages by.
+                hosts=(settings.internal_host, *settings.console_hosts.split()),
                 tls=settings.console_tls == "on",
             )
 
