@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from urllib.parse import parse_qs, urlsplit
 
+import httpx
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
@@ -266,3 +267,32 @@ def test_no_page_hangs_over_the_edge_or_shuts_anybody_out(deployment, open_page,
     page.keyboard.press("?")
     expect(page.get_by_role("dialog")).to_be_visible()
     look("the keys")
+
+
+@pytest.mark.long
+def test_it_can_be_left_out(deployment):
+    """Who does not want pages beside the probes could not be rid of them."""
+    deployment.serve(CONSOLE="off")
+    answer = httpx.get(f"{deployment.internal}/console", timeout=20, trust_env=False)
+    assert (answer.status_code, answer.text) == (404, "Not Found")
+
+
+@pytest.mark.long
+def test_every_process_serves_every_page(deployment):
+    """With several processes the next click would end at one that knows of no session."""
+    deployment.serve("--processes", "2")
+    address = urlsplit(address_of(deployment))
+    with httpx.Client(base_url=deployment.internal, trust_env=False, timeout=20) as browser:
+        page = browser.get(f"{address.path}?{address.query}").text
+        form = dict(re.findall(r'name="(csrf|next|token)" value="([^"]*)"', page))
+        assert browser.post("/console/sign-in", data=form).status_code == 303
+    seen = set()
+    for _ in range(60):
+        # A connection of its own each, which either of them may take.
+        with httpx.Client(trust_env=False, timeout=20) as one:
+            seen.add(one.get(f"{deployment.internal}/counters").json()["pid"])
+            page = one.get(f"{deployment.internal}/console/keyboard", cookies=browser.cookies)
+            assert page.status_code == 200
+        if len(seen) == 2:
+            break
+    assert len(seen) == 2
