@@ -4,6 +4,7 @@
     ├── SettingsError               the operator's: settings, files in config/
     ├── HandlersError               the operator's: the handlers file, with file and line
     ├── UsageError                  the operator's: the words of a command
+    ├── SignInRefused               somebody's who signs in at the console: what to do, and when
     ├── CallbackRejected            the caller's: answered with its `status`, nothing stored
     │   ├── SignatureRejected       403
     │   ├── AccountRejected         403
@@ -70,6 +71,18 @@ class HandlersError(ParleyError):
 
 class UsageError(ParleyError):
     """A command's words are off: which, and what is meant instead."""
+
+
+class SignInRefused(ParleyError):
+    """Somebody may not sign in at the console.
+
+    reason: for people. wait_s: whole seconds until the next try is looked at; 0 when at once.
+    """
+
+    def __init__(self, reason: str, wait_s: int = 0) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.wait_s = wait_s
 
 
 class CallbackRejected(ParleyError):

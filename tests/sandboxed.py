@@ -11,7 +11,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from service.operate.deployment import Deployment, open_provisioner
+from service.operate.deployment import Deployment
+from service.operate.instance import open_provisioner
 from service.settings.loading import load_settings
 from tests.connector.pieces import AUTH_TOKEN, ORGANIZATION, OURS, USER, running_sandbox
 

@@ -44,8 +44,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 """Part of the package -> parts it may import besides itself."""
 
 NEVER: dict[str, set[str]] = {
-    "service.web.door": {"service.operate", "service.web.internal"},
-    "service.web.internal": {"service.web.door"},
+    "service.web.door": {"service.operate", "service.web.internal", "service.web.console"},
+    "service.web.internal": {"service.web.door", "service.web.console"},
 }
 """What the public listener has to do with the inside, and the other way round: nothing."""
 
@@ -59,9 +59,12 @@ ONLY_IN: dict[str, set[str]] = {
     "httpx": {"connector"},
     "httpx_aiohttp": {"connector"},
     "aiohttp": {"connector"},
+    "argon2": {"operate"},
     "starlette": {"web", "lab"},
     "uvicorn": {"host", "web", "lab"},
     "prometheus_client": {"web"},
+    # The pages of the console.
+    "jinja2": {"web"},
     # The plugin for authors' tests, which they bring.
     "pytest": {"wiring"},
     "pydantic": {"settings"},
@@ -199,6 +202,9 @@ def test_every_folder_says_what_lives_there(folder: Path) -> None:
         ("service.cli.app", "from service.store.inbox import Inbox"),
         ("service.web.door.callbacks", "from service.operate.opt_outs import list_all"),
         ("service.web.internal.app", "from service.web.door.callbacks import Door"),
+        ("service.web.internal.app", "from service.web.console.app import console_app"),
+        ("service.web.door.public", "from service.web.console.app import console_app"),
+        ("service.wiring.parts.console", "import jinja2"),
         ("service.operate.opt_outs", "from service.wiring.deployment import deployment_of"),
         ("service.host.logs", "from service.store.inbox import Inbox"),
         ("service.model", "import msgspec"),

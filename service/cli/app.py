@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from service.cli import backfill, bench, check, connector, dead, demo
+from service.cli import backfill, bench, check, connector, console, dead, demo
 from service.cli.printing import print_table, say, say_error, say_json
 from service.cli.running import run_on_deployment
 from service.cli.words import examples
@@ -29,6 +29,10 @@ app = typer.Typer(
 
 app.add_typer(dead.app, name="dead")
 app.add_typer(connector.app, name="connector")
+app.add_typer(console.app, name="console")
+app.command(epilog=examples("parley audit", "parley audit --contains 'dead drop' --limit 20"))(
+    console.audit
+)
 app.command(epilog=examples("parley backfill --since 2h"))(backfill.backfill)
 app.command(epilog=bench.EXAMPLES)(bench.bench)
 app.command(epilog=examples("parley check", "parley check --json"))(check.check)
@@ -36,7 +40,7 @@ app.command(epilog=demo.DEMO_EXAMPLES)(demo.demo)
 app.command(epilog=demo.ROUTES_EXAMPLES)(demo.routes)
 
 
-class Role(StrEnum):
+class ServeRole(StrEnum):
     """Which parts of the service a process runs."""
 
     web = "web"
@@ -78,8 +82,8 @@ def serve(
         int | None, typer.Option(min=1, help="Processes to run (PROCESSES).")
     ] = None,
     role: Annotated[
-        Role, typer.Option(help="web: callbacks only. worker: handlers and sending only.")
-    ] = Role.all,
+        ServeRole, typer.Option(help="web: callbacks only. worker: handlers and sending only.")
+    ] = ServeRole.all,
     fd: Annotated[int | None, typer.Option(hidden=True)] = None,
     internal_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
     slot: Annotated[str | None, typer.Option(hidden=True)] = None,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from service.cli.printing import say, say_json
-from service.cli.running import run_on_deployment
+from service.cli.running import acting, run_on_deployment
 from service.cli.words import read_age
 from service.errors import UsageError
 
@@ -53,7 +54,12 @@ def backfill(
         from rich.console import Console
         from rich.progress import Progress
 
-        async with open_backfill(deployment) as backfill_:
+        async with AsyncExitStack() as stack:
+            backfill_ = await stack.enter_async_context(open_backfill(deployment))
+            noting = None
+            if not dry_run:
+                about = f"since {start:%F %T} UTC"
+                noting = await stack.enter_async_context(acting(deployment, "backfill", about))
             console = Console(stderr=True)
             with Progress(console=console, disable=not sys.stderr.isatty()) as bar:
                 task = bar.add_task("reading the log", total=None)
@@ -62,6 +68,8 @@ def backfill(
                     bar.update(task, description="accepting", completed=done, total=of)
 
                 found = await backfill_.run(start, numbers=to or (), dry=dry_run, progress=show)
+            if noting:
+                noting.outcome = f"{found.read} read, {found.recovered} recovered"
         facts = {
             "since": start.isoformat(),
             "dry_run": dry_run,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -10,7 +12,7 @@ import typer
 from service.cli import connector_docs, connector_formula, connector_map, connector_request
 from service.cli.asking import Yes, ask, tell
 from service.cli.printing import say, say_error, say_json
-from service.cli.running import run_on_deployment
+from service.cli.running import acting, run_on_deployment
 from service.cli.words import AsJson, examples
 
 if TYPE_CHECKING:
@@ -30,6 +32,9 @@ app = typer.Typer(
 )
 
 Result = TypeVar("Result")
+
+Noted = Callable[[], AbstractAsyncContextManager[Any]]
+"""Begins what is noted in the audit trail: after the question whether to do it at all."""
 
 
 @app.command(epilog=examples("parley connector plan", "parley connector plan --exit-code"))
@@ -63,13 +68,17 @@ def plan(
 def apply(as_json: AsJson = False) -> None:
     """Do what `plan` shows: create, enable or update the instance."""
 
-    async def both(provisioner: AnyProvisioner) -> tuple[list[str], str]:
+    async def act(provisioner: AnyProvisioner, noted: Noted) -> tuple[list[str], str]:
         lines = (await provisioner.plan()).lines()
         if not as_json:
             say(*lines)
-        return lines, (await provisioner.ensure()).id
+        async with noted() as noting:
+            id_ = (await provisioner.ensure()).id
+            noting.about = f"instance {id_}"
+            noting.outcome = "done" if lines else "nothing to do"
+        return lines, id_
 
-    lines, id_ = _run(both)
+    lines, id_ = _act("apply", act)
     tell(as_json, {"instance": id_, "done": lines}, f"Instance {id_} is as it should be.")
 
 
@@ -139,12 +148,15 @@ def rotate(yes: Yes = False, as_json: AsJson = False) -> None:
     what was refused meanwhile. (A new Twilio auth token needs only the setting, and `apply`.)
     """
 
-    async def act(provisioner: AnyProvisioner) -> tuple[str, list[str] | None]:
+    async def act(provisioner: AnyProvisioner, noted: Noted) -> tuple[str, list[str] | None]:
         using = _warn_of(await provisioner.formulas(), "give them the new one")
         ask("Replace the instance by a new one?", yes=yes)
-        return (await provisioner.replace()).id, using
+        async with noted() as noting:
+            id_ = (await provisioner.replace()).id
+            noting.about = f"instance {id_}"
+        return id_, using
 
-    id_, using = _run(act)
+    id_, using = _act("rotate", act)
     facts = {"instance": id_, "formulas": using}
     tell(as_json, facts, f"Instance {id_} is in use now.")
 
@@ -153,14 +165,14 @@ def rotate(yes: Yes = False, as_json: AsJson = False) -> None:
 def disable(yes: Yes = False, as_json: AsJson = False) -> None:
     """Switch our instance off. A running service switches it on again (CONNECTOR_REPAIR)."""
     ask("Switch the instance off? No reply leaves meanwhile.", yes=yes)
-    id_ = _run(lambda provisioner: provisioner.switch(on=False))
+    id_ = _change("disable", lambda provisioner: provisioner.switch(on=False))
     tell(as_json, {"instance": id_, "disabled": True}, f"Instance {id_} is switched off.")
 
 
 @app.command(epilog=examples("parley connector enable"))
 def enable(as_json: AsJson = False) -> None:
     """Switch our instance on."""
-    id_ = _run(lambda provisioner: provisioner.switch(on=True))
+    id_ = _change("enable", lambda provisioner: provisioner.switch(on=True))
     tell(as_json, {"instance": id_, "disabled": False}, f"Instance {id_} is switched on.")
 
 
@@ -171,12 +183,15 @@ def remove(yes: Yes = False, as_json: AsJson = False) -> None:
     For the end of a deployment: a service that still runs makes another one.
     """
 
-    async def act(provisioner: AnyProvisioner) -> tuple[str, list[str] | None]:
+    async def act(provisioner: AnyProvisioner, noted: Noted) -> tuple[str, list[str] | None]:
         using = _warn_of(await provisioner.formulas(), "they stop without it")
         ask("Delete the instance? No text arrives and no reply leaves without one.", yes=yes)
-        return await provisioner.remove(), using
+        async with noted() as noting:
+            id_: str = await provisioner.remove()
+            noting.about = f"instance {id_}"
+        return id_, using
 
-    id_, using = _run(act)
+    id_, using = _act("remove", act)
     tell(as_json, {"removed": id_, "formulas": using}, f"Instance {id_} is deleted.")
 
 
@@ -186,7 +201,7 @@ def rekey(as_json: AsJson = False) -> None:
 
     The others can go afterwards.
     """
-    id_ = _run(lambda provisioner: provisioner.rekey())
+    id_ = _change("rekey", lambda provisioner: provisioner.rekey())
     tell(as_json, {"instance": id_}, f"The token of instance {id_} is sealed with the first key.")
 
 
@@ -199,7 +214,7 @@ def forget(yes: Yes = False, as_json: AsJson = False) -> None:
     its token, another is made.
     """
     ask("Forget the instance here? Another may be made for it.", yes=yes)
-    _run(lambda provisioner: provisioner.forget())
+    _change("forget", lambda provisioner: provisioner.forget())
     tell(as_json, {"forgotten": True}, "This Redis has no instance now; see `connector plan`.")
 
 
@@ -230,3 +245,26 @@ def _run(act: Callable[[AnyProvisioner], Awaitable[Result]]) -> Result:
             return await act(provisioner)
 
     return run_on_deployment(opened)
+
+
+def _act(what: str, act: Callable[[AnyProvisioner, Noted], Awaitable[Result]]) -> Result:
+    """Run what changes something; it says itself when that begins."""
+    from service.operate.deployment import open_provisioner
+
+    async def opened(deployment: Deployment) -> Result:
+        async with open_provisioner(deployment) as provisioner:
+            return await act(provisioner, partial(acting, deployment, f"connector {what}"))
+
+    return run_on_deployment(opened)
+
+
+def _change(what: str, change: Callable[[AnyProvisioner], Awaitable[str | None]]) -> str | None:
+    """Run one change of the instance; return the instance's id, where the change tells it."""
+
+    async def act(provisioner: AnyProvisioner, noted: Noted) -> str | None:
+        async with noted() as noting:
+            id_ = await change(provisioner)
+            noting.about = f"instance {id_}" if id_ else ""
+        return id_
+
+    return _act(what, act)

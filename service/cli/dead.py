@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from service.cli.printing import print_table, say, say_error, say_json
-from service.cli.running import run_on_deployment
+from service.cli.running import acting, run_on_deployment
 from service.cli.words import AsJson, examples, read_age, refuse_empty
 from service.errors import UsageError
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from service.operate.dead_letters import BulkResult
+    from service.operate.deployment import Deployment
 
 app = typer.Typer(
     help="Dead letters: what used up its attempts.",
@@ -173,17 +174,34 @@ def _act(
     act = dead_letters.replay if what == "replay" else dead_letters.drop
     with _progress() as bar:
         task = bar.add_task(what, total=len(chosen))
-        done = run_on_deployment(
-            lambda deployment: act(
-                deployment, chosen, lambda count: bar.update(task, completed=count)
-            )
-        )
+
+        async def run(deployment: Deployment) -> BulkResult:
+            async with acting(deployment, f"dead {what}", _named(chosen)) as noting:
+                done = await act(deployment, chosen, lambda n: bar.update(task, completed=n))
+                noting.outcome = _counted(done, past)
+            return done
+
+        done = run_on_deployment(run)
     if as_json:
         say_json({past: done.done, "missing": list(done.missing), "full": list(done.full)})
     else:
         _tell(done, past)
     if done.missing or done.full:
         raise typer.Exit(1)
+
+
+NAMED = 5
+"""Ids that the audit trail has of one command; of a thousand, their number says more."""
+
+
+def _named(ids: list[str]) -> str:
+    more = f" and {len(ids) - NAMED} more" if len(ids) > NAMED else ""
+    return ", ".join(ids[:NAMED]) + more
+
+
+def _counted(done: BulkResult, past: str) -> str:
+    counts = {past: done.done, "missing": len(done.missing), "full": len(done.full)}
+    return ", ".join(f"{count} {name}" for name, count in counts.items() if count) or f"0 {past}"
 
 
 def _tell(done: BulkResult, past: str) -> None:

@@ -1,16 +1,24 @@
-"""Runs what a command asks of the deployment that the settings describe."""
+"""Runs what a command asks of the deployment that the settings describe, and notes what it did."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import os
+import pwd
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
+    from service.operate.audit import Noting
     from service.operate.deployment import Deployment
     from service.settings.table import Settings
 
 Result = TypeVar("Result")
+
+AnyRedis = Any
+"""A `service.store.client.Redis`; commands know no part of the service."""
 
 
 def run_on_deployment(
@@ -26,3 +34,45 @@ def run_on_deployment(
 
     with deployment_of(settings or load_settings()) as deployment:
         return asyncio.run(act(deployment))
+
+
+def run_on_store(
+    act: Callable[[AnyRedis], Coroutine[Any, Any, Result]], settings: Settings | None = None
+) -> Result:
+    """Run what asks nothing but the deployment's Redis; raises as `run_on_deployment`."""
+    from service.operate.deployment import open_store
+
+    async def opened(deployment: Deployment) -> Result:
+        async with open_store(deployment) as (client, _):
+            return await act(client)
+
+    return run_on_deployment(opened, settings)
+
+
+@asynccontextmanager
+async def acting(deployment: Deployment, what: str, about: str = "") -> AsyncIterator[Noting]:
+    """Have what is done inside noted in the audit trail, however it ends.
+
+    what: the command without `parley`. Raises StoreUnavailable, StoreMismatch, before anything is
+        done.
+    """
+    from service.operate.deployment import open_store
+
+    async with open_store(deployment) as (client, _), noting_in(client, what, about) as act:
+        yield act
+
+
+def noting_in(client: AnyRedis, what: str, about: str) -> AbstractAsyncContextManager[Noting]:
+    """Do the same in a Redis that is open already."""
+    from service.operate.audit import noted
+
+    return noted(client, who=person(), via="command", what=what, about=about)
+
+
+def person() -> str:
+    """Name whoever runs this command: "user@host", by the operating system."""
+    try:
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # A container's user may have no name.
+        name = f"uid {os.getuid()}"
+    return f"{name}@{socket.gethostname()}"

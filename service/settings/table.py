@@ -185,6 +185,24 @@ class Settings(BaseModel):
         "is answered 421: a web page could have made it lead here.",
         examples=["parley-internal parley-internal.sms.svc"],
     )
+    console: Annotated[Literal["on", "off"], BeforeValidator(lower)] = Field(
+        default="on",
+        description="Whether the internal listener has the console, a set of pages for operators: "
+        "`on` or `off`.",
+        examples=["off"],
+    )
+    console_hosts: HostNames = Field(
+        default="",
+        description="Names and IPv4 addresses the console may be asked for by besides `localhost`, "
+        "loopback addresses and `INTERNAL_HOST`; several by commas. Any other is answered 421.",
+        examples=["parley.ops.example.com"],
+    )
+    console_tls: Annotated[Literal["on", "off"], BeforeValidator(lower)] = Field(
+        default="off",
+        description="Whether browsers reach the console by https alone, through a proxy that ends "
+        "TLS: `on` or `off`. With `on`, its cookies are never sent without TLS.",
+        examples=["on"],
+    )
     processes: Annotated[int, Field(ge=1, le=256)] = Field(
         default=1, description="The processes that serve and work.", examples=["2"]
     )

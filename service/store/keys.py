@@ -19,11 +19,36 @@ FIRST_START = "parley:{backfill}:first"
 OUR_NUMBERS = "parley:{backfill}:numbers"
 BACKFILL_LOCK = "parley:{backfill}:lock"
 PARTITION_COUNT = "parley:{layout}:partitions"
+PASSWORDS = "parley:{console}:passwords"
+SESSIONS = "parley:{console}:sessions"
+TRIES = "parley:{console}:tries"
+TRAIL = "parley:{audit}:trail"
+REFUSALS = "parley:{audit}:refusals"
 
 
 def pace(number: str) -> str:
     """Key of the pace one of our numbers sends at."""
     return f"parley:{{{number}}}:pace"
+
+
+def session(cookie: str) -> str:
+    """Key of one session of the console. cookie: the digest of its cookie."""
+    return f"parley:{{console}}:session:{cookie}"
+
+
+def sign_in_token(token: str) -> str:
+    """Key of a one-time token that signs in at the console. token: its digest."""
+    return f"parley:{{console}}:token:{token}"
+
+
+def tries_of(network: str) -> str:
+    """Key of the failed sign-ins from one network. network: its digest."""
+    return f"{TRIES}:{network}"
+
+
+def refusal_of(network: str) -> str:
+    """Key that says a refused sign-in from this network is in the trail. network: its digest."""
+    return f"{REFUSALS}:{network}"
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -204,5 +229,53 @@ WRITTEN_DOWN = (
     KeyForm(OUR_NUMBERS, "set", "our numbers, as far as texts to them were accepted", "watermark"),
     KeyForm(BACKFILL_LOCK, "string", "one backfill at a time", "locks", "30 s, renewed"),
     KeyForm(PARTITION_COUNT, "string", "partition count this Redis was laid out with", "layout"),
+    KeyForm(PASSWORDS, "hash", "role -> argon2id hash of its password", "set_password"),
+    KeyForm(
+        SESSIONS,
+        "zset",
+        "digest of the cookie -> ms at which the session ends at the latest; all there are",
+        "begin_session; see_session and end_session take out",
+        "12 h from the last sign-in",
+    ),
+    KeyForm(
+        session("<cookie>"),
+        "hash",
+        "one session: its public id, who, from where, when; under the digest of its cookie",
+        "begin_session, see_session; end_session takes out",
+        "12 h, 1 h after it was last seen",
+    ),
+    KeyForm(
+        sign_in_token("<token>"),
+        "hash",
+        "the role that a one-time token signs in with; under the token's digest",
+        "make_token; begin_session takes out",
+        "10 minutes",
+    ),
+    KeyForm(
+        TRIES,
+        "string",
+        '"until next": ms at which every failed sign-in is forgotten, ms before which none is '
+        "looked at",
+        "try_sign_in, begin_session",
+        "until all are forgotten",
+    ),
+    KeyForm(
+        tries_of("<network>"),
+        "string",
+        "the same of one network, under its digest",
+        "try_sign_in, begin_session",
+        "until all are forgotten",
+    ),
+    KeyForm(TRAIL, "stream", "who did what, the newest 100,000 acts", "note, note_refusal"),
+    KeyForm(
+        REFUSALS, "string", "refused sign-ins noted in this minute", "note_refusal", "a minute"
+    ),
+    KeyForm(
+        refusal_of("<network>"),
+        "string",
+        "a refused sign-in from this network was noted in this minute",
+        "note_refusal",
+        "a minute",
+    ),
 )
 """Every key there is. A test holds it against what a run leaves in Redis."""

@@ -81,6 +81,14 @@ OPT_OUT = load("opt_out")
 CLOCK = load("clock")
 TAKE_LOCK = load("take_lock")
 SAVE_INSTANCE = load("save_instance")
+MAKE_TOKEN = load("make_token")
+SET_PASSWORD = load("set_password")
+TRY_SIGN_IN = load("try_sign_in")
+BEGIN_SESSION = load("begin_session")
+SEE_SESSION = load("see_session")
+END_SESSION = load("end_session")
+NOTE = load("note")
+NOTE_REFUSAL = load("note_refusal")
 
 
 class RunsScripts(Protocol):

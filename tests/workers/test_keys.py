@@ -99,7 +99,8 @@ def made() -> list[str]:
     sid = MessageSid("SM1")
     fixed = [getattr(own, name) for name in own.__slots__ if name != "prefix"]
     fixed += [own.seen(sid), own.sent("1"), own.status(sid, "sent"), own.optout(sid)]
-    fixed += [own.unlisted("ab"), keys.pace(OURS)]
+    fixed += [own.unlisted("ab"), keys.pace(OURS), keys.session("ab"), keys.sign_in_token("ab")]
+    fixed += [keys.tries_of("ab"), keys.refusal_of("ab")]
     return fixed + [
         each for each in vars(keys).values() if isinstance(each, str) and each.startswith("parley:")
     ]

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from service.core.tally import Figures
-from service.host.answers import AsgiApp
+from service.host.answers import AsgiApp, Receive, Scope, Send
 from service.web.internal import metrics
 from service.web.internal.visitors import guarded
 
@@ -58,23 +58,18 @@ def internal_app(
     *,
     hosts: Collection[str] = (),
     timeout_s: float = READINESS_TIMEOUT_S,
+    console: AsgiApp | None = None,
 ) -> AsgiApp:
     """Make the application of the internal port.
 
     counters: shown at /counters. gather: shown at /metrics.
     hosts: names it may be asked for by, as `service.web.internal.visitors.guarded` says.
     timeout_s: longest wait for `readiness`; beyond it the answer is "not ready".
+    console: answers what is below /console, with a guard of its own; None leaves it out.
     """
 
     async def ready(_: Request) -> Response:
-        try:
-            async with asyncio.timeout(timeout_s):
-                checks = await readiness()
-        except TimeoutError:
-            checks = {"readiness": Check(ok=False, detail=f"no answer within {timeout_s:g} s")}
-        except Exception as error:  # noqa: BLE001  a probe wants an answer, above all then
-            log.warning("readiness check failed", error=type(error).__name__)
-            checks = {"readiness": Check(ok=False, detail=type(error).__name__)}
+        checks = await answered(readiness, timeout_s)
         well = all(check.ok for check in checks.values())
         return _json({"ready": well, "checks": checks}, status=200 if well else 503)
 
@@ -91,7 +86,30 @@ def internal_app(
 
     pages = {"/readyz": ready, "/healthz": live, "/counters": count, "/metrics": measure}
     app = Starlette(routes=[Route(path, page, methods=["GET"]) for path, page in pages.items()])
-    return guarded(app, hosts)
+    probes = guarded(app, hosts)
+    return probes if console is None else _beside(probes, console)
+
+
+async def answered(
+    readiness: Readiness, timeout_s: float = READINESS_TIMEOUT_S
+) -> Mapping[str, Check]:
+    """Look at every part; one that hangs or breaks is an answer too."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await readiness()
+    except TimeoutError:
+        return {"readiness": Check(ok=False, detail=f"no answer within {timeout_s:g} s")}
+    except Exception as error:  # noqa: BLE001  a probe wants an answer, above all then
+        log.warning("readiness check failed", error=type(error).__name__)
+        return {"readiness": Check(ok=False, detail=type(error).__name__)}
+
+
+def _beside(probes: AsgiApp, console: AsgiApp) -> AsgiApp:
+    async def choose(scope: Scope, receive: Receive, send: Send) -> None:
+        ours = scope["type"] == "http" and scope["path"].split("/", 2)[1:2] == ["console"]
+        await (console if ours else probes)(scope, receive, send)
+
+    return choose
 
 
 def _json(value: object, status: int = 200) -> Response:

@@ -12,12 +12,14 @@ from functools import partial
 
 from service.core import metrics as m
 from service.core.tally import Figures, merge, spread_of
+from service.host.answers import AsgiApp
 from service.host.bounded import bounded
 from service.host.listeners import AppServer
 from service.host.slots import Slots
 from service.store.queues import Queues
-from service.web.internal.app import Readiness, internal_app
+from service.web.internal.app import Readiness, answered, internal_app
 from service.wiring.parts.base import Base, Part
+from service.wiring.parts.console import Console
 from service.wiring.parts.reporting import LOOK_TIMEOUT_S, Reporting
 
 
@@ -52,11 +54,31 @@ class InternalSide:
                 partial(_counters, base, parts),
                 self._reporting.gather,
                 hosts=(settings.internal_host, *settings.internal_hosts.split()),
+                console=self._console(base, readiness) if settings.console == "on" else None,
             ),
             listener,
             stop_s=1,
             http=bounded(base.visitors),
         )
+
+    def _console(self, base: Base, readiness: Readiness) -> AsgiApp:
+        """Make what builds the console: nothing of it is imported before somebody asks for it."""
+        settings = base.settings
+
+        def build() -> AsgiApp:
+            from service.web.console.app import console_app
+
+            return console_app(
+                base.client,
+                partial(answered, readiness),
+                self._reporting.gather,
+                ending=self.end,
+                # An address that somebody chose to listen at is one they ask for pages by.
+                hosts=(settings.internal_host, *settings.console_hosts.split()),
+                tls=settings.console_tls == "on",
+            )
+
+        return Console(build)
 
     def start(self) -> list[asyncio.Task[None]]:
         """Begin to serve and to leave figures for the other processes, until `end` is set."""

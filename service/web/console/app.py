@@ -1,0 +1,104 @@
+"""The console as an ASGI application; `wiring` puts it on the internal listener."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from http import HTTPStatus
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from service.core.tally import Figures
+from service.errors import StoreUnavailable
+from service.host.answers import AsgiApp
+from service.operate.overview import Checked
+from service.store.client import Redis
+from service.web.console import paths
+from service.web.console.assets import Assets
+from service.web.console.cookies import Cookies
+from service.web.console.glance import Glance
+from service.web.console.guard import guarded
+from service.web.console.live import EVERY_S, Streams
+from service.web.console.members import SESSION, Members
+from service.web.console.pages import Pages
+from service.web.console.rendering import Renderer
+from service.web.console.sign_in import SignIn
+
+TITLES = {400: "That can't be read", 403: "That is not allowed", 404: "There is nothing here"}
+"""Of the pages that say why something can't be shown; others have the status's own words."""
+
+
+def console_app(
+    redis: Redis,
+    readiness: Callable[[], Awaitable[Mapping[str, Checked]]],
+    gather: Callable[[], Awaitable[Figures]],
+    *,
+    ending: asyncio.Event,
+    hosts: Collection[str] = (),
+    tls: bool = False,
+    every_s: float = EVERY_S,
+) -> AsgiApp:
+    """Make the console.
+
+    readiness, gather: as `service.web.console.glance.Glance` takes them.
+    ending: set when the process stops; what is live ends then.
+    hosts: names and addresses it may be asked for by, besides this machine's own.
+    tls: browsers come by https alone. every_s: seconds between two looks of a live page.
+    """
+    assets, cookies = Assets(), Cookies(tls=tls)
+    renderer, members = Renderer(assets), Members(redis, cookies)
+    streams = Streams(ending, every_s=every_s)
+    pages = Pages(redis, renderer, Glance(readiness, gather), streams, members)
+    sign_in = SignIn(redis, renderer, cookies, members)
+    only, writing = members.only, members.writing
+    reads = {
+        paths.SIGN_IN: sign_in.show,
+        paths.OVERVIEW: only(pages.overview),
+        paths.LIVE: members.live(pages.live),
+        paths.SESSIONS: only(pages.sessions),
+        paths.AUDIT: only(pages.audit),
+        paths.KEYBOARD: only(pages.keyboard),
+        paths.STATIC + "/{name}": assets.serve,
+    }
+    writes = {
+        paths.SIGN_IN: sign_in.sign_in,
+        paths.SIGN_OUT: writing(sign_in.sign_out, operators=False),
+        paths.END_SESSION: writing(pages.end_session, operators=True),
+    }
+    routes = [
+        *(Route(path, page, methods=["POST"]) for path, page in writes.items()),
+        *(Route(path, page, methods=["GET"]) for path, page in reads.items()),
+        Route(paths.ROOT + "/{rest:path}", only(pages.unknown), methods=["GET"]),
+    ]
+    app = Starlette(routes=routes, exception_handlers=_handlers(renderer))
+    app.router.redirect_slashes = False
+    return guarded(app, hosts, tls=tls)
+
+
+def _handlers(renderer: Renderer) -> Mapping[type[Exception], Callable[..., Awaitable[Response]]]:
+    """Make what answers when a page can't be shown: a page that says why, and what to do."""
+
+    def say(request: Request, status: int, text: str, headers: Mapping[str, str]) -> Response:
+        session = request.scope.get(SESSION)
+        title = TITLES.get(status, HTTPStatus(status).phrase)
+        page = renderer.page(request, "problem", session, status, title=title, text=text)
+        page.headers.update(headers)
+        return page
+
+    async def refused(request: Request, error: HTTPException) -> Response:
+        return say(request, error.status_code, error.detail, error.headers or {})
+
+    async def without_redis(request: Request, error: StoreUnavailable) -> Response:
+        headers = {"retry-after": str(error.retry_after_s)}
+        page = renderer.page(request, "no_redis", None, 503, detail=str(error))
+        page.headers.update(headers)
+        return page
+
+    async def failed(request: Request, error: Exception) -> Response:
+        return say(request, 500, "This page has failed; the log of the service says why.", {})
+
+    return {HTTPException: refused, StoreUnavailable: without_redis, Exception: failed}

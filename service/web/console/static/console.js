@@ -1,0 +1,130 @@
+// What a script adds to the console's pages: times that go on, keys, and a word on whether the page is live.
+
+const find = (selector) => document.querySelector(selector);
+
+// ---------------------------------------------------------------- times
+
+// The words of `wording.lasting` and `wording.ago`.
+function lasting(seconds) {
+  if (seconds < 60) return `${seconds} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;
+  if (seconds < 86400) return `${Math.floor(seconds / 3600)} h`;
+  return `${Math.floor(seconds / 86400)} d`;
+}
+
+function ago(at) {
+  const seconds = Math.trunc((Date.now() - at) / 1000);
+  if (Math.abs(seconds) < 5) return "just now";
+  return seconds > 0 ? `${lasting(seconds)} ago` : `in ${lasting(-seconds)}`;
+}
+
+function refreshTimes() {
+  for (const each of document.querySelectorAll("time[datetime]")) {
+    const text = ago(Date.parse(each.dateTime));
+    if (each.textContent !== text) each.textContent = text;
+  }
+}
+
+setInterval(refreshTimes, 5000);
+
+// ---------------------------------------------------------------- keys
+
+const KEYS_OFF = "parley-console-keys-off";
+const dialog = find("#keys");
+let goes = 0;
+
+function keysAreOn() {
+  try {
+    return localStorage.getItem(KEYS_OFF) === null;
+  } catch {
+    return true; // A browser that keeps nothing.
+  }
+}
+
+function isWriting(element) {
+  return element.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(element.tagName);
+}
+
+function showKeys() {
+  if (dialog && !dialog.open) dialog.showModal();
+}
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  const search = find("[data-search]");
+  if (event.key === "Escape" && event.target === search) {
+    search.blur();
+    return;
+  }
+  if (isWriting(event.target) || dialog?.open || !keysAreOn()) return;
+  const going = Date.now() - goes < 1500;
+  goes = 0;
+  if (going) {
+    const link = find(`.nav a[data-key="${CSS.escape(event.key)}"]`);
+    if (link) {
+      event.preventDefault();
+      link.click();
+    }
+  } else if (event.key === "g") {
+    goes = Date.now();
+  } else if (event.key === "/" && search) {
+    event.preventDefault();
+    search.focus();
+    search.select();
+  } else if (event.key === "?") {
+    event.preventDefault();
+    showKeys();
+  }
+});
+
+find("[data-keys]")?.addEventListener("click", (event) => {
+  event.preventDefault();
+  showKeys();
+});
+
+const keysOn = find("#keys-on");
+if (keysOn) {
+  keysOn.checked = keysAreOn();
+  keysOn.addEventListener("change", () => {
+    try {
+      if (keysOn.checked) localStorage.removeItem(KEYS_OFF);
+      else localStorage.setItem(KEYS_OFF, "1");
+    } catch {
+      keysOn.checked = true;
+    }
+  });
+}
+
+// ---------------------------------------------------------------- the live page
+
+const live = find("#live");
+const connection = find("#connection");
+const RETRY_MS = 3000;
+const SILENT_MS = 10000; // Five heartbeats missed.
+
+function say(state, text) {
+  if (connection.dataset.state === state) return;
+  connection.dataset.state = state;
+  connection.textContent = text;
+}
+
+if (live && connection) {
+  const isLive = () => say("live", "Live");
+  const isNot = () => say("reconnecting", "Reconnecting");
+  const again = (status) => {
+    // Signed out meanwhile: the page itself leads to where one signs in.
+    if (status === 401) location.reload();
+    else isNot();
+  };
+  live.addEventListener("htmx:sse:after:connection", isLive);
+  live.addEventListener("htmx:sse:after:message", isLive);
+  live.addEventListener("htmx:sse:error", (event) => again(event.detail.status));
+  live.addEventListener("signed-out", () => location.reload());
+  // The extension goes on by itself once it was connected; a first connection that fails is ours.
+  const first = (status) => {
+    again(status);
+    setTimeout(() => htmx.trigger(live, "retry"), RETRY_MS);
+  };
+  live.addEventListener("htmx:response:error", (event) => first(event.detail.ctx.response.status));
+  live.addEventListener("htmx:error", () => first(0));
+}
