@@ -249,7 +249,7 @@ def _run(act: Callable[[AnyProvisioner], Awaitable[Result]]) -> Result:
 
 def _act(what: str, act: Callable[[AnyProvisioner, Noted], Awaitable[Result]]) -> Result:
     """Run what changes something; it says itself when that begins."""
-    from service.operate.deployment import open_provisioner
+    from service.operate.instance import open_provisioner
 
     async def opened(deployment: Deployment) -> Result:
         async with open_provisioner(deployment) as provisioner:

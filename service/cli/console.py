@@ -172,7 +172,10 @@ def audit(
     contains: Annotated[str, typer.Option(help="Only acts with this in them.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Show who did what: by commands and in the console, newest first."""
+    """Show who did what, newest first.
+
+    By commands and in the console; the newest 100,000 acts are kept.
+    """
     from service.operate.audit import trail
 
     async def ask(client: AnyRedis) -> list[Act]:

@@ -30,8 +30,8 @@ async def note(
 ) -> None:
     """Write an act into the trail.
 
-    who: `Session.who` with the session's id, or user and host of a command. what: the command that
-    does it, without `parley`, as "dead replay"; or "sign in", "sign out", "sign-in refused".
+    who: "operator by password, session 1f2e3d4c", or "user@host" of a command. what: the command
+    that does it, without `parley`, as "dead replay"; or "sign in", "sign out", "sign-in refused".
     about: ids, an instance; phone numbers in it are masked. Raises StoreUnavailable.
     """
     await audit.write(redis, _fields(who, via, what, about, outcome))

@@ -17,8 +17,8 @@ from service.errors import ConnectorGone, UsageError
 from service.model import Instance
 from service.operate.advice import advising
 from service.operate.deployment import Deployment
-from service.operate.instance import open_instance
 from service.operate.files import wanted_instance
+from service.operate.instance import open_instance
 
 
 @dataclass(frozen=True, slots=True)

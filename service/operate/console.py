@@ -138,8 +138,8 @@ async def _begin(
     begun = await kept.begin(redis, basis, address=address, agent=agent)
     if begun is not None:
         session = begun[1]
-        about = f"session {session.id} from {session.address}"
-        await audit.note(redis, who=session.who, via="console", what="sign in", about=about)
+        who, about = f"{session.who}, session {session.id}", f"from {session.address}"
+        await audit.note(redis, who=who, via="console", what="sign in", about=about)
     return begun
 
 

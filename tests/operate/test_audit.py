@@ -89,9 +89,8 @@ async def refuse(client, address: str) -> bool:
 
 async def test_refused_sign_ins_of_an_address_are_noted_once_a_minute(client):
     """A flood would push what people did out of the trail."""
-    assert await asyncio.gather(*(refuse(client, "192.0.2.1") for _ in range(50))) == [
-        *(True, *[False] * 49),
-    ]
+    written = await asyncio.gather(*(refuse(client, "192.0.2.1") for _ in range(50)))
+    assert sorted(written) == [False] * 49 + [True]
     assert await refuse(client, "192.0.2.2")
     assert len(await trail(client)) == 2
 

@@ -8,8 +8,8 @@ from service.core.open_connectors.hub_request import read_request
 from service.errors import ConnectorRefused, ConnectorUnreadable, UsageError
 from service.operate.common_resources import element_of, list_resources, remove, show
 from service.operate.deployment import Deployment
-from service.operate.instance import open_instance
 from service.operate.hub_requests import send
+from service.operate.instance import open_instance
 from service.operate.mapping_drafts import draft, save
 from service.settings.loading import load_settings
 from tests.connector.pieces import CONFIG, OURS, THEIRS

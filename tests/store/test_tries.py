@@ -21,8 +21,10 @@ async def later(client: Any, by_ms: int) -> None:
     """Leave in Redis what it would hold after this time."""
     # As a set: a scan may meet one twice.
     for key in {key async for key in client.scan_iter("parley:{console}:tries*")}:
-        until, next_ = map(int, (await client.get(key)).split())
-        left = await client.pttl(key)
+        value, left = await client.get(key), await client.pttl(key)
+        if value is None:  # Forgotten meanwhile, as its time was over anyhow.
+            continue
+        until, next_ = map(int, value.split())
         if left <= by_ms:
             await client.delete(key)
         else:
