@@ -14,6 +14,7 @@ import subprocess
 import sys
 import termios
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -91,7 +92,11 @@ async def on_terminal(environ: dict[str, str], *arguments: str, answer: str = ""
     return re.sub(r"\x1b\[[0-9;]*m", "", said.decode()).splitlines()
 
 
-async def test_the_reference_is_read_searched_and_fits_a_terminal(environ, token, run):
+async def test_the_reference_is_read_searched_and_fits_a_terminal(
+    environ: dict[str, str],
+    token: str,
+    run: Callable[..., Awaitable[subprocess.CompletedProcess[str]]],
+) -> None:
     """The instance's API would be known from JSON alone."""
     lines = await on_terminal(environ, "docs")
     assert max(map(len, lines)) <= 80
@@ -112,7 +117,9 @@ async def test_the_reference_is_read_searched_and_fits_a_terminal(environ, token
     assert (await run("docs", "createMessage", "--search", "x")).returncode == 2
 
 
-async def test_a_request_is_sent_shown_and_bounded_to_the_instance(run, tmp_path):
+async def test_a_request_is_sent_shown_and_bounded_to_the_instance(
+    run: Callable[..., Awaitable[subprocess.CompletedProcess[str]]], tmp_path: Path
+) -> None:
     """The token would have to be dug out to ask the instance anything."""
     refused = await run("request", "POST", "/messages", "--data", TEXT)
     assert (refused.returncode, refused.stdout.strip()) == (2, "")
@@ -146,7 +153,11 @@ async def test_a_request_is_sent_shown_and_bounded_to_the_instance(run, tmp_path
     assert "can't be read" in gone.stderr
 
 
-async def test_a_long_answer_is_cut_on_the_screen_and_whole_in_json(environ, token, run):
+async def test_a_long_answer_is_cut_on_the_screen_and_whole_in_json(
+    environ: dict[str, str],
+    token: str,
+    run: Callable[..., Awaitable[subprocess.CompletedProcess[str]]],
+) -> None:
     """A terminal that scrolls for minutes shows nothing."""
     authorization = f"User {USER}, Organization {ORGANIZATION}, Element {token}"
     url = f"{environ['OPEN_CONNECTORS_BASE_URL']}/messages"
@@ -163,7 +174,11 @@ async def test_a_long_answer_is_cut_on_the_screen_and_whole_in_json(environ, tok
     assert len(json.loads((await run(*words, "--json")).stdout)["body"]) == 70
 
 
-async def test_a_request_that_writes_asks_and_no_is_no(environ, token, run):
+async def test_a_request_that_writes_asks_and_no_is_no(
+    environ: dict[str, str],
+    token: str,
+    run: Callable[..., Awaitable[subprocess.CompletedProcess[str]]],
+) -> None:
     """A slip of the fingers would text somebody."""
     typed = ("request", "POST", "/messages", "--data", TEXT)
     said = await on_terminal(environ, *typed, answer="n")
@@ -175,7 +190,7 @@ async def test_a_request_that_writes_asks_and_no_is_no(environ, token, run):
 
 
 @pytest.mark.parametrize("how", ["--curl", "--python"])
-def test_a_request_is_written_without_sending_it(how):
+def test_a_request_is_written_without_sending_it(how: str) -> None:
     """Nothing answers at this address, and no secret belongs in a ticket."""
     ran = parley("connector", "request", "DELETE", "/x", how, **COMPLETE)
     assert ran.returncode == 0, ran.stderr
@@ -185,7 +200,11 @@ def test_a_request_is_written_without_sending_it(how):
     assert both.returncode == 2
 
 
-async def test_a_resource_is_made_mapped_listed_shown_and_removed(environ, token, run):
+async def test_a_resource_is_made_mapped_listed_shown_and_removed(
+    environ: dict[str, str],
+    token: str,
+    run: Callable[..., Awaitable[subprocess.CompletedProcess[str]]],
+) -> None:
     """The documentation's next step would need its console."""
     await run("request", "POST", "/messages", "--data", TEXT, "--yes")
     words = ("map", "set", "texts", "--new", "--field", "id=sid", "--field", "words=body")
@@ -209,14 +228,19 @@ async def test_a_resource_is_made_mapped_listed_shown_and_removed(environ, token
     assert "no common resources" in (await run("map", "list")).stdout
 
 
-async def test_mapping_the_message_log_warns_before_it_asks(environ, token):
+async def test_mapping_the_message_log_warns_before_it_asks(
+    environ: dict[str, str], token: str
+) -> None:
     """Whoever said yes would find out when a reply is in doubt."""
     words = ("map", "set", "messages", "--new", "--field", "id=sid")
     said = "\n".join(await on_terminal(environ, *words, answer="n"))
     assert said.index("is the message log itself") < said.index("[y/N]")
 
 
-async def test_a_formula_is_put_to_work_listed_and_deleted(platform, run):
+async def test_a_formula_is_put_to_work_listed_and_deleted(
+    platform: Callable[..., Awaitable[Any]],
+    run: Callable[..., Awaitable[subprocess.CompletedProcess[str]]],
+) -> None:
     """The documentation's next step would need its console."""
     entry: dict[str, Any] = {"key": "texts", "name": "Texts of", "type": "elementInstance"}
     await platform("POST", "/formulas", {"name": "To CRM", "configuration": [entry]})

@@ -56,7 +56,7 @@ def asked(redis_server: str, act: Any) -> Any:
 
 
 @pytest.mark.parametrize("role", ["operator", "viewer"])
-def test_the_address_that_is_printed_signs_in_once(redis_server, role):
+def test_the_address_that_is_printed_signs_in_once(redis_server: str, role: str) -> None:
     """Nobody would get in; or everybody who sees the terminal's history."""
     ran = run(redis_server, "console", "--role", role)
     found = re.fullmatch(
@@ -70,7 +70,7 @@ def test_the_address_that_is_printed_signs_in_once(redis_server, role):
         asked(redis_server, lambda c: console.sign_in_by_token(c, found[1], **HERE))
 
 
-def test_the_address_as_json(redis_server):
+def test_the_address_as_json(redis_server: str) -> None:
     """A script opens the browser."""
     ran = run(redis_server, "console", "--json")
     shown = json.loads(ran.stdout)
@@ -90,18 +90,20 @@ def test_the_address_as_json(redis_server):
         ("localhost", "http://localhost:8081"),
     ],
 )
-def test_the_address_is_where_the_internal_listener_is(host, root):
+def test_the_address_is_where_the_internal_listener_is(host: str, root: str) -> None:
     """A browser would find nothing."""
     assert _root_of(host, 8081) == root
 
 
-def test_a_port_that_nobody_knows_is_said_instead_of_an_address():
+def test_a_port_that_nobody_knows_is_said_instead_of_an_address() -> None:
     """The address would lead nowhere, and its token would be gone."""
     with pytest.raises(SettingsError, match="INTERNAL_PORT is 0"):
         _root_of("127.0.0.1", 0)
 
 
-def test_a_password_is_read_from_standard_input_where_that_is_no_terminal(redis_server):
+def test_a_password_is_read_from_standard_input_where_that_is_no_terminal(
+    redis_server: str,
+) -> None:
     """It would stand in the list of processes, or in a shell's history."""
     assert run(redis_server, "console", "password", given=PASSWORD + "\n").stdout == (
         "The password of the role operator is set.\n"
@@ -127,12 +129,14 @@ def test_a_password_is_read_from_standard_input_where_that_is_no_terminal(redis_
     ],
     ids=["nothing", "short", "no role", "no id", "both", "misplaced", "no command"],
 )
-def test_a_mistake_is_answered_with_what_to_write(redis_server, arguments, given, said):
+def test_a_mistake_is_answered_with_what_to_write(
+    redis_server: str, arguments: tuple[str, ...], given: str, said: str
+) -> None:
     """A traceback tells people nothing they can act upon."""
     assert said in run(redis_server, "console", *arguments, given=given, status=2).stderr
 
 
-def test_a_password_is_asked_for_twice_and_not_shown(redis_server):
+def test_a_password_is_asked_for_twice_and_not_shown(redis_server: str) -> None:
     """Whoever looks over a shoulder would read it; a slip would lock the operator out."""
 
     def typed(*lines: str) -> tuple[int, str]:
@@ -170,7 +174,7 @@ def test_a_password_is_asked_for_twice_and_not_shown(redis_server):
     assert asked(redis_server, lambda c: console.sign_in_by_password(c, PASSWORD, **HERE))
 
 
-def test_sessions_are_listed_and_ended(redis_server):
+def test_sessions_are_listed_and_ended(redis_server: str) -> None:
     """A lost laptop would stay signed in, and nobody would see it."""
     assert "Nobody is signed in." in run(redis_server, "console", "sessions").stdout
 
@@ -194,7 +198,7 @@ def test_sessions_are_listed_and_ended(redis_server):
     assert asked(redis_server, console.sessions) == []
 
 
-def test_the_trail_is_shown_searched_and_kept_from_forging_lines(redis_server):
+def test_the_trail_is_shown_searched_and_kept_from_forging_lines(redis_server: str) -> None:
     """Nobody would find what they look for, or a stranger could write lines of it."""
     assert run(redis_server, "audit").stdout == "The audit trail is empty.\n"
 
@@ -216,7 +220,7 @@ def test_the_trail_is_shown_searched_and_kept_from_forging_lines(redis_server):
     assert "Nothing like that" in run(redis_server, "audit", "--contains", "never").stdout
 
 
-def test_what_these_commands_do_is_in_the_trail(redis_server):
+def test_what_these_commands_do_is_in_the_trail(redis_server: str) -> None:
     """Who let somebody in would be known to nobody."""
     token = run(redis_server, "console").stdout.partition("token=")[2].strip()
     run(redis_server, "console", "password", given=PASSWORD + "\n")
@@ -238,14 +242,14 @@ def test_what_these_commands_do_is_in_the_trail(redis_server):
     assert PASSWORD not in shown
 
 
-def test_whoever_has_no_name_is_named_by_number(monkeypatch):
+def test_whoever_has_no_name_is_named_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
     """In a container whose user has no name, no command that acts would run."""
     assert re.fullmatch(r"[^@\s]+@\S+", person())
     monkeypatch.setattr(os, "getuid", lambda: 4_000_000_001)  # Nobody can become such a user here.
     assert person().startswith("uid 4000000001@")
 
 
-def test_without_settings_it_says_which_are_missing():
+def test_without_settings_it_says_which_are_missing() -> None:
     """The address would be of nowhere."""
     ran = parley("console")
     assert ran.returncode == 2

@@ -171,7 +171,9 @@ async def test_open_connectors_fact_16_an_automatic_replacement_logs_the_formula
     assert await replaced(platform, store, Provisioner.ensure) == []
 
 
-async def test_open_connectors_fact_13_none_is_none_even_if_it_is_answered_404(platform):
+async def test_open_connectors_fact_13_none_is_none_even_if_it_is_answered_404(
+    platform: Platform,
+) -> None:
     """A fresh organization's list of formulas would be an error."""
     for read in (templates_of, lambda connector: at_work_on(connector, "1")):
         async with connected(platform.url) as connector:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
-from tests.flow.conftest import until
+from tests.flow.conftest import Deployment, until
 from tests.flow.test_dead_letters import parley
 
 HANDLERS = """
@@ -18,7 +19,9 @@ async def fail(message):
 """
 
 
-def test_whatever_a_command_did_is_in_the_trail_without_a_number_or_a_text(deployment, tmp_path):
+def test_whatever_a_command_did_is_in_the_trail_without_a_number_or_a_text(
+    deployment: Deployment, tmp_path: Path
+) -> None:
     """Who dropped the texts or switched the instance off would be known to nobody."""
     path = tmp_path / "failing.py"
     path.write_text(HANDLERS)

@@ -8,14 +8,15 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import ConsoleMessage, Page, expect, sync_playwright
 
 from tests.flow.browser import FLAGS
-from tests.flow.conftest import ROOT
+from tests.flow.conftest import ROOT, Deployment
 from tests.programs import program
 
 AXE = ROOT / "tests" / "assets" / "axe-core" / "axe.min.js"
@@ -42,17 +43,19 @@ def open_page() -> Iterator[Open]:
     # Pages that say what is wrong have such a status, and the browser tells of it.
     expected = ["the server responded with a status of 40"]
 
-    def tell(line) -> None:
+    def tell(line: ConsoleMessage) -> None:
         if line.type == "error" and not any(each in line.text for each in expected):
             problems.append(line.text)
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
 
-        def start(tells: str = "", **options) -> Page:
-            if tells:
-                expected.append(tells)
-            usual = {"viewport": {"width": 1440, "height": 900}, "reduced_motion": "reduce"}
+        def start(tells: tuple[str, ...] = (), **options: Any) -> Page:
+            expected.extend(tells)
+            usual: dict[str, Any] = {
+                "viewport": {"width": 1440, "height": 900},
+                "reduced_motion": "reduce",
+            }
             page = browser.new_context(**(usual | options)).new_page()
             page.on("pageerror", lambda error: problems.append(str(error)))
             page.on("console", tell)
@@ -63,7 +66,7 @@ def open_page() -> Iterator[Open]:
     assert problems == [], "the page reported errors"
 
 
-def parley(deployment, *arguments: str, given: str = "") -> str:
+def parley(deployment: Deployment, *arguments: str, given: str = "") -> str:
     """Run a command beside the service; returns what it printed."""
     environ = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
     environ |= {"PYTHONPATH": str(ROOT), "CONFIG_DIR": str(ROOT / "config")}
@@ -81,13 +84,13 @@ def parley(deployment, *arguments: str, given: str = "") -> str:
     return ran.stdout
 
 
-def address_of(deployment, role: str = "operator") -> str:
+def address_of(deployment: Deployment, role: str = "operator") -> str:
     """Make a one-time address."""
     printed = json.loads(parley(deployment, "console", "--role", role, "--json"))
     return str(printed["address"])
 
 
-def enter(deployment, page: Page) -> None:
+def enter(deployment: Deployment, page: Page) -> None:
     """Sign in by a one-time address."""
     page.goto(address_of(deployment))
     page.get_by_role("button", name="Sign in").click()
@@ -95,8 +98,8 @@ def enter(deployment, page: Page) -> None:
 
 
 def test_an_operator_signs_in_by_the_printed_address_and_sees_the_overview_change(
-    deployment, open_page
-):
+    deployment: Deployment, open_page: Callable[..., Page]
+) -> None:
     """The console would be of no use, or show what was true when it was opened."""
     deployment.serve()
     page = open_page(viewport={"width": 390, "height": 844})
@@ -121,7 +124,9 @@ def test_an_operator_signs_in_by_the_printed_address_and_sees_the_overview_chang
 
 
 @pytest.mark.long
-def test_everything_can_be_done_by_keyboard(deployment, open_page):
+def test_everything_can_be_done_by_keyboard(
+    deployment: Deployment, open_page: Callable[..., Page]
+) -> None:
     """Who can't use a mouse, or does not want to, would be locked out."""
     deployment.serve()
     page = open_page()
@@ -164,7 +169,9 @@ def test_everything_can_be_done_by_keyboard(deployment, open_page):
 
 
 @pytest.mark.long
-def test_single_keys_can_be_turned_off(deployment, open_page):
+def test_single_keys_can_be_turned_off(
+    deployment: Deployment, open_page: Callable[..., Page]
+) -> None:
     """Who speaks to the computer would jump from page to page."""
     deployment.serve()
     page = open_page()
@@ -181,7 +188,9 @@ def test_single_keys_can_be_turned_off(deployment, open_page):
 
 
 @pytest.mark.long
-def test_every_page_works_without_a_script(deployment, open_page):
+def test_every_page_works_without_a_script(
+    deployment: Deployment, open_page: Callable[..., Page]
+) -> None:
     """A browser that runs none would show a page on which nothing can be done."""
     deployment.serve()
     page = open_page(java_script_enabled=False)
@@ -210,10 +219,12 @@ def test_every_page_works_without_a_script(deployment, open_page):
 
 
 @pytest.mark.long
-def test_the_page_says_when_it_is_not_live_and_goes_on_by_itself(deployment, open_page):
+def test_the_page_says_when_it_is_not_live_and_goes_on_by_itself(
+    deployment: Deployment, open_page: Callable[..., Page]
+) -> None:
     """An operator would trust what has stood still since the service went down."""
     process = deployment.serve()
-    page = open_page(tells="net::ERR_")
+    page = open_page(tells=("net::ERR_", "htmx:sse:error"))
     enter(deployment, page)
     connection = page.locator("#connection")
     expect(connection).to_have_text("Live", timeout=15_000)
@@ -232,7 +243,9 @@ def test_the_page_says_when_it_is_not_live_and_goes_on_by_itself(deployment, ope
 @pytest.mark.long
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1440, 390, 320])
-def test_no_page_hangs_over_the_edge_or_shuts_anybody_out(deployment, open_page, scheme, width):
+def test_no_page_hangs_over_the_edge_or_shuts_anybody_out(
+    deployment: Deployment, open_page: Callable[..., Page], scheme: str, width: int
+) -> None:
     """A page that scrolls sideways, or has no contrast or names, can't be used."""
     deployment.serve()
     parley(deployment, "console", "password", given="correct horse battery\n")
@@ -270,7 +283,7 @@ def test_no_page_hangs_over_the_edge_or_shuts_anybody_out(deployment, open_page,
 
 
 @pytest.mark.long
-def test_it_can_be_left_out(deployment):
+def test_it_can_be_left_out(deployment: Deployment) -> None:
     """Who does not want pages beside the probes could not be rid of them."""
     deployment.serve(CONSOLE="off")
     answer = httpx.get(f"{deployment.internal}/console", timeout=20, trust_env=False)
@@ -278,7 +291,7 @@ def test_it_can_be_left_out(deployment):
 
 
 @pytest.mark.long
-def test_every_process_serves_every_page(deployment):
+def test_every_process_serves_every_page(deployment: Deployment) -> None:
     """With several processes the next click would end at one that knows of no session."""
     deployment.serve("--processes", "2")
     address = urlsplit(address_of(deployment))
@@ -291,8 +304,8 @@ def test_every_process_serves_every_page(deployment):
         # A connection of its own each, which either of them may take.
         with httpx.Client(trust_env=False, timeout=20) as one:
             seen.add(one.get(f"{deployment.internal}/counters").json()["pid"])
-            page = one.get(f"{deployment.internal}/console/keyboard", cookies=browser.cookies)
-            assert page.status_code == 200
+            keys = one.get(f"{deployment.internal}/console/keyboard", cookies=browser.cookies)
+            assert keys.status_code == 200
         if len(seen) == 2:
             break
     assert len(seen) == 2

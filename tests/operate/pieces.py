@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from service.errors import SignInRefused
-from service.operate.console import make_token, sign_in_by_token
+from service.operate.console import Role, Session, make_token, sign_in_by_token
 
 PASSWORD = "correct horse battery"
 HERE = {"address": "127.0.0.1", "agent": "Firefox"}
 THERE = {"address": "192.0.2.66", "agent": "curl"}
 
 
-async def come_in(client: Any, role: Any = "operator"):
+async def come_in(client: Any, role: Role = "operator") -> tuple[str, Session]:
     """Sign in by a one-time token; return the cookie and the session."""
     return await sign_in_by_token(client, await make_token(client, role), **HERE)
 

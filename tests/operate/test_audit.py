@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -15,10 +16,10 @@ from service.store.scripts import NOTE, run_alone
 
 pytestmark = pytest.mark.anyio
 
-ME = {"who": "root@host", "via": "command"}
+ME: Any = {"who": "root@host", "via": "command"}
 
 
-async def test_acts_come_back_as_they_were_noted_newest_first(client):
+async def test_acts_come_back_as_they_were_noted_newest_first(client: Any) -> None:
     """Somebody who looks into what happened would be told something else."""
     await note(client, **ME, what="dead drop", about="7-1-0", outcome="1 dropped")
     await note(client, who="operator by password", via="console", what="sign out")
@@ -31,7 +32,7 @@ async def test_acts_come_back_as_they_were_noted_newest_first(client):
     assert abs(newer.at - datetime.now(UTC)) < timedelta(minutes=1)
 
 
-async def test_pages_follow_each_other_and_leave_nothing_out(client):
+async def test_pages_follow_each_other_and_leave_nothing_out(client: Any) -> None:
     """What stands between two pages would never be seen."""
     for i in range(25):
         await note(client, **ME, what=f"act {i}")
@@ -44,7 +45,9 @@ async def test_pages_follow_each_other_and_leave_nothing_out(client):
     assert found == [f"act {i}" for i in reversed(range(25))]
 
 
-async def test_a_search_goes_through_every_field_and_beyond_one_page(client, monkeypatch):
+async def test_a_search_goes_through_every_field_and_beyond_one_page(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An act that is further back than what was read at once would be said not to be there."""
     monkeypatch.setattr(kept, "READ_PAGE", 10)  # Five hundred acts would show the same, slowly.
     await note(client, **ME, what="connector rotate", about="instance 4711")
@@ -59,13 +62,13 @@ async def test_a_search_goes_through_every_field_and_beyond_one_page(client, mon
 @pytest.mark.parametrize(
     "before", ["", "x", "1", "1-1-1", "-", "+", "(1-1", "²-1", "9" * 30 + "-1"]
 )
-async def test_what_is_no_id_finds_nothing(client, before):
+async def test_what_is_no_id_finds_nothing(client: Any, before: str) -> None:
     """A changed address would end in a traceback."""
     await note(client, **ME, what="backfill")
     assert await trail(client, before=before) == []
 
 
-async def test_numbers_are_masked_and_nothing_forges_a_line(client):
+async def test_numbers_are_masked_and_nothing_forges_a_line(client: Any) -> None:
     """The trail is read by people who may not see whom we text."""
     about = "to +14155550123, +4915112345678\n2026-01-01 root@host \x1b[2J" + "x" * 1000
     await note(client, **ME, what="backfill", about=about)
@@ -74,7 +77,7 @@ async def test_numbers_are_masked_and_nothing_forges_a_line(client):
     assert len(act.about) == 300
 
 
-async def test_the_oldest_go_when_the_trail_is_full(client):
+async def test_the_oldest_go_when_the_trail_is_full(client: Any) -> None:
     """It would fill Redis; or lose the newest, which is what is looked for."""
     for i in range(8):
         await run_alone(client, NOTE, (TRAIL,), (5, "what", f"act {i}"))
@@ -82,12 +85,12 @@ async def test_the_oldest_go_when_the_trail_is_full(client):
     assert kept.MOST_ACTS == 100_000
 
 
-async def refuse(client, address: str) -> bool:
+async def refuse(client: Any, address: str) -> bool:
     """Note a refused sign-in."""
     return await note_refusal(client, who="somebody", about="", outcome="wrong", address=address)
 
 
-async def test_refused_sign_ins_of_an_address_are_noted_once_a_minute(client):
+async def test_refused_sign_ins_of_an_address_are_noted_once_a_minute(client: Any) -> None:
     """A flood would push what people did out of the trail."""
     written = await asyncio.gather(*(refuse(client, "192.0.2.1") for _ in range(50)))
     assert sorted(written) == [False] * 49 + [True]
@@ -95,7 +98,7 @@ async def test_refused_sign_ins_of_an_address_are_noted_once_a_minute(client):
     assert len(await trail(client)) == 2
 
 
-async def test_refused_sign_ins_of_many_addresses_are_bounded_too(client):
+async def test_refused_sign_ins_of_many_addresses_are_bounded_too(client: Any) -> None:
     """Whoever has many addresses would flood it all the same."""
     written = [await refuse(client, f"192.0.2.{i}") for i in range(100)]
     assert sum(written) == len(await trail(client)) == 6
@@ -114,7 +117,9 @@ async def test_refused_sign_ins_of_many_addresses_are_bounded_too(client):
         pytest.param(asyncio.CancelledError(), "broken off", id="broken off"),
     ],
 )
-async def test_what_failed_is_noted_without_its_words(client, error, outcome):
+async def test_what_failed_is_noted_without_its_words(
+    client: Any, error: StoreFull | ValueError | asyncio.CancelledError, outcome: str
+) -> None:
     """Half a bulk replay happened, and nobody would know; an error may quote a text."""
     with pytest.raises(type(error)):
         async with noted(client, **ME, what="dead replay", about="7-1-0"):
@@ -123,7 +128,7 @@ async def test_what_failed_is_noted_without_its_words(client, error, outcome):
     assert (act.what, act.about, act.outcome) == ("dead replay", "7-1-0", outcome)
 
 
-async def test_what_was_refused_for_its_words_is_not_noted(client):
+async def test_what_was_refused_for_its_words_is_not_noted(client: Any) -> None:
     """The trail would hold what nobody did."""
     with pytest.raises(UsageError):
         async with noted(client, **ME, what="console password"):
@@ -131,7 +136,7 @@ async def test_what_was_refused_for_its_words_is_not_noted(client):
     assert await trail(client) == []
 
 
-async def test_an_act_tells_about_itself_while_it_is_under_way(client):
+async def test_an_act_tells_about_itself_while_it_is_under_way(client: Any) -> None:
     """The id of a new instance is known when it is there, and not before."""
     async with noted(client, **ME, what="connector rotate") as act:
         act.about, act.outcome = "instance 7", "nothing to do"

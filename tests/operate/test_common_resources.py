@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from service.core.open_connectors.hub_request import read_request
@@ -21,17 +25,19 @@ TEXT = f'{{"To": "{THEIRS}", "From": "{OURS}", "Body": "hi"}}'
 
 
 @pytest.fixture
-async def sid(deployment) -> str:
+async def sid(deployment: Deployment) -> str:
     """A text that is in the log."""
-    return (await send(deployment, read_request("POST", "/messages", (), TEXT))).body["sid"]
+    return str((await send(deployment, read_request("POST", "/messages", (), TEXT))).body["sid"])
 
 
-async def rows(deployment, name: str):
+async def rows(deployment: Deployment, name: str) -> Any:
     """Read a resource with the instance's token."""
     return (await send(deployment, read_request("GET", f"/{name}"))).body
 
 
-async def test_a_new_resource_is_made_mapped_shown_and_removed(deployment, sid):
+async def test_a_new_resource_is_made_mapped_shown_and_removed(
+    deployment: Deployment, sid: str
+) -> None:
     """The documentation's next step could not be taken."""
     drafted = await draft(deployment, "texts", {"id": "sid", "text": "body"}, new=True)
     assert drafted.makes is not None
@@ -54,7 +60,9 @@ async def test_a_new_resource_is_made_mapped_shown_and_removed(deployment, sid):
     assert (await list_resources(deployment)).resources == ()
 
 
-async def test_fields_of_a_resource_there_is_are_proposed_by_name(deployment, platform, sid):
+async def test_fields_of_a_resource_there_is_are_proposed_by_name(
+    deployment: Deployment, platform: Callable[..., Awaitable[Any]], sid: str
+) -> None:
     """Each of them would have to be typed."""
     await platform("POST", "/organizations/objects/texts/definitions", DEFINITION)
     drafted = await draft(deployment, "texts", {})
@@ -70,7 +78,9 @@ async def test_fields_of_a_resource_there_is_are_proposed_by_name(deployment, pl
     assert left.mapped == {"id": sid}
 
 
-async def test_proposals_are_made_without_a_row_as_well(deployment, platform):
+async def test_proposals_are_made_without_a_row_as_well(
+    deployment: Deployment, platform: Callable[..., Awaitable[Any]]
+) -> None:
     """A fresh instance, whose log is empty, could not be mapped with help."""
     await platform("POST", "/organizations/objects/texts/definitions", DEFINITION)
     drafted = await draft(deployment, "texts", {})
@@ -80,7 +90,9 @@ async def test_proposals_are_made_without_a_row_as_well(deployment, platform):
     assert dict(drafted.mapping.pairs) == {"id": "sid", "text": "body"}
 
 
-async def test_a_mapping_is_changed_and_keeps_the_rest(deployment, platform, sid):
+async def test_a_mapping_is_changed_and_keeps_the_rest(
+    deployment: Deployment, platform: Callable[..., Awaitable[Any]], sid: str
+) -> None:
     """Changing one field would lose the others, or be refused with 409."""
     (instance,) = await platform("GET", "/instances")
     path = f"/instances/{instance['id']}/transformations/texts"
@@ -101,8 +113,8 @@ async def test_a_mapping_is_changed_and_keeps_the_rest(deployment, platform, sid
 
 
 async def test_open_connectors_fact_15_mapping_the_message_log_warns_of_what_it_does(
-    deployment, sid
-):
+    deployment: Deployment, sid: str
+) -> None:
     """Texts and replies would be lost or doubled for the sake of a column's name."""
     drafted = await draft(deployment, "messages", {"id": "sid"}, new=True)
     assert "is the message log itself" in drafted.warning
@@ -123,7 +135,9 @@ async def test_open_connectors_fact_15_mapping_the_message_log_warns_of_what_it_
     assert (await rows(deployment, "messages"))[0]["direction"] == "outbound-api"
 
 
-async def test_a_mapping_of_every_instance_is_told_and_left_alone(deployment, platform, sid):
+async def test_a_mapping_of_every_instance_is_told_and_left_alone(
+    deployment: Deployment, platform: Callable[..., Awaitable[Any]], sid: str
+) -> None:
     """Removing it would take it from other people's instances."""
     mapping = {"vendorName": "messages", "fields": [{"path": "id", "vendorPath": "sid"}]}
     await platform("POST", "/organizations/elements/twilio/transformations/texts", mapping)
@@ -149,14 +163,21 @@ async def test_a_mapping_of_every_instance_is_told_and_left_alone(deployment, pl
         ({"name": "../texts", "said": {}}, "has a name of"),
     ],
 )
-async def test_what_makes_no_mapping_is_refused(deployment, platform, asked, says):
+async def test_what_makes_no_mapping_is_refused(
+    deployment: Deployment,
+    platform: Callable[..., Awaitable[Any]],
+    asked: dict[str, Any],
+    says: str,
+) -> None:
     """A slip would make a resource of the whole organization."""
     await platform("POST", "/organizations/objects/texts/definitions", DEFINITION)
     with pytest.raises(UsageError, match=says):
         await draft(deployment, **asked)
 
 
-async def test_what_somebody_else_made_meanwhile_is_not_overwritten(deployment, sid):
+async def test_what_somebody_else_made_meanwhile_is_not_overwritten(
+    deployment: Deployment, sid: str
+) -> None:
     """Two who map the same would undo each other's work, unnoticed."""
     drafted = await draft(deployment, "texts", {"id": "sid"}, new=True)
     await save(deployment, drafted)
@@ -168,14 +189,16 @@ async def test_what_somebody_else_made_meanwhile_is_not_overwritten(deployment, 
     assert "map list" in caught.value.advice
 
 
-async def test_a_field_the_vendor_has_not_is_named_with_what_may_be_meant(deployment, sid):
+async def test_a_field_the_vendor_has_not_is_named_with_what_may_be_meant(
+    deployment: Deployment, sid: str
+) -> None:
     """The column would stay empty, and nobody would know why."""
     drafted = await draft(deployment, "texts", {"id": "sid", "at": "DateSent"}, new=True)
 
     assert drafted.unknown == {"DateSent": "date_sent"}
 
 
-async def test_what_is_not_mapped_can_neither_be_shown_nor_removed(deployment):
+async def test_what_is_not_mapped_can_neither_be_shown_nor_removed(deployment: Deployment) -> None:
     """A mistyped name would be said to be gone."""
     for act in (show, remove):
         with pytest.raises(UsageError, match="texts"):
@@ -184,7 +207,9 @@ async def test_what_is_not_mapped_can_neither_be_shown_nor_removed(deployment):
         await remove(deployment, "texts", definition=True)
 
 
-async def test_a_copy_of_the_connector_has_mappings_of_its_own(environ, tmp_path):
+async def test_a_copy_of_the_connector_has_mappings_of_its_own(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
     """Those of another connector would be shown as ours."""
     for name in ("instance.json", "message.json", "handlers.py"):
         text = (CONFIG / name).read_text().replace('"key": "twilio"', '"key": "our-twilio"')

@@ -12,6 +12,7 @@ import pytest
 from service.core.proofs import digest_of
 from service.errors import SignInRefused
 from service.operate.console import (
+    Role,
     end_session,
     make_token,
     session_of,
@@ -22,12 +23,13 @@ from service.operate.console import (
 from service.store import keys
 from service.store import sessions as kept
 from tests.operate.pieces import HERE, PASSWORD, block, come_in, refusal
+from tests.present import present
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.mark.parametrize("role", ["operator", "viewer"])
-async def test_a_token_begins_a_session_of_its_role(client, role):
+async def test_a_token_begins_a_session_of_its_role(client: Any, role: Role) -> None:
     """A viewer could act, or an operator could not."""
     cookie, session = await come_in(client, role)
     assert (session.role, session.who) == (role, f"{role} by one-time address")
@@ -39,7 +41,7 @@ async def test_a_token_begins_a_session_of_its_role(client, role):
     assert (found.id, found.role, found.csrf) == (session.id, role, session.csrf)
 
 
-async def test_a_token_is_good_once(client):
+async def test_a_token_is_good_once(client: Any) -> None:
     """Whoever finds the address in a history would be signed in."""
     token = await make_token(client)
     await sign_in_by_token(client, token, **HERE)
@@ -49,7 +51,7 @@ async def test_a_token_is_good_once(client):
     assert len(await sessions(client)) == 1
 
 
-async def test_of_many_who_use_a_token_at_once_one_is_signed_in(client):
+async def test_of_many_who_use_a_token_at_once_one_is_signed_in(client: Any) -> None:
     """Whoever looks over a shoulder has to be slower, not just as quick."""
     token = await make_token(client)
     tries = (sign_in_by_token(client, token, **HERE) for _ in range(20))
@@ -58,14 +60,14 @@ async def test_of_many_who_use_a_token_at_once_one_is_signed_in(client):
     assert len(await sessions(client)) == 1
 
 
-async def test_a_token_that_two_have_found_good_is_used_up_by_one(client):
+async def test_a_token_that_two_have_found_good_is_used_up_by_one(client: Any) -> None:
     """Between the look and the use there is time for another one's use."""
-    basis = await kept.token_of(client, await make_token(client))
+    basis = present(await kept.token_of(client, await make_token(client)))
     assert await kept.begin(client, basis, **HERE) is not None
     assert await kept.begin(client, basis, **HERE) is None
 
 
-async def test_a_token_is_gone_after_ten_minutes(client):
+async def test_a_token_is_gone_after_ten_minutes(client: Any) -> None:
     """An address that was printed yesterday would still sign in."""
     token = await make_token(client)
     key = keys.sign_in_token(digest_of(token))
@@ -75,13 +77,13 @@ async def test_a_token_is_gone_after_ten_minutes(client):
 
 
 @pytest.mark.parametrize("token", ["", "x", "\ud800", "a:b", "é" * 10_000])
-async def test_what_is_no_token_is_refused(client, token):
+async def test_what_is_no_token_is_refused(client: Any, token: str) -> None:
     """A changed address would end in a traceback."""
     await make_token(client)
     await refusal(sign_in_by_token(client, token, **HERE))
 
 
-async def test_what_redis_holds_of_a_token_or_a_cookie_signs_nobody_in(client):
+async def test_what_redis_holds_of_a_token_or_a_cookie_signs_nobody_in(client: Any) -> None:
     """Whoever reads a backup of Redis would be an operator."""
     token = await make_token(client)
     await refusal(sign_in_by_token(client, digest_of(token), **HERE))
@@ -90,7 +92,7 @@ async def test_what_redis_holds_of_a_token_or_a_cookie_signs_nobody_in(client):
         assert await session_of(client, guess) is None
 
 
-async def test_a_token_signs_in_while_passwords_wait(client):
+async def test_a_token_signs_in_while_passwords_wait(client: Any) -> None:
     """Whoever fails on purpose would lock out the operator who has the machine itself."""
     await set_password(client, PASSWORD)
     for key in (keys.TRIES, keys.tries_of(digest_of("127.0.0.1"))):
@@ -119,7 +121,9 @@ async def ago(client: Any, cookie: str, **fields: timedelta) -> None:
         pytest.param(-timedelta(hours=5), timedelta(0), False, id="begun in the future"),
     ],
 )
-async def test_a_session_ends_when_it_is_over_or_unseen_for_too_long(client, began, seen, there):
+async def test_a_session_ends_when_it_is_over_or_unseen_for_too_long(
+    client: Any, began: timedelta, seen: timedelta, there: bool
+) -> None:
     """A browser that somebody left open, on a machine that is somebody else's by now, would act."""
     cookie, session = await come_in(client)
     await ago(client, cookie, began=began, seen=seen)
@@ -130,24 +134,24 @@ async def test_a_session_ends_when_it_is_over_or_unseen_for_too_long(client, beg
     assert await client.zcard(keys.SESSIONS) == int(there)
 
 
-async def test_a_session_is_put_off_by_being_seen_and_never_beyond_its_end(client):
+async def test_a_session_is_put_off_by_being_seen_and_never_beyond_its_end(client: Any) -> None:
     """Who works would be signed out; or who is signed in once would be so for ever."""
     cookie, _ = await come_in(client)
     await ago(client, cookie, seen=timedelta(minutes=50))
-    unseen = await session_of(client, cookie, renew=False)
+    unseen = present(await session_of(client, cookie, renew=False))
     assert unseen.ends < datetime.now(UTC) + timedelta(minutes=11)
-    assert (await session_of(client, cookie, renew=False)).seen == unseen.seen
-    seen = await session_of(client, cookie)
-    again = await session_of(client, cookie, renew=False)
+    assert present(await session_of(client, cookie, renew=False)).seen == unseen.seen
+    seen = present(await session_of(client, cookie))
+    again = present(await session_of(client, cookie, renew=False))
     assert again.seen > unseen.seen + timedelta(minutes=49)
     assert seen.ends > datetime.now(UTC) + timedelta(minutes=59)
     await ago(client, cookie, began=timedelta(hours=11, minutes=50))
-    last = await session_of(client, cookie)
+    last = present(await session_of(client, cookie))
     assert last.ends < datetime.now(UTC) + timedelta(minutes=11)
     assert await client.pttl(keys.session(digest_of(cookie))) <= 600_000
 
 
-async def test_redis_lets_go_of_a_session_that_nobody_sees_again(client):
+async def test_redis_lets_go_of_a_session_that_nobody_sees_again(client: Any) -> None:
     """Browsers that were closed would stay in Redis."""
     cookie, _ = await come_in(client)
     assert 3_590_000 < await client.pttl(keys.session(digest_of(cookie))) <= 3_600_000
@@ -157,25 +161,25 @@ async def test_redis_lets_go_of_a_session_that_nobody_sees_again(client):
     assert await session_of(client, cookie) is None
 
 
-async def test_an_ended_session_is_over_and_others_go_on(client):
+async def test_an_ended_session_is_over_and_others_go_on(client: Any) -> None:
     """A lost laptop would stay signed in."""
     (lost, session), (mine, other) = await come_in(client), await come_in(client)
     assert [each.id for each in await sessions(client)] == [other.id, session.id]
     assert await end_session(client, session.id)
     assert await session_of(client, lost) is None
-    assert (await session_of(client, mine)).id == other.id
+    assert present(await session_of(client, mine)).id == other.id
     assert not await end_session(client, session.id)
 
 
 @pytest.mark.parametrize("id_", ["", "x", "*", "\ud800"])
-async def test_what_is_no_id_ends_nothing(client, id_):
+async def test_what_is_no_id_ends_nothing(client: Any, id_: str) -> None:
     """A slip of the keyboard would sign everybody out, or end in a traceback."""
     cookie, _ = await come_in(client)
     assert not await end_session(client, id_)
     assert await session_of(client, cookie) is not None
 
 
-async def test_a_session_that_is_ended_while_it_is_seen_does_not_come_back(client):
+async def test_a_session_that_is_ended_while_it_is_seen_does_not_come_back(client: Any) -> None:
     """Ending a session of a page that asks all the time would do nothing."""
     cookie, session = await come_in(client)
     await asyncio.gather(
@@ -187,7 +191,9 @@ async def test_a_session_that_is_ended_while_it_is_seen_does_not_come_back(clien
     assert not await client.exists(keys.session(digest_of(cookie)))
 
 
-async def test_the_oldest_session_ends_when_there_are_too_many(client, monkeypatch):
+async def test_the_oldest_session_ends_when_there_are_too_many(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whoever has a password could fill Redis with sessions."""
     monkeypatch.setattr(kept, "MOST_SESSIONS", 3)
     cookies = [(await come_in(client))[0] for _ in range(5)]
@@ -195,17 +201,17 @@ async def test_the_oldest_session_ends_when_there_are_too_many(client, monkeypat
     assert there == [False, False, True, True, True]
 
 
-async def test_what_a_form_carries_differs_from_session_to_session_and_stays(client):
+async def test_what_a_form_carries_differs_from_session_to_session_and_stays(client: Any) -> None:
     """A page of somebody else's could act in one's name."""
     (one, first), (two, second) = await come_in(client), await come_in(client)
     assert re.fullmatch("[0-9a-f]{64}", first.csrf)
     assert first.csrf != second.csrf
-    assert (await session_of(client, one)).csrf == first.csrf
-    assert (await session_of(client, two)).csrf == second.csrf
+    assert present(await session_of(client, one)).csrf == first.csrf
+    assert present(await session_of(client, two)).csrf == second.csrf
     assert {each.csrf for each in await sessions(client)} == {""}
 
 
-async def test_what_a_browser_says_of_itself_is_cut_and_printable(client):
+async def test_what_a_browser_says_of_itself_is_cut_and_printable(client: Any) -> None:
     """A list of sessions would hold what somebody else made up."""
     agent = "Evil\r\nSet-Cookie: x\x1b[2J\u202e" + "x" * 5000
     token = await make_token(client)

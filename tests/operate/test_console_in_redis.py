@@ -42,7 +42,7 @@ async def everything_in(client: Any) -> dict[str, tuple[str, bool, str]]:
     return found
 
 
-async def test_no_secret_is_in_redis_and_every_key_is_written_down(client):
+async def test_no_secret_is_in_redis_and_every_key_is_written_down(client: Any) -> None:
     """Whoever reads a backup of Redis would be an operator; or finds what nobody has explained."""
     unused = await make_token(client)
     used = await make_token(client)
@@ -69,7 +69,7 @@ async def test_no_secret_is_in_redis_and_every_key_is_written_down(client):
     }
 
 
-async def test_sign_ins_and_refusals_are_in_the_trail(client):
+async def test_sign_ins_and_refusals_are_in_the_trail(client: Any) -> None:
     """Nobody would know who was in, nor that somebody tries."""
     _, session = await come_in(client)
     await set_password(client, PASSWORD)
@@ -83,7 +83,7 @@ async def test_sign_ins_and_refusals_are_in_the_trail(client):
     assert refused.outcome == "that is not the password"
 
 
-async def test_a_full_redis_can_still_be_looked_at(client):
+async def test_a_full_redis_can_still_be_looked_at(client: Any) -> None:
     """The console is opened because Redis is full, and nobody could sign in."""
     await set_password(client, PASSWORD)
     await configure(client, "maxmemory", "1")
@@ -102,7 +102,7 @@ async def test_a_full_redis_can_still_be_looked_at(client):
     assert (await trail(client))[0].what == "dead drop"
 
 
-async def test_without_redis_the_error_says_so(client, redis_server):
+async def test_without_redis_the_error_says_so(client: Any, redis_server: str) -> None:
     """A page would show a traceback of redis-py's."""
     nobody = connect("redis://127.0.0.1:1")
     for asked in (

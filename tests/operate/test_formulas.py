@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from service.errors import UsageError
+from service.operate.deployment import Deployment
 from service.operate.formulas import create, find, list_formulas, remove
 
 pytestmark = pytest.mark.anyio
@@ -21,8 +23,8 @@ TEMPLATE: dict[str, Any] = {
 
 
 async def test_open_connectors_fact_16_a_formula_is_put_to_work_listed_and_removed(
-    deployment, platform
-):
+    deployment: Deployment, platform: Callable[..., Awaitable[Any]]
+) -> None:
     """The documentation's next step could not be taken."""
     template = await platform("POST", "/formulas", TEMPLATE)
     before = await list_formulas(deployment)
@@ -43,7 +45,9 @@ async def test_open_connectors_fact_16_a_formula_is_put_to_work_listed_and_remov
         await find(deployment, made.id)
 
 
-async def test_formulas_of_other_instances_are_left_alone(deployment, platform):
+async def test_formulas_of_other_instances_are_left_alone(
+    deployment: Deployment, platform: Callable[..., Awaitable[Any]]
+) -> None:
     """A wrong number would end somebody else's work."""
     other = await platform(
         "POST",
@@ -66,7 +70,9 @@ async def test_formulas_of_other_instances_are_left_alone(deployment, platform):
         await find(deployment, str(theirs["id"]))
 
 
-async def test_a_formula_without_its_values_is_not_made(deployment, platform):
+async def test_a_formula_without_its_values_is_not_made(
+    deployment: Deployment, platform: Callable[..., Awaitable[Any]]
+) -> None:
     """The platform's refusal would not say which option is missing."""
     template = await platform("POST", "/formulas", TEMPLATE)
     with pytest.raises(UsageError, match="every"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import unicodedata
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from service.core.proofs import digest_of
 from service.errors import SignInRefused, UsageError
 from service.operate import passwords
 from service.operate.console import (
+    Role,
     has_password,
     remove_password,
     session_of,
@@ -29,7 +31,7 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.mark.parametrize("role", ["operator", "viewer"])
-async def test_a_password_begins_a_session_of_its_role(client, role):
+async def test_a_password_begins_a_session_of_its_role(client: Any, role: Role) -> None:
     """A viewer could act, or an operator could not."""
     assert not await has_password(client)
     await set_password(client, PASSWORD, role)
@@ -38,7 +40,7 @@ async def test_a_password_begins_a_session_of_its_role(client, role):
     assert (session.role, session.who) == (role, f"{role} by password")
 
 
-async def test_each_role_has_a_password_of_its_own(client):
+async def test_each_role_has_a_password_of_its_own(client: Any) -> None:
     """Setting the viewers' would take the operators' away, or make operators of them."""
     await set_password(client, PASSWORD)
     await set_password(client, "another good one", "viewer")
@@ -57,14 +59,14 @@ async def test_each_role_has_a_password_of_its_own(client):
         pytest.param("\ud800" * 12, "no text in UTF-8", id="no text"),
     ],
 )
-async def test_a_password_that_is_none_is_refused(client, password, said):
+async def test_a_password_that_is_none_is_refused(client: Any, password: str, said: str) -> None:
     """It would be guessed, or could never be typed again."""
     with pytest.raises(UsageError, match=said):
         await set_password(client, password)
     assert not await has_password(client)
 
 
-async def test_a_password_is_the_same_from_every_keyboard(client):
+async def test_a_password_is_the_same_from_every_keyboard(client: Any) -> None:
     """A Mac composes an é otherwise than a phone does."""
     await set_password(client, unicodedata.normalize("NFD", "clé de l'été 42"))
     await sign_in_by_password(client, unicodedata.normalize("NFC", "clé de l'été 42"), **HERE)
@@ -73,7 +75,7 @@ async def test_a_password_is_the_same_from_every_keyboard(client):
 @pytest.mark.parametrize(
     "password", ["", PASSWORD + " ", PASSWORD.upper(), "\ud800", "x" * 100_000]
 )
-async def test_a_wrong_password_is_refused(client, password):
+async def test_a_wrong_password_is_refused(client: Any, password: str) -> None:
     """Anybody would be an operator, or the sign-in would end in a traceback."""
     await set_password(client, PASSWORD)
     refused = await refusal(sign_in_by_password(client, password, **HERE))
@@ -81,13 +83,13 @@ async def test_a_wrong_password_is_refused(client, password):
     assert await sessions(client) == []
 
 
-async def test_without_a_password_the_way_in_is_said(client):
+async def test_without_a_password_the_way_in_is_said(client: Any) -> None:
     """People would try passwords that nobody has set."""
     refused = await refusal(sign_in_by_password(client, PASSWORD, **HERE))
     assert "no password is set; run `parley console`" in refused.reason
 
 
-async def test_a_new_password_ends_the_sessions_of_the_former_one(client):
+async def test_a_new_password_ends_the_sessions_of_the_former_one(client: Any) -> None:
     """Whoever has found the former one out would stay signed in."""
     await set_password(client, PASSWORD)
     await set_password(client, "another good one", "viewer")
@@ -105,7 +107,9 @@ async def test_a_new_password_ends_the_sessions_of_the_former_one(client):
     assert not await remove_password(client, "viewer")
 
 
-async def test_a_password_that_is_changed_while_it_is_looked_at_signs_nobody_in(client):
+async def test_a_password_that_is_changed_while_it_is_looked_at_signs_nobody_in(
+    client: Any,
+) -> None:
     """Looking takes tens of ms; the session would outlive the change."""
     await set_password(client, PASSWORD)
     (basis,) = await kept.passwords_of(client)
@@ -114,7 +118,7 @@ async def test_a_password_that_is_changed_while_it_is_looked_at_signs_nobody_in(
     assert await sessions(client) == []
 
 
-async def test_the_loop_goes_on_while_a_password_is_hashed(client):
+async def test_the_loop_goes_on_while_a_password_is_hashed(client: Any) -> None:
     """Texts would wait whenever somebody signs in."""
     turns = 0
 
@@ -137,7 +141,7 @@ async def test_the_loop_goes_on_while_a_password_is_hashed(client):
     assert hashed.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
 
 
-async def test_a_damaged_hash_signs_nobody_in(client):
+async def test_a_damaged_hash_signs_nobody_in(client: Any) -> None:
     """Whatever is typed would do, or the page would end in a traceback."""
     for hashed in ("x", "$argon2id$", "$argon2id$v=19$m=19456,t=2,p=1$AAAA$AAAA"):
         await kept.keep_password(client, "operator", hashed)
@@ -148,7 +152,7 @@ async def test_a_damaged_hash_signs_nobody_in(client):
 # --- limits --------------------------------------------------------------------------------------
 
 
-async def test_during_a_wait_the_right_password_is_refused_too_and_says_when(client):
+async def test_during_a_wait_the_right_password_is_refused_too_and_says_when(client: Any) -> None:
     """Waits would not hold up whoever guesses right."""
     await set_password(client, PASSWORD)
     for _ in range(OF_NETWORK.free):
@@ -166,7 +170,7 @@ async def test_during_a_wait_the_right_password_is_refused_too_and_says_when(cli
     await sign_in_by_password(client, PASSWORD, **THERE)
 
 
-async def test_a_wait_in_all_holds_up_everybody_and_says_when(client):
+async def test_a_wait_in_all_holds_up_everybody_and_says_when(client: Any) -> None:
     """A botnet would try as many passwords as it has addresses."""
     await set_password(client, PASSWORD)
     await block(client, keys.TRIES, 20_000)
@@ -174,7 +178,7 @@ async def test_a_wait_in_all_holds_up_everybody_and_says_when(client):
     assert 18 <= refused.wait_s <= 20
 
 
-async def test_passwords_tried_at_once_are_bounded(client):
+async def test_passwords_tried_at_once_are_bounded(client: Any) -> None:
     """A thousand guesses at once would all be looked at before the first has failed."""
     await set_password(client, PASSWORD)
     guesses = (refusal(sign_in_by_password(client, "wrong", **THERE)) for _ in range(40))
@@ -182,7 +186,7 @@ async def test_passwords_tried_at_once_are_bounded(client):
     assert found.count("that is not the password") == OF_NETWORK.free + 1
 
 
-async def test_signing_in_does_not_buy_more_guesses(client):
+async def test_signing_in_does_not_buy_more_guesses(client: Any) -> None:
     """Whoever may look could guess the operators' password without end, between two sign-ins."""
     await set_password(client, PASSWORD)
     await set_password(client, "viewers may know", "viewer")
@@ -198,7 +202,7 @@ async def test_signing_in_does_not_buy_more_guesses(client):
     assert looked_at == OF_NETWORK.free + 1
 
 
-async def test_signing_in_often_is_no_failure(client):
+async def test_signing_in_often_is_no_failure(client: Any) -> None:
     """Whoever signs in from several browsers would be locked out."""
     await set_password(client, PASSWORD)
     for _ in range(OF_NETWORK.free + 3):
@@ -206,7 +210,7 @@ async def test_signing_in_often_is_no_failure(client):
     assert not [key async for key in client.scan_iter("parley:{console}:tries*")]
 
 
-async def test_wrong_tokens_count_as_failures(client):
+async def test_wrong_tokens_count_as_failures(client: Any) -> None:
     """A flood of them would cost nothing."""
     await set_password(client, PASSWORD)
     for _ in range(OF_NETWORK.free + 1):

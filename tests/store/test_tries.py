@@ -11,6 +11,7 @@ from service.core.proofs import digest_of
 from service.store import tries
 from service.store.keys import TRIES, tries_of
 from service.store.tries import IN_ALL, OF_NETWORK, network_of
+from tests.store.pieces import Store
 
 pytestmark = pytest.mark.anyio
 
@@ -46,7 +47,9 @@ async def fail(client: Any, address: str, times: int) -> list[int]:
     return waits
 
 
-async def test_waits_begin_after_five_failures_double_and_end_at_a_quarter_of_an_hour(store):
+async def test_waits_begin_after_five_failures_double_and_end_at_a_quarter_of_an_hour(
+    store: Store,
+) -> None:
     """Five slips would lock people out, or a machine try a thousand words an hour."""
     waits = await fail(store.client, ATTACKER, 17)
     assert waits[:15] == [0] * 6 + [2, 4, 8, 16, 32, 64, 128, 256, 512]
@@ -54,7 +57,7 @@ async def test_waits_begin_after_five_failures_double_and_end_at_a_quarter_of_an
     assert set(waits[15:]) == {512, 900}
 
 
-async def test_the_wait_that_follows_a_failure_is_told_with_it(store):
+async def test_the_wait_that_follows_a_failure_is_told_with_it(store: Store) -> None:
     """People would press the button again and again."""
     told = [(await tries.ask(store.client, ATTACKER)).wait_ms for _ in range(6)]
     assert told[:6] == [0, 0, 0, 0, 0, 2_000]
@@ -63,13 +66,13 @@ async def test_the_wait_that_follows_a_failure_is_told_with_it(store):
     assert 0 < looked.wait_ms <= 2_000
 
 
-async def test_of_many_at_the_same_time_no_more_are_looked_at(store):
+async def test_of_many_at_the_same_time_no_more_are_looked_at(store: Store) -> None:
     """A machine sends a thousand at once instead of one after the other."""
     found = await asyncio.gather(*(tries.ask(store.client, ATTACKER) for _ in range(100)))
     assert sum(looked.now for looked in found) == OF_NETWORK.free + 1
 
 
-async def test_one_that_fails_for_a_whole_day_makes_nobody_else_wait(store):
+async def test_one_that_fails_for_a_whole_day_makes_nobody_else_wait(store: Store) -> None:
     """Whoever has one address could keep the operator out."""
     looked_at, passed_ms = 0, 0
     while passed_ms < 86_400_000:
@@ -83,7 +86,9 @@ async def test_one_that_fails_for_a_whole_day_makes_nobody_else_wait(store):
     assert 90 < looked_at < 150
 
 
-async def test_many_networks_together_wait_too_and_no_longer_than_half_a_minute(store):
+async def test_many_networks_together_wait_too_and_no_longer_than_half_a_minute(
+    store: Store,
+) -> None:
     """A botnet has an address for each try."""
     found = [await tries.ask(store.client, f"192.0.2.{i}") for i in range(60)]
     assert [looked.now for looked in found] == [True] * 51 + [False] * 9
@@ -97,7 +102,7 @@ async def test_many_networks_together_wait_too_and_no_longer_than_half_a_minute(
     assert (await tries.ask(store.client, "203.0.113.1")).now
 
 
-async def test_nothing_is_left_when_all_is_forgotten(store):
+async def test_nothing_is_left_when_all_is_forgotten(store: Store) -> None:
     """Every address that ever failed would stay in Redis."""
     await fail(store.client, ATTACKER, 20)
     for key in (TRIES, tries_of(digest_of(ATTACKER))):
@@ -105,7 +110,7 @@ async def test_nothing_is_left_when_all_is_forgotten(store):
         assert 0 < left <= OF_NETWORK.most * OF_NETWORK.forgotten_ms
 
 
-async def test_a_clock_that_was_put_back_locks_nobody_out(store):
+async def test_a_clock_that_was_put_back_locks_nobody_out(store: Store) -> None:
     """Nobody could sign in for as long as the jump."""
     await fail(store.client, ATTACKER, 7)
     await later(store.client, -86_400_000)
@@ -113,7 +118,7 @@ async def test_a_clock_that_was_put_back_locks_nobody_out(store):
 
 
 @pytest.mark.parametrize("value", ["", "x", "1", "1 2 3", "-1 -1"])
-async def test_a_damaged_count_locks_nobody_out(store, value):
+async def test_a_damaged_count_locks_nobody_out(store: Store, value: str) -> None:
     """Nobody could sign in until somebody has looked into Redis."""
     await store.client.set(TRIES, value)
     assert (await tries.ask(store.client, OPERATOR)).now
@@ -130,6 +135,6 @@ async def test_a_damaged_count_locks_nobody_out(store, value):
         ("no address", "no address"),
     ],
 )
-def test_a_network_is_what_one_site_has(address, network):
+def test_a_network_is_what_one_site_has(address: str, network: str) -> None:
     """A host has 2^64 addresses of IPv6, each with five tries."""
     assert network_of(address) == network

@@ -21,7 +21,7 @@ from service.lab.sandbox.docs import ROW_FIELDS
 LOG = list(ROW_FIELDS)
 
 
-def test_definitions_and_mappings_are_read_by_name():
+def test_definitions_and_mappings_are_read_by_name() -> None:
     """What somebody made in the platform's console would not be seen."""
     resources = read_resources(
         {
@@ -45,10 +45,11 @@ def test_definitions_and_mappings_are_read_by_name():
         ("texts", {"id": "string"}),
     ]
     assert (mapping.name, mapping.vendor, mapping.pairs) == ("texts", "messages", {"id": "sid"})
-    assert read_resources([]) == read_mappings(None) == []
+    assert read_resources([]) == []
+    assert read_mappings(None) == []
 
 
-def test_what_a_mapping_has_beside_its_fields_stays():
+def test_what_a_mapping_has_beside_its_fields_stays() -> None:
     """Changing a field would switch off what somebody configured in the console."""
     more = {"configuration": [{"type": "passThrough"}], "level": "instance"}
     mapping = ResourceMapping("texts", "messages", {"id": "sid"}, more)
@@ -72,7 +73,7 @@ def test_what_a_mapping_has_beside_its_fields_stays():
         ("colour", ""),
     ],
 )
-def test_names_that_match_are_proposed(ours, theirs):
+def test_names_that_match_are_proposed(ours: str, theirs: str) -> None:
     """Twenty fields would have to be typed."""
     found = pair_fields([ours], {}, {}, LOG, propose=True)
 
@@ -80,7 +81,7 @@ def test_names_that_match_are_proposed(ours, theirs):
     assert pair_fields([ours], {}, {}, LOG, propose=False) == []
 
 
-def test_what_is_said_goes_before_what_is_mapped_and_that_before_names():
+def test_what_is_said_goes_before_what_is_mapped_and_that_before_names() -> None:
     """A field that somebody chose would be overruled by a guess."""
     found = pair_fields(
         ["id", "text", "from", "gone"],
@@ -97,7 +98,7 @@ def test_what_is_said_goes_before_what_is_mapped_and_that_before_names():
     ]
 
 
-def test_no_field_is_proposed_twice():
+def test_no_field_is_proposed_twice() -> None:
     """Two fields would show the same, and one of them wrongly."""
     found = pair_fields(["text", "message"], {}, {}, LOG, propose=True)
 
@@ -105,20 +106,20 @@ def test_no_field_is_proposed_twice():
 
 
 @pytest.mark.parametrize("said", [["id"], ["=sid"], ["id=sid", "id=uri"]])
-def test_fields_that_make_no_sense_are_refused(said):
+def test_fields_that_make_no_sense_are_refused(said: list[str]) -> None:
     """A mistyped option would map nothing, unnoticed."""
     with pytest.raises(UsageError, match="--field"):
         read_pairs(said)
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", "a b", "-x", "x" * 101, "a%2fb", "a?b"])
-def test_a_name_that_could_leave_its_path_is_refused(name):
+def test_a_name_that_could_leave_its_path_is_refused(name: str) -> None:
     """`map remove ../..` would delete something else."""
     with pytest.raises(UsageError):
         check_name(name)
 
 
-def test_a_sample_is_mapped_with_objects_within():
+def test_a_sample_is_mapped_with_objects_within() -> None:
     """What is shown before saving would not be what is answered after."""
     row = {"sid": "SM1", "more": {"uri": "/x"}}
 
@@ -140,7 +141,9 @@ def test_a_sample_is_mapped_with_objects_within():
     ],
     ids=["an id alone", "no direction", "all", "no text"],
 )
-def test_open_connectors_fact_15_what_a_mapped_log_loses_is_said(pairs, lost):
+def test_open_connectors_fact_15_what_a_mapped_log_loses_is_said(
+    pairs: dict[str, str], lost: str
+) -> None:
     """Replies in doubt would be sent twice after somebody renamed a column."""
     assert lost in log_lost_by(pairs)
     assert bool(log_lost_by(pairs)) == bool(lost)

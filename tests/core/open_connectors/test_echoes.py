@@ -186,7 +186,7 @@ def test_nothing_said_ends_in_an_error(
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_what_is_shown_to_who_asked_has_no_secret_and_all_the_rest(way) -> None:
+def test_what_is_shown_to_who_asked_has_no_secret_and_all_the_rest(way: Callable[..., Any]) -> None:
     """The instance's token would stand on the screen of whoever asked for the log."""
     said = {"rows": [{way(f"x {SECRET}"): 1}, way(SECRET), THEIRS, TEXT * 200, None, 5]}
     shown = mask_secrets(said, [SECRET])

@@ -26,7 +26,7 @@ ONE = template(texts="elementInstance", every="value")
 TWO = template(texts="elementInstance", crm="elementInstance")
 
 
-def test_what_the_platform_lists_is_read():
+def test_what_the_platform_lists_is_read() -> None:
     """One odd row would hide all others."""
     entry = {"key": "texts", "name": "T", "type": "elementInstance"}
     rows = [{"id": 301, "name": "A", "configuration": [entry, {"name": "x"}, 7]}, 7, {"name": "B"}]
@@ -40,7 +40,8 @@ def test_what_the_platform_lists_is_read():
         (FormulaVariable("texts", "T", "elementInstance"),),
     )
     assert (at_work.id, at_work.template_id, at_work.active) == ("9", "301", False)
-    assert read_templates({}) == read_at_work(None) == []
+    assert read_templates({}) == []
+    assert read_at_work(None) == []
 
 
 @pytest.mark.parametrize(
@@ -52,7 +53,9 @@ def test_what_the_platform_lists_is_read():
     ],
     ids=["the only one", "the one left out", "as said"],
 )
-def test_our_instance_is_filled_in(of, values, filled):
+def test_our_instance_is_filled_in(
+    of: FormulaTemplate, values: dict[str, str], filled: dict[str, str]
+) -> None:
     """The formula would work on somebody else's texts."""
     assert fill_template(of, values, "77") == filled
 
@@ -67,13 +70,15 @@ def test_our_instance_is_filled_in(of, values, filled):
         (template(every="value"), {"every": "5"}, "no variable that an instance"),
     ],
 )
-def test_what_is_not_filled_is_named(of, values, says):
+def test_what_is_not_filled_is_named(
+    of: FormulaTemplate, values: dict[str, str], says: str
+) -> None:
     """The platform would answer 400, or make a formula that does nothing."""
     with pytest.raises(UsageError, match=says):
         fill_template(of, values, "77")
 
 
-def test_a_template_is_chosen_by_id_or_name():
+def test_a_template_is_chosen_by_id_or_name() -> None:
     """Of two with one name the wrong one would be put to work."""
     other = FormulaTemplate("302", "texts to crm", ())
     assert choose_template([ONE, other], "302") is other
@@ -85,7 +90,7 @@ def test_a_template_is_chosen_by_id_or_name():
 
 
 @pytest.mark.parametrize("said", ["key", "=v", "key="])
-def test_a_variable_that_says_nothing_is_refused(said):
+def test_a_variable_that_says_nothing_is_refused(said: str) -> None:
     """An unset variable of a script would become a value."""
     with pytest.raises(UsageError, match="--set"):
         read_values([said])

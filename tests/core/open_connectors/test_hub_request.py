@@ -41,7 +41,7 @@ BASE_URL = "https://api.example.com/elements/api-v2"
         ("/messages/a%2Bb", (), "/hubs/messaging/messages/a%2Bb"),
     ],
 )
-def test_a_path_is_below_the_instances_hub(path, query, whole):
+def test_a_path_is_below_the_instances_hub(path: str, query: tuple[str, ...], whole: str) -> None:
     """A path as the documentation writes it would have to be completed by hand."""
     assert read_request("get", path, query).path == whole
 
@@ -86,14 +86,14 @@ def test_a_path_is_below_the_instances_hub(path, query, whole):
         "/" + "x" * 3000,
     ],
 )
-def test_a_path_leads_nowhere_else(path):
+def test_a_path_leads_nowhere_else(path: str) -> None:
     """The instance's token would be sent to whoever's address somebody pasted."""
     with pytest.raises(UsageError, match="PATH"):
         read_request("GET", path)
 
 
 @given(st.text(max_size=40) | st.text(alphabet="/.%25eEfF;\\?#@:a", max_size=30))
-def test_whatever_is_typed_stays_below_the_hub(path):
+def test_whatever_is_typed_stays_below_the_hub(path: str) -> None:
     """One more trick with a path, and the token goes elsewhere."""
     try:
         found = read_request("GET", f"/{path}").path
@@ -122,13 +122,15 @@ def test_whatever_is_typed_stays_below_the_hub(path):
         ("GET", ("a=\udcff",), None, "--query"),
     ],
 )
-def test_what_makes_no_request_is_refused_by_name(method, query, data, names):
+def test_what_makes_no_request_is_refused_by_name(
+    method: str, query: tuple[str, ...], data: str | None, names: str
+) -> None:
     """The platform's own error says nothing of the command's words."""
     with pytest.raises(UsageError, match=names):
         read_request(method, "/messages", query, data)
 
 
-def test_only_reads_are_sent_without_a_question():
+def test_only_reads_are_sent_without_a_question() -> None:
     """A text would leave for a slip of the fingers."""
     writes = {m: read_request(m, "/x").writes for m in ("get", "head", "post", "put", "patch")}
 
@@ -136,7 +138,7 @@ def test_only_reads_are_sent_without_a_question():
     assert read_request("DELETE", "/x").writes
 
 
-def test_headers_named_like_secrets_are_masked():
+def test_headers_named_like_secrets_are_masked() -> None:
     """A screenshot would give the session away."""
     shown = shown_headers(
         {
@@ -162,13 +164,13 @@ def test_headers_named_like_secrets_are_masked():
     ],
     ids=["empty", "JSON", "page", "no UTF-8", "deep"],
 )
-def test_a_body_is_json_or_text(body, value):
+def test_a_body_is_json_or_text(body: bytes, value: dict[str, int] | str | bytes | None) -> None:
     """An error page would be a traceback."""
     read = read_body(body)
     assert read == (value.decode() if isinstance(value, bytes) else value)
 
 
-def test_for_others_variables_stand_for_secrets():
+def test_for_others_variables_stand_for_secrets() -> None:
     """What is pasted into a ticket would hold the token; what lacks it can't be run."""
     request = read_request("POST", "/messages", (), '{"Body": "it\'s $HOME"}')
     for written in (as_curl(request, BASE_URL), as_python(request, BASE_URL)):
