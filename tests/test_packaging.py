@@ -237,7 +237,7 @@ def test_what_runs_before_a_commit_is_what_ci_runs() -> None:
     """Otherwise a commit passes here and fails there, or tools are fetched from elsewhere."""
     (listed,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text("utf-8"))["repos"]
     ci = re.findall(
-        r'^"\$\{empty\[@\]\}" (\.venv/bin/(?:ruff|mypy) .+)$', CI.read_text("utf-8"), re.MULTILINE
+        r'^ *"\$\{empty\[@\]\}" (\.venv/bin/(?:ruff|mypy) .+)$', CI.read_text("utf-8"), re.MULTILINE
     )
 
     assert listed["repo"] == "local"
