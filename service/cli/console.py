@@ -44,6 +44,8 @@ def console(context: typer.Context, role: ForRole = "operator", as_json: AsJson 
     from service.settings.loading import load_settings
 
     settings = load_settings()
+    if settings.console == "off":
+        raise SettingsError(["CONSOLE: is off, so there is nowhere to sign in; set it to on"])
     root = _root_of(settings.internal_host, settings.internal_port)
 
     async def make(client: AnyRedis) -> str:

@@ -254,3 +254,10 @@ def test_without_settings_it_says_which_are_missing() -> None:
     ran = parley("console")
     assert ran.returncode == 2
     assert "SECRET_KEY" in ran.stderr
+
+
+def test_a_console_that_is_off_is_said_instead_of_an_address() -> None:
+    """The address would lead to a page that is not there, and a token lie about for nothing."""
+    ran = parley("console", **COMPLETE, CONSOLE="off")
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert "CONSOLE: is off" in ran.stderr
