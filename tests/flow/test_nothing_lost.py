@@ -256,6 +256,7 @@ def test_a_deadly_message_takes_nothing_along(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(300)
 @pytest.mark.skipif(is_cluster(), reason="a Cluster's nodes send clients past the cable")
 def test_a_worker_cut_off_from_redis_commits_nothing_late(fleet: Fleet) -> None:
     """What it asked for before it gave up reaches Redis when others have taken over."""
@@ -272,7 +273,8 @@ def test_a_worker_cut_off_from_redis_commits_nothing_late(fleet: Fleet) -> None:
                 await asyncio.sleep(cut_s)
                 cable.mend()
 
-        fleet.run(faults, phones=PHONES, texts=40, seed=13, throughout=True)
+        # Some three thousand texts, which wait for half of the time: a busy machine needs long.
+        fleet.run(faults, phones=PHONES, texts=40, seed=13, throughout=True, within_s=180)
         fleet.workers.pop().kill()
 
 
