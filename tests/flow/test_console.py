@@ -267,6 +267,10 @@ def test_no_page_hangs_over_the_edge_or_shuts_anybody_out(
 
     page.goto(f"{deployment.internal}/console")
     look("sign-in")
+    page.goto(f"{deployment.internal}/console/sign-in?token=of-yesterday")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_contain_text("has been used")
+    look("an address of yesterday")
     page.get_by_label("Password").fill("wrong")
     page.get_by_role("button", name="Sign in", exact=True).click()
     expect(page.get_by_role("alert")).to_be_visible()
