@@ -7,12 +7,11 @@ write, and no page of ours is shown in another's frame.
 
 from __future__ import annotations
 
-import ipaddress
 import secrets
 from collections.abc import Collection, Mapping, Sequence
-from urllib.parse import urlsplit
 
 from service.host.answers import Answer, AsgiApp, AsgiMessage, Receive, Scope, Send, answer
+from service.web.hosts import is_known
 
 NONCE = "console.nonce"
 """Where a request's scope has the nonce of its page's scripts."""
@@ -87,7 +86,8 @@ def _refusal(
     hosts = [value.decode("latin-1") for name, value in headers if name == b"host"]
     if len(hosts) != 1:
         return NOT_HTTP
-    if not is_known(hosts[0], names):
+    # The console is for this machine, unless somebody has named others' addresses.
+    if not is_known(hosts[0], names, lambda address: address.is_loopback):
         return UNKNOWN_HOST
     told = {name: value.decode("latin-1").strip().lower() for name, value in headers}
     scheme = "https" if tls else "http"
@@ -104,25 +104,3 @@ def _is_foreign(method: str, told: Mapping[bytes, str], ours: str) -> bool:
     # Our pages send no referrer, so browsers say "null" for the origin of our own forms. Then, and
     # where a browser says nothing, the form's token alone tells.
     return origin not in {None, "null", ours}
-
-
-def is_known(authority: str, names: Collection[str]) -> bool:
-    """Tell whether a Host header names this machine by itself, or one of `names`.
-
-    names: in lower case, without a dot at the end. The addresses of other machines are not known:
-    the console is for this one, unless somebody has said otherwise.
-    """
-    try:
-        parts = urlsplit(f"//{authority}")
-        host, _ = parts.hostname or "", parts.port
-    except ValueError:
-        return False
-    if parts.netloc != authority or "@" in authority:
-        return False
-    host = host.rstrip(".")
-    if host in names or host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

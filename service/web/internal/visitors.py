@@ -7,11 +7,10 @@ Names are known or refused, and whatever says that it comes from another site is
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Collection, Sequence
-from urllib.parse import urlsplit
 
 from service.host.answers import Answer, AsgiApp, AsgiMessage, Receive, Scope, Send, answer
+from service.web.hosts import is_known
 
 UNKNOWN_HOST = answer(421, b"no host of this listener; INTERNAL_HOSTS names those it has")
 FOREIGN = answer(403, b"not for other sites")
@@ -55,25 +54,3 @@ def _refusal(headers: Sequence[tuple[bytes, bytes]], names: frozenset[str]) -> A
         if name == b"origin" and value not in {b"http://" + host for host in hosts}:
             return FOREIGN
     return None
-
-
-def is_known(authority: str, names: Collection[str]) -> bool:
-    """Tell whether a Host header names an IP address, this machine, or one of `names`.
-
-    names: in lower case, without a dot at the end.
-    """
-    try:
-        parts = urlsplit(f"//{authority}")
-        host, _ = parts.hostname or "", parts.port
-    except ValueError:
-        return False
-    if parts.netloc != authority or "@" in authority:
-        return False
-    host = host.rstrip(".")
-    if host in names or host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
