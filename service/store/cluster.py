@@ -96,17 +96,11 @@ class Cluster(PlainCluster):
                 return
         raise failure
 
-    async def ask(self, node: ClusterNode, commands: Sequence[Command]) -> list[Any]:
-        """Send commands to one node on one connection; an answer of each, errors among them."""
+    async def in_one_trip(self, node: ClusterNode, commands: Sequence[Command]) -> list[Any]:
+        """Send commands to one node on one connection. Raises what redis-py raises."""
         queue = [PipelineCommand(i, *command) for i, command in enumerate(commands)]
-        try:
-            await node.execute_pipeline(queue)
-            answers = [command.result for command in queue]
-        except (RedisError, OSError) as error:
-            answers = [error] * len(queue)
-        if any(isinstance(answer, AWAY) for answer in answers):
-            await self.look_up_again(node.name)
-        return answers
+        await node.execute_pipeline(queue)
+        return [command.result for command in queue]
 
     async def follow(
         self, key: str, redirection: AskError, commands: Sequence[Command]

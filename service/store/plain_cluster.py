@@ -137,17 +137,21 @@ class PlainCluster(RedisCluster):
 
     async def ask(self, node: ClusterNode, commands: Sequence[Command]) -> list[Any]:
         """Send commands to one node on one connection; an answer of each, errors among them."""
-        pipeline = super().pipeline()
-        for command in commands:
-            pipeline.execute_command(*command, target_nodes=node)
-        answers: list[Any]
         try:
-            answers = await pipeline.execute(raise_on_error=False, allow_redirections=False)
+            answers = await self.in_one_trip(node, commands)
         except (RedisError, RedisClusterException, OSError) as error:
             answers = [error] * len(commands)
         if any(isinstance(answer, AWAY) for answer in answers):
             await self.look_up_again(node.name)
         return answers
+
+    async def in_one_trip(self, node: ClusterNode, commands: Sequence[Command]) -> list[Any]:
+        """Send commands to one node on one connection. Raises what redis-py raises."""
+        pipeline = super().pipeline()
+        for command in commands:
+            pipeline.execute_command(*command, target_nodes=node)
+        answers = await pipeline.execute(raise_on_error=False, allow_redirections=False)
+        return list(answers)
 
     async def follow(
         self, key: str, redirection: AskError, commands: Sequence[Command]
