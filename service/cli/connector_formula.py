@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from service.cli.asking import Yes, ask, tell
 from service.cli.printing import print_table, say, say_json
-from service.cli.running import run_on_deployment
+from service.cli.running import acting, run_on_deployment
 from service.cli.words import AsJson, examples, refuse_empty
+
+if TYPE_CHECKING:
+    from service.core.open_connectors.formula_templates import FormulaAtWork
+    from service.operate.deployment import Deployment
 
 app = typer.Typer(
     help="Formulas of Open Connectors that use the instance.",
@@ -82,7 +86,14 @@ def create(
 
     refuse_empty(name=name)
     values = read_values(set_ or ())
-    made = run_on_deployment(lambda deployment: formulas.create(deployment, template, values, name))
+
+    async def act(deployment: Deployment) -> FormulaAtWork:
+        async with acting(deployment, "connector formula create", f"template {template}") as noting:
+            created = await formulas.create(deployment, template, values, name)
+            noting.about = f"formula {created.id} of template {template}"
+        return created
+
+    made = run_on_deployment(act)
     tell(as_json, asdict(made), f"Formula {made.id} ({made.name}) is at work on the instance.")
 
 
@@ -99,5 +110,10 @@ def remove(
 
     found = run_on_deployment(lambda deployment: formulas.find(deployment, id_))
     ask(f"Delete formula {found.id} ({found.name}, of {found.template})?", yes=yes)
-    run_on_deployment(lambda deployment: formulas.remove(deployment, found))
+
+    async def act(deployment: Deployment) -> None:
+        async with acting(deployment, "connector formula remove", f"formula {found.id}"):
+            await formulas.remove(deployment, found)
+
+    run_on_deployment(act)
     tell(as_json, {"removed": found.id}, f"Formula {found.id} is deleted.")

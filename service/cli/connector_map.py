@@ -9,7 +9,7 @@ import typer
 
 from service.cli.asking import Yes, ask, tell
 from service.cli.printing import TableRow, print_table, say, say_error, say_json
-from service.cli.running import run_on_deployment
+from service.cli.running import acting, run_on_deployment
 from service.cli.words import AsJson, examples, refuse_empty
 
 if TYPE_CHECKING:
@@ -134,7 +134,8 @@ def set_(
         )
         _show_draft(drafted, as_json=as_json)
         ask(_question(drafted), yes=yes)
-        await mapping_drafts.save(deployment, drafted)
+        async with acting(deployment, "connector map set", name):
+            await mapping_drafts.save(deployment, drafted)
         return drafted
 
     saved = run_on_deployment(act)
@@ -161,9 +162,13 @@ def remove(
 
     more = " and delete the organization's resource, which others may use" if definition else ""
     ask(f"Remove the mapping of {name}{more}?", yes=yes)
-    run_on_deployment(
-        lambda deployment: common_resources.remove(deployment, name, definition=definition)
-    )
+
+    async def act(deployment: Deployment) -> None:
+        about = f"{name}, and its definition" if definition else name
+        async with acting(deployment, "connector map remove", about):
+            await common_resources.remove(deployment, name, definition=definition)
+
+    run_on_deployment(act)
     facts = {"removed": name, "definition": definition}
     tell(as_json, facts, f"{name} is not mapped on the instance any more.")
 

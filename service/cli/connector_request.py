@@ -11,11 +11,12 @@ import typer
 
 from service.cli.asking import Yes, ask
 from service.cli.printing import say, say_error, say_json
-from service.cli.running import run_on_deployment
+from service.cli.running import acting, run_on_deployment
 from service.cli.words import AsJson, examples
 from service.errors import UsageError
 
 if TYPE_CHECKING:
+    from service.operate.deployment import Deployment
     from service.operate.hub_requests import HubAnswer
 
 EXAMPLES = examples(
@@ -87,7 +88,17 @@ def request(
         ask(f"{what}. Send it?", yes=yes)
     from service.operate.hub_requests import send
 
-    answer = run_on_deployment(lambda deployment: send(deployment, asked))
+    async def act(deployment: Deployment) -> HubAnswer:
+        if not asked.writes:
+            return await send(deployment, asked)
+        # Without the query, which may have words or a number of somebody's.
+        about = f"{asked.method} {asked.path.partition('?')[0]}"
+        async with acting(deployment, "connector request", about) as noting:
+            answered = await send(deployment, asked)
+            noting.outcome = f"answered {answered.status}"
+        return answered
+
+    answer = run_on_deployment(act)
     _show(answer, as_json=as_json)
     if answer.error is not None:
         raise answer.error

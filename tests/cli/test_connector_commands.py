@@ -255,3 +255,37 @@ async def test_a_formula_is_put_to_work_listed_and_deleted(
     unknown = await run("formula", "create", "nothing")
     assert unknown.returncode == 2
     assert "(To CRM)" in unknown.stderr
+
+
+async def test_what_they_changed_is_in_the_audit_trail_and_what_they_read_is_not(
+    environ: dict[str, str], platform: Callable[..., Awaitable[Any]], run: Run
+) -> None:
+    """Who sent a text by hand, or took the mapping away, would be known to nobody."""
+    entry: dict[str, Any] = {"key": "texts", "name": "Texts of", "type": "elementInstance"}
+    await platform("POST", "/formulas", {"name": "To CRM", "configuration": [entry]})
+    for arguments in (
+        ("request", "GET", "/messages"),
+        ("request", "POST", "/messages", "--data", TEXT, "--yes"),
+        ("map", "set", "texts", "--new", "--field", "id=sid", "--yes"),
+        ("map", "list"),
+        ("map", "remove", "texts", "--yes"),
+        ("formula", "create", "nothing"),
+        ("formula", "list"),
+    ):
+        await run(*arguments)
+    made = json.loads((await run("formula", "create", "To CRM", "--json")).stdout)["id"]
+    await run("formula", "remove", made, "--yes")
+    shown = await asyncio.to_thread(parley, "audit", "--json", **environ)
+    acts = [(act["what"], act["about"], act["outcome"]) for act in json.loads(shown.stdout)]
+    assert [what for what, _, _ in acts[::-1]] == [
+        "connector request",
+        "connector map set",
+        "connector map remove",
+        "connector formula create",
+        "connector formula remove",
+    ]
+    assert acts[4][1:] == ("POST /hubs/messaging/messages", "answered 200")
+    assert acts[3][1:] == ("texts", "done")
+    assert acts[1][1:] == (f"formula {made} of template To CRM", "done")
+    assert THEIRS not in shown.stdout
+    assert "Body" not in shown.stdout
