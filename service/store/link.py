@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import hiredis
@@ -77,8 +78,14 @@ class Link:
         failure: Exception | None = None
         try:
             connection = self._pool.make_connection()
-            await connection.connect()
-            self._wire = _Wire(connection)
+            try:
+                await connection.connect()
+                self._wire = _Wire(connection)
+            except BaseException:
+                # It is nobody else's: no pool would ever close it.
+                with suppress(RedisError, OSError):
+                    await connection.disconnect(nowait=True)
+                raise
         except Exception as error:  # noqa: BLE001  whoever waits has to hear of it, whatever it is
             failure = error
         self._opening = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -18,6 +18,7 @@ from service.store.connection import connect
 from service.store.failures import translated
 from service.store.inbox import Inbox
 from service.store.layout import claim_partition_count
+from service.store.link import Link
 from service.store.server import Server as RedisServer
 from tests.flow.cable import BACK, THERE, Cable
 from tests.loops import BOTH_LOOPS
@@ -79,6 +80,35 @@ async def test_a_connection_reset_between_its_choice_and_its_use_is_an_outage(
         await _use(connection)
     await client.connection_pool.release(connection)
     await ping(client)
+
+
+async def test_a_connection_reset_as_soon_as_it_was_made_is_closed_and_told(
+    cable: Cable, client: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is in no pool yet, and nobody else would ever close it."""
+    made: list[Any] = []
+    make: Callable[[], Any] = client.connection_pool.make_connection
+
+    def lost_at_once() -> Any:
+        connection: Any = make()
+        connect_it = connection.connect
+
+        async def connect_and_lose() -> None:
+            await connect_it()
+            cable.reset()
+            await asyncio.sleep(0.05)
+
+        connection.connect = connect_and_lose
+        made.append(connection)
+        return connection
+
+    monkeypatch.setattr(client.connection_pool, "make_connection", lost_at_once)
+    told: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+    link = Link(client)
+    link.send([("PING",)], lambda _, error: told.set_result(error))
+    assert "as soon as it was made" in str(await told)
+    assert [connection.is_connected for connection in made] == [False]
+    await link.aclose()
 
 
 async def test_commands_under_way_at_a_reset_are_an_outage(
