@@ -68,8 +68,12 @@ def redis_server(redis_process: str) -> str:
     """The URL of an empty Redis. It is the run's own server: nothing of a user's is touched."""
     if redis_process.startswith("redis+cluster://"):
         node = redis_process.removeprefix("redis+cluster://").partition(",")[0]
-        with redis.RedisCluster.from_url(f"redis://{node}") as whole:
-            whole.flushall(target_nodes=redis.RedisCluster.PRIMARIES)
+        # Of each node by itself: redis-py's client of a whole Cluster leaves a socket open.
+        with redis.Redis.from_url(f"redis://{node}") as one:
+            masters = {row[2][1] for row in one.execute_command("CLUSTER SLOTS")}
+        for port in masters:
+            with redis.Redis(port=port) as one:
+                one.flushall()
         return redis_process
     with redis.Redis.from_url(redis_process) as client:
         for key in client.scan_iter("*", count=1000):
