@@ -15,10 +15,13 @@ from starlette.routing import Route
 from service.core.tally import Figures
 from service.errors import StoreUnavailable
 from service.host.answers import AsgiApp
+from service.operate.deployment import Deployment
 from service.operate.overview import Checked
+from service.operate.setup import Setup
 from service.store.client import Redis
 from service.web.console import paths
 from service.web.console.assets import Assets
+from service.web.console.connect_pages import ConnectPages
 from service.web.console.cookies import Cookies
 from service.web.console.glance import Glance
 from service.web.console.guard import guarded
@@ -37,6 +40,8 @@ def console_app(
     readiness: Callable[[], Awaitable[Mapping[str, Checked]]],
     gather: Callable[[], Awaitable[Figures]],
     *,
+    deployment: Deployment,
+    changed: Callable[[], None] = lambda: None,
     ending: asyncio.Event,
     hosts: Collection[str] = (),
     tls: bool = False,
@@ -45,6 +50,8 @@ def console_app(
     """Make the console.
 
     readiness, gather: as `service.web.console.glance.Glance` takes them.
+    deployment: what pages work on that do what commands do.
+    changed: called when a page has put another setup in use.
     ending: set when the process stops; what is live ends then.
     hosts: names and addresses it may be asked for by, besides this machine's own.
     tls: browsers come by https alone. every_s: seconds between two looks of a live page.
@@ -52,7 +59,8 @@ def console_app(
     assets, cookies = Assets(), Cookies(tls=tls)
     renderer, members = Renderer(assets), Members(redis, cookies)
     streams = Streams(ending, every_s=every_s)
-    pages = Pages(redis, renderer, Glance(readiness, gather), streams, members)
+    glance = Glance(readiness, gather)
+    pages = Pages(redis, renderer, glance, streams, members)
     sign_in = SignIn(redis, renderer, cookies, members)
     only, writing = members.only, members.writing
     reads = {
@@ -69,7 +77,10 @@ def console_app(
         paths.SIGN_OUT: writing(sign_in.sign_out, operators=False),
         paths.END_SESSION: writing(pages.end_session, operators=True),
     }
+    setup = Setup(redis, deployment.given)
+    connect = ConnectPages(setup, renderer, glance, streams, members, changed)
     routes = [
+        *connect.routes(),
         *(Route(path, page, methods=["POST"]) for path, page in writes.items()),
         *(Route(path, page, methods=["GET"]) for path, page in reads.items()),
         Route(paths.ROOT + "/{rest:path}", only(pages.unknown), methods=["GET"]),
