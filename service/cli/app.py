@@ -14,7 +14,7 @@ import typer
 
 from service.cli import backfill, bench, check, connector, console, dead, demo
 from service.cli.printing import print_table, say, say_error, say_json
-from service.cli.running import run_on_deployment
+from service.cli.running import run_on_deployment, settings_in_use
 from service.cli.words import examples
 from service.errors import OPERATOR_MUST_MEND, UsageError
 
@@ -239,9 +239,9 @@ def ready(
 
     Status 0 if every part of it is. It is found by INTERNAL_HOST and INTERNAL_PORT, as /readyz is.
     """
-    from service.settings.loading import load_settings
+    from service.settings.setup import load_given
 
-    settings = load_settings()
+    settings = load_given().partial()
     end = time.monotonic() + wait
     while True:
         found = _ask_readiness(settings.internal_host, settings.internal_port)
@@ -340,11 +340,11 @@ def explain_signature(
     """
     from service.operate.signatures import explain_signature as explain
     from service.settings.forms import read_shared_keys
-    from service.settings.loading import load_settings
 
     if not token:
-        # As the service has them: from secret files and service.toml as well, the second one too.
-        settings = load_settings()
+        # As the service has them: from secret files, service.toml and the setup as well, the
+        # second one too.
+        settings = settings_in_use()
         token, keys = list(settings.auth_tokens), settings.shared_keys
     else:
         keys = {}
