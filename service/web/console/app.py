@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from service.core.tally import Figures
-from service.errors import StoreUnavailable
+from service.errors import SettingsError, StoreUnavailable
 from service.host.answers import AsgiApp
 from service.operate.deployment import Deployment
 from service.operate.overview import Checked
@@ -31,7 +31,12 @@ from service.web.console.pages import Pages
 from service.web.console.rendering import Renderer
 from service.web.console.sign_in import SignIn
 
-TITLES = {400: "That can't be read", 403: "That is not allowed", 404: "There is nothing here"}
+TITLES = {
+    400: "That can't be read",
+    403: "That is not allowed",
+    404: "There is nothing here",
+    409: "That can't be done as it stands",
+}
 """Of the pages that say why something can't be shown; others have the status's own words."""
 
 
@@ -77,10 +82,12 @@ def console_app(
         paths.SIGN_OUT: writing(sign_in.sign_out, operators=False),
         paths.END_SESSION: writing(pages.end_session, operators=True),
     }
-    setup = Setup(redis, deployment.given)
-    connect = ConnectPages(setup, renderer, glance, streams, members, changed)
+    connect: list[Route] = []
+    if deployment.given is not None:
+        setup = Setup(redis, deployment.given)
+        connect = ConnectPages(setup, renderer, glance, streams, members, changed=changed).routes()
     routes = [
-        *connect.routes(),
+        *connect,
         *(Route(path, page, methods=["POST"]) for path, page in writes.items()),
         *(Route(path, page, methods=["GET"]) for path, page in reads.items()),
         Route(paths.ROOT + "/{rest:path}", only(pages.unknown), methods=["GET"]),
@@ -109,7 +116,15 @@ def _handlers(renderer: Renderer) -> Mapping[type[Exception], Callable[..., Awai
         page.headers.update(headers)
         return page
 
+    async def unsettled(request: Request, error: SettingsError) -> Response:
+        return say(request, 409, " ".join(error.problems), {})
+
     async def failed(request: Request, error: Exception) -> Response:
         return say(request, 500, "This page has failed; the log of the service says why.", {})
 
-    return {HTTPException: refused, StoreUnavailable: without_redis, Exception: failed}
+    return {
+        HTTPException: refused,
+        StoreUnavailable: without_redis,
+        SettingsError: unsettled,
+        Exception: failed,
+    }

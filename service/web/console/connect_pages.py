@@ -1,6 +1,6 @@
 """Connect: what somebody types in the console instead of setting it, step by step.
 
-What is typed is kept as a draft, right or wrong: a mistake, a reload or a new sign-in loses nothing.
+What is typed is kept as a draft, right or wrong: no mistake, reload or new sign-in loses it.
 Secrets go in and never come back.
 """
 
@@ -16,7 +16,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from service.core.open_connectors.elements import ELEMENTS
 from service.core.open_connectors.regions import REGIONS, region_of
 from service.errors import ConnectorError, ParleyError, SettingsError, SetupChanged
 from service.operate.console import Session
@@ -26,7 +25,6 @@ from service.web.console.connect_steps import (
     ACCESS,
     ASKING,
     ASKS,
-    INSTANCE,
     REVIEW,
     STEPS,
     TWILIO,
@@ -64,6 +62,7 @@ class ConnectPages:
         glance: Glance,
         streams: Streams,
         members: Members,
+        *,
         changed: Callable[[], None],
     ) -> None:
         self._setup = setup
@@ -115,7 +114,10 @@ class ConnectPages:
         if request.headers.get("accept") == TYPED:
             fields = asked(state, step)
             return JSONResponse(
-                {name: pieces(each.problem) if each.problem else [] for name, each in fields.items()}
+                {
+                    name: pieces(each.problem) if each.problem else []
+                    for name, each in fields.items()
+                }
             )
         if not is_whole(state, step):
             return self._step(request, session, step, state, tried=True, status=400)
@@ -268,7 +270,7 @@ class ConnectPages:
             status,
             state=state,
             step=step,
-            stages=stages(state, step),
+            stages=stages(state, step, refused=bool(refused)),
             fields=asked(state, step, tried=tried, refused=refused),
             answer=answer,
             region=region,
@@ -284,7 +286,10 @@ class Planned:
     """
 
     def __init__(
-        self, error: ParleyError | None = None, element: str = "twilio", lines: list[str] | None = None
+        self,
+        error: ParleyError | None = None,
+        element: str = "twilio",
+        lines: list[str] | None = None,
     ) -> None:
         self.lines = lines or []
         self.error = error

@@ -1,4 +1,4 @@
-"""The steps of Connect: what each asks for and in which words, and which of them are whole. Pure."""
+"""The steps of Connect: what each asks for, in which words, and which are whole. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from service.errors import ConnectorError
-from service.operate.setup import Entry, SetupState
+from service.operate.setup import SetupEntry, SetupState
 from service.web.console import paths
 
 SID_PATTERN = "AC[0-9A-Za-z]{32}"
@@ -17,7 +17,8 @@ class Ask:
     """How a page asks for a field.
 
     hint: a sentence, with `code` in backticks. example: shown where nothing is written.
-    inputmode: which keys a phone shows; "" for all. limit: characters.
+    inputmode: which keys a phone shows; "" for all. limit: characters. missing: a sentence for when
+    nothing is written, "" for the usual one.
     """
 
     label: str
@@ -25,6 +26,7 @@ class Ask:
     example: str = ""
     inputmode: str = ""
     limit: int = 500
+    missing: str = ""
 
 
 ASKS: Mapping[str, Ask] = {
@@ -33,6 +35,7 @@ ASKS: Mapping[str, Ask] = {
         "Up to and including `/elements/api-v2`.",
         "https://api.openconnectors.<region>.ext.hana.ondemand.com/elements/api-v2",
         "url",
+        missing="Choose a region, or write the base address of another.",
     ),
     "open_connectors_user_secret": Ask(
         "User secret", "What follows `User` in the Authorization header, up to the comma."
@@ -47,14 +50,14 @@ ASKS: Mapping[str, Ask] = {
         limit=60,
     ),
     "twilio_auth_token": Ask(
-        "Auth Token", "It verifies that texts are Twilio’s, and is given to the connector."
+        "Auth Token", "It tells texts of Twilio from others, and is given to the connector."
     ),
     "twilio_auth_token_secondary": Ask(
         "Second auth token", "Texts signed with it are taken as well, while tokens are changed."
     ),
     "twilio_sender": Ask(
         "Sender",
-        "Our number with `+` and its country code; a short code or a messaging service’s SID "
+        "Our number with `+` and its country code. A short code or the SID of a messaging service "
         "works too.",
         "+14155550100",
         limit=60,
@@ -133,7 +136,7 @@ class Asked:
     refusal: what the connector said of it.
     """
 
-    entry: Entry
+    entry: SetupEntry
     ask: Ask
     problem: str
     refusal: ConnectorError | None
@@ -144,10 +147,14 @@ class Asked:
         return bool(self.problem or self.refusal)
 
 
-def stages(state: SetupState, current: Step | None) -> Sequence[Stage]:
-    """Return the steps as they stand."""
+def stages(
+    state: SetupState, current: Step | None, *, refused: bool = False
+) -> Sequence[Stage]:
+    """Return the steps as they stand. refused: the connector has refused something of `current`."""
     found, so_far = [], True
     for step in STEPS:
+        if refused and step is current:
+            so_far = False
         if step is REVIEW:
             so_far = so_far and not state.drafted
         so_far = so_far and is_whole(state, step)
@@ -199,11 +206,13 @@ def asked(
     return found
 
 
-def problem_of(entry: Entry) -> str:
+def problem_of(entry: SetupEntry) -> str:
     """Say what is wrong with a field in the words of its page; "" when nothing is."""
-    label = ASKS[entry.field].label
-    if entry.problem and entry.key and not (entry.value or entry.kept or entry.fixed):
-        return f"{label} is missing; the connector asks for it as `{entry.key}`."
+    ask = ASKS[entry.field]
+    label = ask.label
+    if entry.problem and not (entry.value or entry.kept or entry.fixed):
+        known = f"; the connector asks for it as `{entry.key}`" if entry.key else ""
+        return ask.missing or f"{label} is missing{known}."
     # Beside its field, a setting goes by the field's name.
     rest = entry.problem.removeprefix(entry.name)
     return entry.problem if rest == entry.problem else label + rest

@@ -25,6 +25,10 @@ CONNECT_APPLY = f"{CONNECT}/apply"
 CONNECT_DISCARD = f"{CONNECT}/discard"
 CONNECT_DONE = f"{CONNECT}/done"
 CONNECT_LIVE = f"{CONNECT}/done/live"
+DOCS = f"{ROOT}/docs"
+MAPPING = f"{ROOT}/mapping"
+FORMULAS = f"{ROOT}/formulas"
+
 CONNECT_PARTS = {
     CONNECT_CHECK,
     CONNECT_RETIRE,
