@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from service.errors import SettingsError
+
 if TYPE_CHECKING:
     from service.operate.audit import Noting
     from service.operate.deployment import Deployment
@@ -56,9 +58,15 @@ def settings_in_use() -> Settings:
     Raises as `run_on_deployment`.
     """
     from service.operate.deployment import open_store
+    from service.settings.loading import load_settings
     from service.settings.setup import load_given
 
-    given = load_given()
+    try:
+        given = load_given()
+    except SettingsError:
+        # Redis can't be asked, so whatever is missing is told at once.
+        load_settings()
+        raise
     settings = given.partial()
     if settings.is_set_up:
         return settings
