@@ -17,7 +17,13 @@ from starlette.responses import JSONResponse, RedirectResponse, Response, Stream
 from starlette.routing import Route
 
 from service.core.open_connectors.regions import REGIONS, region_of
-from service.errors import ConnectorError, ParleyError, SettingsError, SetupChanged
+from service.errors import (
+    ConnectorError,
+    ParleyError,
+    SettingsError,
+    SetupChanged,
+    StoreUnavailable,
+)
 from service.operate.console import Session
 from service.operate.setup import Setup, SetupState, field_of
 from service.web.console import paths
@@ -189,14 +195,19 @@ class ConnectPages:
         """Go on showing it, for as long as the session lasts."""
         if self._streams.full:
             raise HTTPException(503, "Too many live pages are open.", {"retry-after": "30"})
-        stream = self._streams.stream(self._fragment, partial(self._members.lasts, request))
+        state = await self._setup.look()
+
+        async def render() -> str:
+            nonlocal state
+            # What was last seen stands while Redis is away, which the page tells beside it.
+            with contextlib.suppress(StoreUnavailable, SettingsError):
+                state = await self._setup.look()
+            return self._renderer.fragment("connect_progress", **await self._progress(state))
+
+        stream = self._streams.stream(render, partial(self._members.lasts, request))
         return StreamingResponse(
             stream, media_type="text/event-stream", headers={"x-accel-buffering": "no"}
         )
-
-    async def _fragment(self) -> str:
-        state = await self._setup.look()
-        return self._renderer.fragment("connect_progress", **await self._progress(state))
 
     async def _progress(self, state: SetupState) -> Mapping[str, Any]:
         overview = await self._glance.look()

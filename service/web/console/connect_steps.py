@@ -69,7 +69,8 @@ ASKS: Mapping[str, Ask] = {
     ),
     "event_signature_key": Ask(
         "Signature key of events",
-        "The platform signs its events with it. Make one up: `openssl rand -hex 32`.",
+        "The platform signs its events with it; `twiliov2` needs it. Make one up: "
+        "`openssl rand -hex 32`.",
     ),
 }
 """By the field's name; the order on a page is the step's."""
@@ -147,9 +148,7 @@ class Asked:
         return bool(self.problem or self.refusal)
 
 
-def stages(
-    state: SetupState, current: Step | None, *, refused: bool = False
-) -> Sequence[Stage]:
+def stages(state: SetupState, current: Step | None, *, refused: bool = False) -> Sequence[Stage]:
     """Return the steps as they stand. refused: the connector has refused something of `current`."""
     found, so_far = [], True
     for step in STEPS:
@@ -209,10 +208,9 @@ def asked(
 def problem_of(entry: SetupEntry) -> str:
     """Say what is wrong with a field in the words of its page; "" when nothing is."""
     ask = ASKS[entry.field]
-    label = ask.label
     if entry.problem and not (entry.value or entry.kept or entry.fixed):
         known = f"; the connector asks for it as `{entry.key}`" if entry.key else ""
-        return ask.missing or f"{label} is missing{known}."
-    # Beside its field, a setting goes by the field's name.
+        return ask.missing or f"{ask.label} is missing{known}."
+    # Beside its field, a setting needs no name.
     rest = entry.problem.removeprefix(entry.name)
-    return entry.problem if rest == entry.problem else label + rest
+    return entry.problem if rest == entry.problem else f"This{rest}"

@@ -120,7 +120,15 @@ addEventListener("pageshow", (event) => {
 
 // ---------------------------------------------------------------- the plan
 
-// Signed out meanwhile: the page itself leads to where one signs in.
+// No plan came: what is there without a script asks for it again.
+function askByHand() {
+  for (const each of document.querySelectorAll(".plan .scripted")) each.remove();
+  for (const each of document.querySelectorAll(".plan .unscripted")) each.className = "";
+}
+
+document.addEventListener("htmx:error", askByHand);
 document.addEventListener("htmx:response:error", (event) => {
+  // Signed out meanwhile: the page itself leads to where one signs in.
   if (event.detail.ctx.response.status === 401) location.reload();
+  else askByHand();
 });
