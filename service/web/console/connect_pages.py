@@ -281,6 +281,7 @@ class ConnectPages:
             status,
             state=state,
             step=step,
+            next_step=after(step),
             stages=stages(state, step, refused=bool(refused)),
             fields=asked(state, step, tried=tried, refused=refused),
             answer=answer,
