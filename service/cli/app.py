@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from service.cli import backfill, bench, check, connector, console, dead, demo
+from service.cli import backfill, bench, check, connect, connector, console, dead, demo
 from service.cli.printing import print_table, say, say_error, say_json
 from service.cli.running import run_on_deployment, settings_in_use
 from service.cli.words import examples
@@ -36,6 +36,7 @@ app.command(epilog=examples("parley audit", "parley audit --contains 'dead drop'
 app.command(epilog=examples("parley backfill --since 2h"))(backfill.backfill)
 app.command(epilog=bench.EXAMPLES)(bench.bench)
 app.command(epilog=examples("parley check", "parley check --json"))(check.check)
+app.command(epilog=connect.EXAMPLES)(connect.connect)
 app.command(epilog=demo.DEMO_EXAMPLES)(demo.demo)
 app.command(epilog=demo.ROUTES_EXAMPLES)(demo.routes)
 

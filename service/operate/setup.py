@@ -28,6 +28,7 @@ from service.errors import (
 )
 from service.operate.audit import note
 from service.operate.clients import connector_of
+from service.operate.deployment import Deployment, open_store
 from service.operate.files import message_template, wanted_instance
 from service.settings.forms import CALLBACK_PATH
 from service.settings.setup import REQUIRED, SECRET, SETUP, SETUP_FIELDS, Given
@@ -292,3 +293,10 @@ def _keys(element: str) -> Mapping[str, str]:
         "instance_name": "name",
         "instance_tag": "tags",
     }
+
+
+async def reseal(deployment: Deployment, *, who: str) -> None:
+    """Seal the setup of a deployment with its first SECRET_KEY. Raises as `Setup`'s methods."""
+    if deployment.given is not None:
+        async with open_store(deployment) as (client, _):
+            await Setup(client, deployment.given).rekey(who=who)
