@@ -34,7 +34,7 @@ from service.web.console.connect_steps import (
     REVIEW,
     STEPS,
     TWILIO,
-    Step,
+    ConnectStep,
     after,
     asked,
     first_open,
@@ -228,7 +228,7 @@ class ConnectPages:
         except (ConnectorError, SettingsError) as error:
             return Planned(error, state.element)
 
-    async def _refused(self, state: SetupState, step: Step) -> Mapping[str, ConnectorError]:
+    async def _refused(self, state: SetupState, step: ConnectStep) -> Mapping[str, ConnectorError]:
         """Ask the connector, and return what it says of the fields of a step."""
         with contextlib.suppress(SettingsError):
             try:
@@ -263,7 +263,7 @@ class ConnectPages:
         self,
         request: Request,
         session: Session,
-        step: Step,
+        step: ConnectStep,
         state: SetupState,
         *,
         tried: bool = False,
@@ -313,14 +313,14 @@ class Planned:
         self.label = ASKS[field].label if field else ""
 
 
-def _asking(request: Request) -> Step:
+def _asking(request: Request) -> ConnectStep:
     step = ASKING.get(request.path_params["step"])
     if step is None:
         raise HTTPException(404, "Connect has no such step.")
     return step
 
 
-def _typed(step: Step, form: Mapping[str, str]) -> Mapping[str, str]:
+def _typed(step: ConnectStep, form: Mapping[str, str]) -> Mapping[str, str]:
     """Return what a form says of a step's fields. A region of the list stands for its address."""
     typed = {field: form[field] for field in step.fields if field in form}
     known = REGIONS.get(form.get("region", ""))

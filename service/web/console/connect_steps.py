@@ -77,7 +77,7 @@ ASKS: Mapping[str, Ask] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class ConnectStep:
     """One step. name: the last part of its path. fields: in the order they are asked for."""
 
     name: str
@@ -90,7 +90,7 @@ class Step:
         return f"{paths.CONNECT}/{self.name}"
 
 
-ACCESS = Step(
+ACCESS = ConnectStep(
     "access",
     "Open Connectors",
     (
@@ -99,7 +99,7 @@ ACCESS = Step(
         "open_connectors_organization_secret",
     ),
 )
-TWILIO = Step(
+TWILIO = ConnectStep(
     "twilio",
     "Twilio",
     (
@@ -109,12 +109,12 @@ TWILIO = Step(
         "twilio_sender",
     ),
 )
-INSTANCE = Step(
+INSTANCE = ConnectStep(
     "instance",
     "Instance",
     ("connector_element", "instance_name", "instance_tag", "event_signature_key"),
 )
-REVIEW = Step("review", "Review", ())
+REVIEW = ConnectStep("review", "Review", ())
 
 STEPS = (ACCESS, TWILIO, INSTANCE, REVIEW)
 ASKING = {step.name: step for step in STEPS if step.fields}
@@ -124,7 +124,7 @@ ASKING = {step.name: step for step in STEPS if step.fields}
 class Stage:
     """A step as the list of steps shows it. whole: it, and all before it, lack nothing."""
 
-    step: Step
+    step: ConnectStep
     whole: bool
     current: bool
 
@@ -148,7 +148,9 @@ class Asked:
         return bool(self.problem or self.refusal)
 
 
-def stages(state: SetupState, current: Step | None, *, refused: bool = False) -> Sequence[Stage]:
+def stages(
+    state: SetupState, current: ConnectStep | None, *, refused: bool = False
+) -> Sequence[Stage]:
     """Return the steps as they stand. refused: the connector has refused something of `current`."""
     found, so_far = [], True
     for step in STEPS:
@@ -161,7 +163,7 @@ def stages(state: SetupState, current: Step | None, *, refused: bool = False) ->
     return found
 
 
-def is_whole(state: SetupState, step: Step) -> bool:
+def is_whole(state: SetupState, step: ConnectStep) -> bool:
     """Tell whether nothing that a step asks for is missing or wrong."""
     return not any(state.entries[field].problem for field in step.fields)
 
@@ -174,19 +176,19 @@ def first_open(state: SetupState) -> str:
     return REVIEW.path if state.drafted or not state.complete else paths.CONNECT_DONE
 
 
-def after(step: Step) -> Step:
+def after(step: ConnectStep) -> ConnectStep:
     """Return the step after this one."""
     return STEPS[STEPS.index(step) + 1]
 
 
-def step_of(field: str) -> Step | None:
+def step_of(field: str) -> ConnectStep | None:
     """Return the step that asks for a field; None for no field."""
     return next((step for step in STEPS if field in step.fields), None)
 
 
 def asked(
     state: SetupState,
-    step: Step,
+    step: ConnectStep,
     *,
     tried: bool = False,
     refused: Mapping[str, ConnectorError] | None = None,
