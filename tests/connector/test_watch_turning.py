@@ -13,7 +13,7 @@ from service.connector.peer import Access
 from service.connector.provisioning import Provisioner, Wanted
 from service.connector.watching import InstanceWatch, Turn
 from service.core.sealing import Sealer
-from service.errors import StoreError
+from service.errors import SetupChanged
 from service.store.instances import Instances
 from tests.connector.pieces import (
     AUTH_TOKEN,
@@ -164,7 +164,7 @@ async def test_a_process_behind_the_others_changes_nothing_of_what_they_did(
 
     async def no_longer() -> None:
         asked.append("behind")
-        raise StoreError("a newer setup is in use")
+        raise SetupChanged("a newer setup is in use")
 
     async with connected(platform.url) as connector:
         service = watch(connector, store)
