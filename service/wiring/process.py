@@ -13,7 +13,7 @@ import structlog
 from service.host.listeners import stop_event
 from service.host.notify import Starter
 from service.host.slots import Slots
-from service.settings.table import Settings
+from service.settings.setup import Given
 from service.wiring.parts.base import Base, Part, build_base
 from service.wiring.parts.gaps import Gaps
 from service.wiring.parts.internal import InternalSide
@@ -39,7 +39,8 @@ and ends without one: at CPython's 700 the search took a tenth of a busy worker'
 class Process:
     """One process of the service.
 
-    role: which parts run. redis_url: the Redis to use. router: the loaded handlers.
+    given: what the settings say. role: which parts run. redis_url: the Redis to use.
+    router: the loaded handlers.
     starter: whom to tell when it is up and when it stops.
     slots: where the processes of one supervisor leave their figures; None for a process alone.
     tell: logs what people wrote, where that is asked for.
@@ -51,7 +52,7 @@ class Process:
 
     def __init__(
         self,
-        settings: Settings,
+        given: Given,
         role: ProcessRole,
         redis_url: str,
         router: Router,
@@ -64,7 +65,7 @@ class Process:
     ) -> None:
         self.stopping = False
         self.hangs = False
-        self._settings = settings
+        self._given = given
         self._role = role
         self._redis_url = redis_url
         self._router = router
@@ -84,7 +85,7 @@ class Process:
             running.
         """
         stop = Stop(stop_event(stop_with_stdin=stop_with_stdin))
-        base = build_base(self._settings, self._redis_url, stop)
+        base = build_base(self._given, self._redis_url, stop)
         doors = [PublicSide(base, public)] if public is not None else []
         parts: list[Part] = [*doors, *self._work_sides(base)]
         gaps = Gaps(base, lambda: sum(door.refused for door in doors))
@@ -97,6 +98,7 @@ class Process:
             base.tasks.start("the watch over the instance", base.instance.run),
             gaps.start(),
             base.tasks.start("the watch over Redis", base.redis.run),
+            base.tasks.start("the watch over the setup", base.setup.run),
             base.tasks.start("the comparison of clocks", partial(base.clocks.run, base.client)),
         ]
         ending = []

@@ -19,7 +19,8 @@ from service.host.listeners import inherit, listen
 from service.host.logs import set_up_logs
 from service.host.notify import NOTIFY_SOCKET, OurSupervisor, Starter, Systemd
 from service.host.slots import parse_slot
-from service.settings.loading import find_near_names, load_settings
+from service.settings.loading import find_near_names
+from service.settings.setup import Given, load_given
 from service.settings.table import Settings
 from service.wiring.dead_workers import worker_id
 from service.wiring.several import run_several
@@ -44,11 +45,11 @@ def serve_with(
     """
     given = {"host": host, "port": port, "processes": processes}
     options = {name: str(value) for name, value in given.items() if value is not None}
-    return serve(load_settings(options=options), role, **handed_over)
+    return serve(load_given(options=options), role, **handed_over)
 
 
 def serve(
-    settings: Settings,
+    given: Given,
     role: ProcessRole,
     *,
     fd: int | None,
@@ -60,6 +61,7 @@ def serve(
 ) -> int:
     """Run the service until it is told to stop; returns the exit status.
 
+    given: what the settings say; the rest may be typed while it runs, see `parts.setup`.
     fd, internal_fd: inherited listeners, instead of those the settings name.
     slot: where this process leaves its figures for its siblings, see `service.host.slots`.
     worker: its id as an owner of partitions, by which its supervisor gives up what it leaves.
@@ -67,6 +69,7 @@ def serve(
     stop_with_stdin: stop when standard input ends, that is, with the process that started us.
     Raises SettingsError, HandlersError or StoreMismatch for what an operator must mend.
     """
+    settings = given.partial()
     tell = set_up_logs(settings.log_format, settings.log_level)
     raise_limit(needed=needed_for(settings.send_concurrency, settings.handler_concurrency))
     if slot is None:  # else the supervisor has said so
@@ -94,7 +97,7 @@ def serve(
 
         def make(let_go: Callable[[], None]) -> Process:
             return Process(
-                settings,
+                given,
                 role,
                 redis_url,
                 router,
