@@ -184,6 +184,7 @@ def test_mistakes_are_mended_where_they_are_and_nothing_is_typed_twice(
     page.locator("#twilio_auth_token").fill(typed["twilio_auth_token"])
     page.locator("#twilio_sender").fill(typed["twilio_sender"])
     page.get_by_role("button", name="Continue").click()
+    expect(page.get_by_role("heading", level=2, name="Instance")).to_be_visible()
     page.get_by_role("button", name="Continue").click()
 
     expect(page.locator(".plan")).to_contain_text("Open Connectors answered 401")

@@ -41,7 +41,7 @@ async function send() {
       method: "POST",
       headers: { accept: "application/json" },
       body,
-      redirect: "error",
+      redirect: "manual", // To where one signs in.
     });
     if (!answer.ok) return;
     const found = await answer.json();
