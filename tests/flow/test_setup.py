@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 from typing import Any
@@ -167,6 +168,32 @@ def test_every_process_takes_the_setup_and_one_makes_the_instance(
     until(lambda: all(checks(deployment)["instance"]["ok"] for _ in range(20)))
     assert {signed_by(deployment, deployment.auth_token, f"SM{n:032x}") for n in range(20)} == {200}
     assert len(instances(deployment)) == 1
+
+
+def test_without_a_secret_key_one_is_made_up_with_the_redis_of_our_own_and_used_again(
+    deployment: Deployment, typed: dict[str, Any]
+) -> None:
+    """Somebody who tries it out would be sent away, or lose the setup by a new start."""
+    del deployment.settings["SECRET_KEY"]
+    first = deployment.serve("--processes", "2", ready=False)
+    until(lambda: looked(deployment))
+    connect(deployment, typed)
+    deployment.wait_until_ready(first)
+    first.terminate()
+    assert first.wait(15) == 0
+    file = deployment.folder / "data" / "secret.key"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    key = file.read_text().strip()
+    assert len(key) == 64
+    said = [line for line in deployment.log().splitlines() if "one was made up" in line]
+    assert [json.loads(line)["file"] for line in said] == [str(file)]
+    assert key not in deployment.log()
+
+    deployment.serve("--processes", "2")
+    assert checks(deployment)["setup"]["detail"] == "version 1"
+    assert "instance reused" in deployment.log()
+    assert deployment.log().count("one was made up") == 1
+    assert file.read_text().strip() == key
 
 
 @pytest.mark.long
