@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import re
+import select
 import signal
 import stat
 import subprocess
@@ -194,6 +197,43 @@ def test_without_a_secret_key_one_is_made_up_with_the_redis_of_our_own_and_used_
     assert "instance reused" in deployment.log()
     assert deployment.log().count("one was made up") == 1
     assert file.read_text().strip() == key
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_terminal_is_shown_the_way_in_and_no_log_is(
+    deployment: Deployment, typed: dict[str, Any], processes: str
+) -> None:
+    """Whoever has just started it would have to read the docs, or a log would let anybody in."""
+    ours, theirs = pty.openpty()
+    fds = [str(each.fileno()) for each in deployment.listeners]
+    arguments = ["--processes", processes, "--fd", fds[0], "--internal-fd", fds[1]]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "service", "serve", *arguments],
+        env=bare_environ("HOME", CONFIG_DIR=str(ROOT / "config")) | deployment.settings,
+        pass_fds=[each.fileno() for each in deployment.listeners],
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    deployment.processes.append(process)
+    os.close(theirs)
+    said = ""
+    while "parley connect" not in said and select.select([ours], [], [], 30)[0]:
+        said += os.read(ours, 65536).decode()
+    (address,) = re.findall(r"\S+/console/sign-in\?token=\S+", said)
+    assert address.startswith(f"{deployment.internal}/console/")
+    assert "not set up" in said
+    with httpx.Client(trust_env=False, follow_redirects=True) as browser:
+        page = browser.get(address)
+        assert page.status_code == 200
+        assert "Sign in" in page.text
+    (token,) = re.findall(r"token=(\S+)", address)
+    logged = [line for line in said.splitlines() if line.startswith("{")]
+    assert logged
+    assert not any(token in line for line in logged)
+    process.terminate()
+    process.wait(15)
+    os.close(ours)
 
 
 @pytest.mark.long
