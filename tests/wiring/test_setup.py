@@ -215,6 +215,7 @@ async def test_a_setup_that_is_gone_stays_in_use(
         await until(lambda: base.setup.in_use is not None)
         await base.client.delete(SETUP)
         await until(lambda: "gone from Redis" in base.setup.check().detail)
+        await base.setup.still_in_use(1)
     assert base.setup.check().ok
 
 

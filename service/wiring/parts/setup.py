@@ -150,6 +150,7 @@ class SetupWatch:
             self._trouble = f"not set up: run `parley {command}`; missing: {missing}"
             log.warning("not set up", run=f"parley {command}", missing=missing)
             return
+        self._unusable = 0
         self._trouble = f"the setup is gone from Redis, and still in use: run `parley {command}`"
         log.error("the setup is gone from Redis, and still in use", run=f"parley {command}")
 
