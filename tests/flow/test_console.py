@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -17,6 +14,7 @@ from playwright.sync_api import ConsoleMessage, Page, expect, sync_playwright
 
 from tests.flow.browser import FLAGS
 from tests.flow.conftest import ROOT, Deployment
+from tests.flow.console_walk import address_of, enter, parley
 from tests.programs import program
 
 AXE = ROOT / "tests" / "assets" / "axe-core" / "axe.min.js"
@@ -66,37 +64,6 @@ def open_page() -> Iterator[Open]:
         yield start
         browser.close()
     assert problems == [], "the page reported errors"
-
-
-def parley(deployment: Deployment, *arguments: str, given: str = "") -> str:
-    """Run a command beside the service; returns what it printed."""
-    environ = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
-    environ |= {"PYTHONPATH": str(ROOT), "CONFIG_DIR": str(ROOT / "config")}
-    port = {"INTERNAL_PORT": str(urlsplit(deployment.internal).port)}
-    ran = subprocess.run(
-        [sys.executable, "-m", "service", *arguments],
-        env=environ | deployment.settings | port,
-        input=given,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    return ran.stdout
-
-
-def address_of(deployment: Deployment, role: str = "operator") -> str:
-    """Make a one-time address."""
-    printed = json.loads(parley(deployment, "console", "--role", role, "--json"))
-    return str(printed["address"])
-
-
-def enter(deployment: Deployment, page: Page) -> None:
-    """Sign in by a one-time address."""
-    page.goto(address_of(deployment))
-    page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
 
 
 def test_an_operator_signs_in_by_the_printed_address_and_sees_the_overview_change(
