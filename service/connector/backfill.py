@@ -130,8 +130,7 @@ class Backfill:
         self._log = log_
         self._inbox = inbox
         self._watermark = watermark
-        self._account = account
-        self._sender = sender
+        self.turn_to(account, sender)
         self._overlap = overlap
         self._longest = longest
         self._settling = settling
@@ -139,6 +138,11 @@ class Backfill:
         self._told_of_foreign = False
         self.state = ""
         self.recovered = 0
+
+    def turn_to(self, account: str, sender: str) -> None:
+        """Fill this account's gap from the next run on; the one under way ends as it began."""
+        self._account = account
+        self._sender = sender
 
     async def run(
         self,
@@ -158,6 +162,7 @@ class Backfill:
             StoreUnavailable; the watermark then stays. LockLost when another process may be
             reading the log as well; what was accepted twice by that is a duplicate.
         """
+        account, sender = self._account, self._sender
         async with self._watermark.lock():
             began = self._log.moment(time.monotonic())
             start = since or await self._start(began)
@@ -168,11 +173,11 @@ class Backfill:
             settled = began if since else began - self._settling
             found = await self._missing(start, settled)
             # The log is the whole account's: others may answer its other numbers.
-            ours = {self._sender, *numbers, *await self._watermark.numbers(), *found.numbers}
+            ours = {sender, *numbers, *await self._watermark.numbers(), *found.numbers}
             texts = [row for row in found.texts if row.to in ours]
             recovered = 0
             for place, row in enumerate(texts, start=1):
-                if dry or await self._take(await self._message(row)):
+                if dry or await self._take(await self._message(row, account)):
                     recovered += 1
                 if progress is not None:
                     progress(place, len(texts))
@@ -303,11 +308,11 @@ class Backfill:
                 # The workers are behind; there is no hurry here that may cost a text its place.
                 await asyncio.sleep(FULL_PAUSE_S)
 
-    async def _message(self, row: LoggedMessage) -> Message:
+    async def _message(self, row: LoggedMessage, account: str) -> Message:
         media = await self._media(row.sid) if row.num_media else ()
         raw = {
             "MessageSid": row.sid,
-            "AccountSid": self._account,
+            "AccountSid": account,
             "From": row.from_,
             "To": row.to,
             "Body": row.body,
@@ -320,7 +325,7 @@ class Backfill:
             to=row.to,
             body=row.body,
             media=media,
-            account=self._account,
+            account=account,
             received_at=self._now(),
             raw=with_media(raw, media),
             recovered=True,

@@ -9,14 +9,23 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
-from service.connector.http import Client, HttpAnswer, NoAnswer, NotSent, Target
+from service.connector.http import Client, HttpAnswer, NoAnswer, NotSent
 from service.connector.log_pages import LogPages
 from service.connector.message_log import MessageLog
+from service.connector.peer import (
+    MESSAGES,
+    NOT_PROVISIONED,
+    SHORTEST,
+    Access,
+    Peer,
+    ways_to_write,
+    without,
+)
 from service.core.clocks import RemoteClock
-from service.core.masking import MASK
 from service.core.open_connectors import wire
 from service.core.open_connectors.echoes import Private, mask_secrets, read_content_type
 from service.core.open_connectors.error_answers import read_error, request_id_of
@@ -33,8 +42,8 @@ from service.errors import (
 from service.model import Conversation, Media, Outbound
 
 CONNECT_TIMEOUT_S = 5.0
-MESSAGES = "/hubs/messaging/messages"
-NOT_PROVISIONED = "the instance is not provisioned yet"
+NOT_SET_UP = "the connector is not set up"
+TURNED = "the setup of the connector has changed meanwhile"
 
 YEARS = range(2000, 2500)
 """Of a Date that is believed; near the ends of the calendar it can't be reckoned with."""
@@ -45,10 +54,6 @@ DATE_S = 2.0
 MESSAGE_NAMES = frozenset({"from", "to", "body", "media"})
 """Placeholders of `config/message.json`."""
 
-SHORTEST = 8
-"""Characters of a secret that is masked in an answer's bytes; a shorter one is part of names and
-numbers there. The platform's have forty."""
-
 SID = re.compile(r"[\w.:-]{1,64}")
 """What is kept as a sid. What is longer, or has blanks in it, may quote our header."""
 
@@ -56,22 +61,21 @@ SID = re.compile(r"[\w.:-]{1,64}")
 class Connector:
     """Open Connectors, as one user of one organization.
 
-    base_url: up to and including /elements/api-v2. message: template of a reply's body.
+    access: where it is, and who we are there; None until `turn_to` tells.
+    message: template of a reply's body.
     timeout_s: longest wait for one answer. connections: most requests at once.
     secrets: kept out of errors besides those that requests carry, such as Twilio's.
     clock: the platform's, told by the Date of its answers. otherwise: what counts as it where they
         have none.
-    tls: for https, instead of the system's authorities. proxy: its address, login and all; "" for
-        none. Raises ValueError, without its text, when it is no address.
+    tls: for https, instead of the system's authorities.
+    Raises ValueError, without its text, when a proxy's address is none.
     Every method raises ConnectorError, of the kind that says what may be done next.
     """
 
     def __init__(
         self,
-        base_url: str,
+        access: Access | None,
         *,
-        user_secret: str,
-        organization_secret: str,
         message: Template,
         timeout_s: float,
         connections: int,
@@ -79,37 +83,42 @@ class Connector:
         clock: RemoteClock | None = None,
         otherwise: RemoteClock | None = None,
         tls: ssl.SSLContext | None = None,
-        proxy: str = "",
     ) -> None:
         self._clock = clock or RemoteClock()
         self._otherwise = otherwise or RemoteClock()
-        self._path = urlsplit(base_url).path
-        self._user = user_secret
-        self._organization = organization_secret
         self._message = message
         self._timeout_s = timeout_s
-        self._http = Client(
-            base_url,
-            connections=connections,
-            connect_timeout_s=min(CONNECT_TIMEOUT_S, timeout_s),
-            tls=tls,
-            proxy=proxy,
-        )
-        self._pages = LogPages(self._log_page)
-        self._log = MessageLog(self._pages, self._now)
-        self._platform_headers = self._headers(None)
-        self._login = _ways_to_write(user_secret, organization_secret)
-        self._token: list[str] = []
-        self._instance_headers: dict[str, str] | None = None
-        self._messages: Target | None = None
-        self._secrets: tuple[str, ...] = (user_secret, organization_secret, *secrets)
-        self._private = Private(self._secrets)
+        self._connections = connections
+        self._tls = tls
+        self._secrets: tuple[str, ...] = ()
+        self._private = Private(())
+        self.keep_private(*secrets)
+        self._peer: Peer | None = None
+        if access is not None:
+            self._meet(access)
+
+    async def turn_to(self, access: Access, message: Template) -> bool:
+        """Send there, and so, from now on; tells whether a new token is needed for that.
+
+        Requests under way end where they were sent; what takes several, such as reading the log,
+        fails. Where the access stays the same, so do its connections and the token.
+        """
+        self._message = message
+        if self.reaches(access):
+            return False
+        former = self._peer
+        self._meet(access)
+        if former is not None:
+            await former.http.aclose()
+        return True
+
+    def reaches(self, access: Access) -> bool:
+        """Tell whether this is where requests go already."""
+        return self._peer is not None and self._peer.access == access
 
     def use_token(self, instance_token: str) -> None:
         """Send with this instance token from now on."""
-        self._token = _ways_to_write(instance_token)
-        self._instance_headers = self._headers(instance_token)
-        self._messages = self._http.target(self._path + MESSAGES, self._instance_headers)
+        self._present().use_token(instance_token)
         self.keep_private(instance_token)
 
     def keep_private(self, *secrets: str) -> None:
@@ -119,8 +128,9 @@ class Connector:
 
     async def aclose(self) -> None:
         """Close every connection."""
-        await self._log.aclose()
-        await self._http.aclose()
+        if self._peer is not None:
+            await self._log.aclose()
+            await self._peer.http.aclose()
 
     def moment(self, at: float) -> datetime:
         """Tell what the platform's clock showed at a time of ours (time.monotonic), or a bit less.
@@ -222,10 +232,11 @@ class Connector:
             texts=(outbound.reply.body, *outbound.reply.media),
             numbers=outbound.conversation,
         )
-        if self._messages is None:
+        peer = self._present()
+        if peer.messages is None:
             raise ConnectorUnreachable(NOT_PROVISIONED)
-        posting = self._http.post(self._messages, body, before_write, timeout_s=self._timeout_s)
-        answer = await self._answered(posting, (*self._login, *self._token), private)
+        posting = peer.http.post(peer.messages, body, before_write, timeout_s=self._timeout_s)
+        answer = await self._answered(posting, peer.ours, private)
         try:
             sid = wire.read_sid(self._read(answer))
         except ConnectorFailed:
@@ -243,12 +254,14 @@ class Connector:
         since: aware. Raises ConnectorFailed when the log can't be read back that far: it is too
             long, or paging is ignored; ConnectorUnreadable when its rows tell nothing.
         """
+        self._present()
         return await self._log.sent_to(conversation.theirs, since)
 
     def log_between(
         self, since: datetime, until: datetime | None = None
     ) -> AsyncGenerator[Sequence[LoggedMessage]]:
         """Read the whole log page by page; see `service.connector.log_pages.LogPages.between`."""
+        self._present()
         return self._pages.between(since, until)
 
     async def media_of(self, sid: str) -> tuple[Media, ...]:
@@ -256,7 +269,12 @@ class Connector:
         path = f"{MESSAGES}/{quote(sid, safe='')}/media"
         return wire.read_media(self._read(await self._instance("GET", path)))
 
-    async def _log_page(self, page: int, size: int, day: date | None) -> list[LoggedMessage]:
+    async def _log_page(
+        self, peer: Peer, page: int, size: int, day: date | None
+    ) -> list[LoggedMessage]:
+        if peer is not self._peer:
+            # One page of another account's log among those of this one's would tell nothing.
+            raise ConnectorUnreachable(TURNED)
         query = {"page": str(page), "pageSize": str(size)}
         if day is not None:
             query["where"] = f"DateSent='{day.isoformat()}'"
@@ -282,8 +300,9 @@ class Connector:
         path: below the API's base, encoded. What the answer repeats of our secrets is masked; for
         other ways to write them see `without_secrets`. Raises ConnectorError without an answer.
         """
-        asking = self._as_instance(method, path, body)
-        answer = await self._received(asking, _ways_to_write(*self._secrets))
+        peer = self._present()
+        asking = peer.http.request(method, peer.as_instance(path), body, timeout_s=self._timeout_s)
+        answer = await self._received(asking, ways_to_write(*self._secrets))
         return answer, self._error_in(answer, self._private)
 
     def without_secrets(self, value: Any) -> Any:
@@ -295,28 +314,35 @@ class Connector:
     ) -> HttpAnswer:
         raw = b"" if body is None else json.dumps(body).encode()
         private = Private((*self._private.secrets, *wire.private_entries(body or {})))
-        target = self._http.target(self._path + path, self._platform_headers)
-        asking = self._http.request(method, target, raw, timeout_s=self._timeout_s)
+        peer = self._present()
+        asking = peer.http.request(method, peer.as_user(path), raw, timeout_s=self._timeout_s)
         # The platform's answers tell the token on purpose; an instance's have no business to.
-        return await self._answered(asking, self._login, private)
+        return await self._answered(asking, peer.login, private)
 
     async def _instance(self, method: str, path: str) -> HttpAnswer:
-        asking = self._as_instance(method, path)
-        return await self._answered(asking, (*self._login, *self._token), self._private)
+        peer = self._present()
+        asking = peer.http.request(method, peer.as_instance(path), timeout_s=self._timeout_s)
+        return await self._answered(asking, peer.ours, self._private)
 
-    def _as_instance(self, method: str, path: str, body: bytes = b"") -> Awaitable[HttpAnswer]:
-        if self._instance_headers is None:
-            raise ConnectorUnreachable(NOT_PROVISIONED)
-        target = self._http.target(self._path + path, self._instance_headers)
-        return self._http.request(method, target, body, timeout_s=self._timeout_s)
+    def _present(self) -> Peer:
+        if self._peer is None:
+            raise ConnectorUnreachable(NOT_SET_UP)
+        return self._peer
 
-    def _headers(self, instance_token: str | None) -> dict[str, str]:
-        return {
-            "Authorization": wire.authorization(self._user, self._organization, instance_token),
-            "Accept": "application/json",
-            "Content-Type": "application/json",
-            "User-Agent": "parley",
-        }
+    def _meet(self, access: Access) -> None:
+        http = Client(
+            access.base_url,
+            connections=self._connections,
+            connect_timeout_s=min(CONNECT_TIMEOUT_S, self._timeout_s),
+            tls=self._tls,
+            proxy=access.proxy,
+        )
+        peer = Peer(access, http)
+        # What a log understands is learnt of each connector.
+        self._pages = LogPages(partial(self._log_page, peer))
+        self._log = MessageLog(self._pages, self._now)
+        self._peer = peer
+        self.keep_private(access.user_secret, access.organization_secret)
 
     async def _answered(
         self, asking: Awaitable[HttpAnswer], ours: Sequence[str], private: Private
@@ -336,7 +362,7 @@ class Connector:
         except NoAnswer as error:
             raise ConnectorUnanswered(str(error)) from error
         self._note_date(answer.headers, asked)
-        return _without(ours, answer)
+        return without(ours, answer)
 
     def _error_in(self, answer: HttpAnswer, private: Private) -> ConnectorError | None:
         if 200 <= answer.status < 300:
@@ -366,25 +392,3 @@ class Connector:
                 f"answered with something other than JSON ({kind})",
                 request_id=request_id_of(answer.headers, self._private),
             ) from error
-
-
-def _without(ours: Sequence[str], answer: HttpAnswer) -> HttpAnswer:
-    """Mask what an answer repeats of our secrets: names, ids, tags and rows are logged and kept."""
-    said = "\n".join((answer.body.decode("utf-8", "replace"), *answer.headers.values()))
-    if not any(way in said for way in ours):
-        return answer
-    body, headers = answer.body, dict(answer.headers)
-    for way in ours:
-        body = body.replace(way.encode(), MASK.encode())
-        headers = {name: value.replace(way, MASK) for name, value in headers.items()}
-    return replace(answer, headers=headers, body=body)
-
-
-def _ways_to_write(*secrets: str) -> list[str]:
-    """Return secrets as they are, as JSON has them, and as JSON within JSON does."""
-    ways = {secret for secret in secrets if len(secret) >= SHORTEST}
-    for _ in range(2):
-        ways |= {json.dumps(way)[1:-1] for way in ways}
-    ways |= {way.replace("/", "\\/") for way in ways}
-    # The longest first: a secret may be the beginning of another.
-    return sorted(ways, key=len, reverse=True)

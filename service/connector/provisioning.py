@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -98,10 +98,17 @@ class Wanted:
         return mask_login(str(self.body["configuration"][element_of(self.body).callback_url]))
 
 
+async def _always() -> None:
+    """Want the same for good."""
+
+
 class Provisioner:
     """Compares the instance with what is wanted, and does what is asked for, once.
 
     Whatever changes the instance here or at the connector runs under the store's lock.
+    still_wanted: asked with the lock, before `ensure` and `replace` change anything; raises
+        ParleyError when something else is wanted by now. Another process may know that already, and
+        have seen to it while this one waited for the lock.
     """
 
     def __init__(
@@ -110,8 +117,10 @@ class Provisioner:
         store: InstanceStore,
         sealer: Sealer,
         wanted: Wanted,
+        still_wanted: Callable[[], Awaitable[None]] = _always,
     ) -> None:
         self._connector = connector
+        self._still_wanted = still_wanted
         self._store = store
         self._sealer = sealer
         self._wanted = wanted
@@ -133,6 +142,7 @@ class Provisioner:
             be at it as well.
         """
         async with self._store.lock():
+            await self._still_wanted()
             stored = await self._stored()
             found, plan = await self._compare(stored)
             if not plan and stored is not None:
@@ -158,6 +168,7 @@ class Provisioner:
         Raises as `ensure`.
         """
         async with self._store.lock():
+            await self._still_wanted()
             stored = await self._stored()
             if unfit is not None and stored != unfit:
                 return stored or unfit

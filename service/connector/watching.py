@@ -6,12 +6,16 @@ import asyncio
 import random
 import traceback
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
 from service.connector.client import Connector
+from service.connector.peer import Access
 from service.connector.provisioning import Provisioner
+from service.core.open_connectors.templates import Template
 from service.core.retry import Schedule
 from service.errors import ConnectorError, ConnectorForbidden, ParleyError, SettingsError
 from service.model import Instance
@@ -30,9 +34,22 @@ DRIFT = "the instance is not as it should be"
 UNSEEN = "the instance can't be looked at"
 
 
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What the watch is to turn to.
+
+    message: template of a reply's body.
+    """
+
+    access: Access
+    message: Template
+    provisioner: Provisioner
+
+
 class InstanceWatch:
     """Has the instance provisioned and looked at, and hands its token to the connector client.
 
+    provisioner: None until `turn_to` tells of one; nothing is asked of the connector before.
     ready: set while there is a token to send with. state: how it stands, a sentence for /readyz.
     watch_s: seconds between two looks. repair: put right what has changed behind our back; without
         it, it is reported and left.
@@ -40,7 +57,7 @@ class InstanceWatch:
 
     def __init__(
         self,
-        provisioner: Provisioner,
+        provisioner: Provisioner | None,
         connector: Connector,
         *,
         watch_s: float = 180,
@@ -50,17 +67,22 @@ class InstanceWatch:
         self._connector = connector
         self._watch_s = watch_s
         self._repair = repair
-        self._suspected = asyncio.Event()
+        self._next: Turn | None = None
+        self._suspected = False
+        self._turned, self._woken = asyncio.Event(), asyncio.Event()
         self._unfounded = 0
         self._in_vain: set[str] = set()
         self._token = ""
         self._drift = ""
         self.ready = asyncio.Event()
-        self.state = "provisioning"
+        self.state = "provisioning" if provisioner is not None else "waits for the setup"
 
     async def run(self) -> None:
         """Provision, however long it takes, then watch over the instance until cancelled."""
-        await self._until_done(self._provisioner.ensure)
+        while self._provisioner is None:
+            await self._turned.wait()
+            await self._take_turn()
+        await self._until_done(self._provision)
         while True:
             suspected = await self._wait()
             await self._until_done(self._suspicion if suspected else self._look)
@@ -69,27 +91,72 @@ class InstanceWatch:
         """Hear that the connector refused the instance: replies wait until it was looked at."""
         self.ready.clear()
         self.state = "the connector refused the instance; it is being looked at"
-        self._suspected.set()
+        self._suspected = True
+        self._woken.set()
+
+    def turn_to(self, turn: Turn) -> None:
+        """Have another instance provisioned at once, or the same one changed.
+
+        What is under way at the connector ends first: half of it done at one organization, and half
+        at another, would leave instances behind at both.
+        """
+        self._next = turn
+        self._turned.set()
+        self._woken.set()
+
+    async def _take_turn(self) -> bool:
+        """Turn to what `turn_to` told last; False if it told nothing."""
+        turn, self._next = self._next, None
+        self._turned.clear()
+        if turn is None:
+            return False
+        self._woken.clear()
+        if not self._connector.reaches(turn.access):
+            # Before the first wait: nothing is sent with a token of somewhere else.
+            self.ready.clear()
+            self._token = ""
+            self.state = "provisioning"
+        await self._connector.turn_to(turn.access, turn.message)
+        self._provisioner = turn.provisioner
+        self._suspected = False
+        self._unfounded = 0
+        self._drift = ""
+        self._in_vain.clear()
+        return True
 
     async def _wait(self) -> bool:
-        """Wait for the next look; True when it was asked for."""
-        try:
+        """Wait for the next look; True when a refusal asks for it."""
+        with suppress(TimeoutError):
             async with asyncio.timeout(self._watch_s * random.uniform(0.9, 1.1)):  # noqa: S311
-                await self._suspected.wait()
-        except TimeoutError:
-            return False
-        # Refused again and again although nothing is wrong: look less and less often.
-        await asyncio.sleep(min(60.0, 2.0**self._unfounded - 1))
-        self._suspected.clear()
-        return True
+                await self._woken.wait()
+        if self._suspected:
+            # Refused again and again although nothing is wrong: look less and less often.
+            await self._pause(min(60.0, 2.0**self._unfounded - 1))
+        suspected, self._suspected = self._suspected, False
+        self._woken.clear()
+        return suspected
+
+    async def _pause(self, longest_s: float) -> None:
+        """Pause, but for a turn, which is taken at once."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(longest_s):
+                await self._turned.wait()
+
+    @property
+    def _present(self) -> Provisioner:
+        assert self._provisioner is not None  # noqa: S101  (`run` waits for it)
+        return self._provisioner
+
+    async def _provision(self) -> Instance:
+        return await self._present.ensure()
 
     async def _look(self) -> Instance:
         """Look at the instance in peace; put right what has changed, or report it."""
         if self._repair:
-            return await self._provisioner.ensure()
-        instance = await self._provisioner.kept()
+            return await self._present.ensure()
+        instance = await self._present.kept()
         self._drift = ""
-        plan = await self._provisioner.plan()
+        plan = await self._present.plan()
         self._drift = plan.summary()
         if plan.stops_replies:
             self.ready.clear()
@@ -112,7 +179,7 @@ class InstanceWatch:
             if not self._repair or error.status != UNAUTHORIZED or provider or in_vain:
                 raise
             log.warning("the instance's token is refused: it is replaced", instance=instance.id)
-            refused, instance = instance, await self._provisioner.replace(instance)
+            refused, instance = instance, await self._present.replace(instance)
             if instance != refused:
                 self._in_vain.add(instance.id)
         else:
@@ -126,6 +193,8 @@ class InstanceWatch:
         """Do it, however often it takes, and use the instance's token from then on."""
         attempt = 0
         while True:
+            if await self._take_turn():
+                attempt, task = 0, self._provision
             attempt += 1
             try:
                 instance = await task()
@@ -152,6 +221,8 @@ class InstanceWatch:
                 self.state = f"{self._trouble}: {what}"
                 log.error("provisioning failed unexpectedly", error=what, again_in_ms=wait_ms)
             else:
+                if self._next is not None:
+                    continue  # The token is of what was wanted before.
                 self._token = instance.token
                 self._connector.use_token(instance.token)
                 self.state = f"instance {instance.id}"
@@ -159,7 +230,7 @@ class InstanceWatch:
                     self.state += f": {DRIFT}: {self._drift}"
                 self.ready.set()
                 return
-            await asyncio.sleep(wait_ms / 1000)
+            await self._pause(wait_ms / 1000)
 
     @property
     def _trouble(self) -> str:

@@ -23,6 +23,7 @@ from service.store.watermark import Watermark
 if TYPE_CHECKING:
     from service.connector.backfill import Backfill
     from service.connector.client import Connector
+    from service.connector.peer import Access
     from service.core.open_connectors.templates import Template
 
 SPARE_CONNECTIONS = 4
@@ -39,18 +40,32 @@ def connector_of(settings: Settings, message: Template, clocks: Clocks | None = 
 
     clocks = clocks or Clocks()
     return Connector(
-        settings.open_connectors_base_url,
-        user_secret=settings.open_connectors_user_secret.get_secret_value(),
-        organization_secret=settings.open_connectors_organization_secret.get_secret_value(),
+        access_of(settings) if settings.open_connectors_base_url else None,
         message=message,
         timeout_s=settings.send_timeout_s,
         connections=settings.send_concurrency + SPARE_CONNECTIONS,
-        secrets=(*settings.auth_tokens, *settings.shared_keys.values(), settings.event_key),
+        secrets=kept_private(settings),
         clock=clocks.connector,
         otherwise=clocks.redis,
         tls=_tls(settings.connector_ca_file),
-        proxy=settings.connector_proxy,
     )
+
+
+def access_of(settings: Settings) -> Access:
+    """Say where the connector is, and who we are there."""
+    from service.connector.peer import Access
+
+    return Access(
+        settings.open_connectors_base_url,
+        settings.open_connectors_user_secret.get_secret_value(),
+        settings.open_connectors_organization_secret.get_secret_value(),
+        settings.connector_proxy,
+    )
+
+
+def kept_private(settings: Settings) -> tuple[str, ...]:
+    """Return the secrets that no error may quote, besides those that requests carry."""
+    return (*settings.auth_tokens, *settings.shared_keys.values(), settings.event_key)
 
 
 def _tls(authorities: str | None) -> ssl.SSLContext | None:

@@ -6,9 +6,10 @@ asks for it, as only they know who that is: `audit.note`.
 
 from __future__ import annotations
 
+import ipaddress
 import secrets
 
-from service.errors import SignInRefused, UsageError
+from service.errors import SettingsError, SignInRefused, UsageError
 from service.operate import audit, passwords
 from service.store import sessions as kept
 from service.store import tries
@@ -21,10 +22,12 @@ __all__ = [
     "Role",
     "Session",
     "SignInRefused",
+    "address_of",
     "end_session",
     "has_password",
     "make_token",
     "remove_password",
+    "root_of",
     "session_of",
     "sessions",
     "set_password",
@@ -38,6 +41,29 @@ async def make_token(redis: Redis, role: Role = "operator") -> str:
     token = secrets.token_urlsafe(32)
     await kept.keep_token(redis, token, role)
     return token
+
+
+def address_of(root: str, token: str) -> str:
+    """Return the address that signs in with a token. root: as `root_of` returns it."""
+    return f"{root}/console/sign-in?token={token}"
+
+
+def root_of(host: str, port: int) -> str:
+    """Return where a browser on this machine finds the console.
+
+    host, port: of the internal listener. Raises SettingsError when the port is 0.
+    """
+    if not port:
+        raise SettingsError(
+            ["INTERNAL_PORT is 0, so nobody knows where the console is; set one, such as 8081"]
+        )
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return f"http://{host}:{port}"
+    if address.is_unspecified or address == ipaddress.ip_address("::1"):
+        host = "127.0.0.1" if address.version == 4 else "::1"
+    return f"http://[{host}]:{port}" if address.version == 6 else f"http://{host}:{port}"
 
 
 async def set_password(redis: Redis, password: str, role: Role = "operator") -> int:

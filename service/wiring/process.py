@@ -13,12 +13,13 @@ import structlog
 from service.host.listeners import stop_event
 from service.host.notify import Starter
 from service.host.slots import Slots
-from service.settings.table import Settings
+from service.settings.setup import Given
 from service.wiring.parts.base import Base, Part, build_base
 from service.wiring.parts.gaps import Gaps
 from service.wiring.parts.internal import InternalSide
 from service.wiring.parts.public import PublicSide
 from service.wiring.parts.readiness import look_at_all
+from service.wiring.parts.terminal import way_in
 from service.wiring.parts.work import WorkSide
 from service.wiring.stopping import PARTS_S, Stop, end_by_force, tidy_up
 from service.workers.supervised import end_all
@@ -39,7 +40,8 @@ and ends without one: at CPython's 700 the search took a tenth of a busy worker'
 class Process:
     """One process of the service.
 
-    role: which parts run. redis_url: the Redis to use. router: the loaded handlers.
+    given: what the settings say. role: which parts run. redis_url: the Redis to use.
+    router: the loaded handlers.
     starter: whom to tell when it is up and when it stops.
     slots: where the processes of one supervisor leave their figures; None for a process alone.
     tell: logs what people wrote, where that is asked for.
@@ -51,7 +53,7 @@ class Process:
 
     def __init__(
         self,
-        settings: Settings,
+        given: Given,
         role: ProcessRole,
         redis_url: str,
         router: Router,
@@ -64,7 +66,7 @@ class Process:
     ) -> None:
         self.stopping = False
         self.hangs = False
-        self._settings = settings
+        self._given = given
         self._role = role
         self._redis_url = redis_url
         self._router = router
@@ -84,19 +86,22 @@ class Process:
             running.
         """
         stop = Stop(stop_event(stop_with_stdin=stop_with_stdin))
-        base = build_base(self._settings, self._redis_url, stop)
+        base = build_base(self._given, self._redis_url, stop)
         doors = [PublicSide(base, public)] if public is not None else []
         parts: list[Part] = [*doors, *self._work_sides(base)]
         gaps = Gaps(base, lambda: sum(door.refused for door in doors))
         readiness = partial(look_at_all, base, gaps, len(self._router))
         inside = InternalSide(base, (*parts, gaps), readiness, internal, self._slots)
         addresses = _addresses(public=public, internal=internal)
+        first = self._slots is None or self._slots.own == 0
+        shown = way_in(base, internal, first=first)
 
         background = inside.start()
         watching = [
             base.tasks.start("the watch over the instance", base.instance.run),
             gaps.start(),
             base.tasks.start("the watch over Redis", base.redis.run),
+            base.tasks.start("the watch over the setup", partial(base.setup.run, shown)),
             base.tasks.start("the comparison of clocks", partial(base.clocks.run, base.client)),
         ]
         ending = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +20,9 @@ from service.host.listeners import inherit, listen
 from service.host.logs import set_up_logs
 from service.host.notify import NOTIFY_SOCKET, OurSupervisor, Starter, Systemd
 from service.host.slots import parse_slot
-from service.settings.loading import find_near_names, load_settings
+from service.settings.loading import find_near_names
+from service.settings.setup import Given, load_given
+from service.settings.sources import MADE_UP, own_key_file, wants_key
 from service.settings.table import Settings
 from service.wiring.dead_workers import worker_id
 from service.wiring.several import run_several
@@ -40,15 +43,18 @@ def serve_with(
 ) -> int:
     """Run the service with the settings there are, the command line's options over them.
 
+    A SECRET_KEY is made up for a Redis of our own that is new, and kept with it.
     handed_over: as for `serve`, which says what is raised.
     """
     given = {"host": host, "port": port, "processes": processes}
     options = {name: str(value) for name, value in given.items() if value is not None}
-    return serve(load_settings(options=options), role, **handed_over)
+    if wants_key(os.environ, options):
+        options["secret_key"] = secrets.token_hex(32)
+    return serve(load_given(options=options), role, **handed_over)
 
 
 def serve(
-    settings: Settings,
+    given: Given,
     role: ProcessRole,
     *,
     fd: int | None,
@@ -60,6 +66,7 @@ def serve(
 ) -> int:
     """Run the service until it is told to stop; returns the exit status.
 
+    given: what the settings say; the rest may be typed while it runs, see `parts.setup`.
     fd, internal_fd: inherited listeners, instead of those the settings name.
     slot: where this process leaves its figures for its siblings, see `service.host.slots`.
     worker: its id as an owner of partitions, by which its supervisor gives up what it leaves.
@@ -67,6 +74,7 @@ def serve(
     stop_with_stdin: stop when standard input ends, that is, with the process that started us.
     Raises SettingsError, HandlersError or StoreMismatch for what an operator must mend.
     """
+    settings = given.partial()
     tell = set_up_logs(settings.log_format, settings.log_level)
     raise_limit(needed=needed_for(settings.send_concurrency, settings.handler_concurrency))
     if slot is None:  # else the supervisor has said so
@@ -79,10 +87,13 @@ def serve(
     if role != "worker":
         public = inherit(fd) if fd is not None else listen(settings.host, settings.port, "PORT")
     internal = _internal_listener(settings) if internal_fd is None else inherit(internal_fd)
-    with _redis_of(settings) as redis_url:
+    key_file = own_key_file(given.gathered)
+    with _redis_of(given) as redis_url:
         if settings.processes > 1:
             manager = _service_manager()
-            return run_several(settings, role, redis_url, public, internal, starter=manager)
+            return run_several(
+                settings, role, redis_url, public, internal, starter=manager, key_file=key_file
+            )
         # Here, as a supervisor needs none of it: what a process is made of takes half of a start.
         from service.wiring.alone import run_alone
         from service.wiring.process import Process
@@ -94,7 +105,7 @@ def serve(
 
         def make(let_go: Callable[[], None]) -> Process:
             return Process(
-                settings,
+                given,
                 role,
                 redis_url,
                 router,
@@ -115,18 +126,26 @@ def serve(
 
 
 @contextmanager
-def _redis_of(settings: Settings) -> Iterator[str]:
+def _redis_of(given: Given) -> Iterator[str]:
     """Find the service's Redis; without REDIS_URL, run one of our own as long as the service."""
+    settings = given.partial()
     if settings.redis_url:
         yield settings.redis_url.get_secret_value()
         return
     embedded = EmbeddedRedis(settings.data_dir, settings.config_dir / "redis.conf")
-    embedded.start()
+    made_up = given.gathered.found["secret_key"].source == MADE_UP
+    embedded.start(key=settings.secret_key.get_secret_value() if made_up else "")
     log.info(
         "REDIS_URL is unset: running a Redis of our own",
         server=embedded.binary,
         folder=str(settings.data_dir),
     )
+    if made_up:
+        # Whoever copies the folder has both; who wants them apart sets SECRET_KEY from the start.
+        log.info(
+            "SECRET_KEY is unset: one was made up, and is kept with that Redis",
+            file=str(own_key_file(given.gathered)),
+        )
     try:
         yield embedded.url
     finally:

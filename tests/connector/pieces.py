@@ -16,6 +16,7 @@ from typing import Any, Literal
 from aiohttp import web
 
 from service.connector.client import MESSAGE_NAMES, Connector
+from service.connector.peer import Access
 from service.connector.provisioning import INSTANCE_NAMES, Provisioner, Wanted
 from service.core.open_connectors.templates import Template
 from service.core.sealing import Sealer
@@ -61,6 +62,7 @@ class Platform:
     refusal: status, message and providerMessage of every answer to an instance token.
     media: rows of every message's attachments.
     formulas: those that use an instance, by its id. formulas_refused: the answer instead of them.
+    gate: while it is not set, requests that have arrived wait for their answers.
     """
 
     url: str = ""
@@ -81,8 +83,12 @@ class Platform:
     media: list[dict[str, Any]] = field(default_factory=list)
     formulas: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     formulas_refused: web.Response | None = None
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
     seen: list[Seen] = field(default_factory=list)
     connections: set[Any] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.gate.set()
 
     def said(self, method: str, path: str) -> list[Seen]:
         """The requests of one method ("" for any) whose path begins so."""
@@ -99,6 +105,7 @@ class Platform:
         path = request.path_qs.removeprefix(BASE)
         self.seen.append(Seen(request.method, path, dict(request.headers), body))
         self.connections.add(request.transport)
+        await self.gate.wait()
         response = self.overrides.pop(0) if self.overrides else self._documented(request, body)
         response.headers.update(self.headers)
         return response
@@ -283,9 +290,7 @@ async def connected(
 ) -> AsyncIterator[Connector]:
     """Open a client; token: of the instance to speak as."""
     connector = Connector(
-        base_url,
-        user_secret=user_secret,
-        organization_secret=ORGANIZATION,
+        Access(base_url, user_secret, ORGANIZATION),
         message=template("message.json", MESSAGE_NAMES),
         timeout_s=timeout_s,
         connections=8,

@@ -415,3 +415,29 @@ async def test_what_is_covered_is_kept_by_the_logs_own_clock(watermark: Watermar
     await watermark.save(NOW - timedelta(hours=2))
     await filler(Behind(), Inbox(), watermark).run()
     assert await watermark.load() == NOW - timedelta(hours=1, seconds=20)
+
+
+async def test_from_the_next_run_on_it_fills_the_gap_of_the_number_it_was_turned_to(
+    platform: Platform, watermark: Watermark
+) -> None:
+    """Texts to a number that the setup names anew would be left alone until a restart."""
+    inbox = Inbox()
+    account, sender = "AC" + "2e" * 16, "+15005550199"
+    await watermark.first(NOW - timedelta(days=1))
+    await watermark.save(NOW - timedelta(minutes=60))
+    platform.messages = [text("to the new one", 5, to=sender)]
+    platform.instances["1"] = {"token": "token", "disabled": False}
+    async with connected(platform.url, token="token") as connector:
+        backfill = filler(connector, inbox, watermark)
+        assert (await backfill.run()).foreign == 1
+        await watermark.save(NOW - timedelta(minutes=60))
+        platform.gate.clear()
+        under_way = asyncio.create_task(backfill.run())
+        await asyncio.sleep(0.1)
+        backfill.turn_to(account, sender)
+        platform.gate.set()
+        assert (await under_way).foreign == 1
+        await watermark.save(NOW - timedelta(minutes=60))
+        assert (await backfill.run()).recovered == 1
+    [message] = inbox.taken
+    assert (message.to, message.account, message.raw["AccountSid"]) == (sender, account, account)

@@ -32,9 +32,13 @@ def watch(connector: Connector, store: Instances, **options: Any) -> InstanceWat
 
 
 async def stopped(task: asyncio.Task[None]) -> None:
-    """Stop a watch, which goes on for ever."""
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    """Stop a watch, which goes on for ever; more than once, as a process does.
+
+    A request that ends in the turn it is cancelled in ends as if it had not been.
+    """
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=0.5)
 
 
 async def until(what: Any) -> None:

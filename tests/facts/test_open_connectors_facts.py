@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from service.connector.client import MESSAGE_NAMES, Connector
+from service.connector.peer import Access
 from service.connector.provisioning import INSTANCE_NAMES, Wanted
 from service.core.open_connectors import wire
 from service.core.open_connectors.template_check import compare
@@ -39,9 +40,7 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 async def connector(sandbox: Sandbox) -> AsyncIterator[Connector]:
     """Our client of it."""
     made = Connector(
-        f"{sandbox.url}{BASE}",
-        user_secret=USER,
-        organization_secret=ORGANIZATION,
+        Access(f"{sandbox.url}{BASE}", USER, ORGANIZATION),
         message=template("message.json", MESSAGE_NAMES),
         timeout_s=10,
         connections=2,

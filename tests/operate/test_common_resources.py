@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,7 @@ async def test_open_connectors_fact_15_mapping_the_message_log_warns_of_what_it_
     # It says the truth: this is what Parley reads.
     async with open_instance(deployment) as (connector, _):
         with pytest.raises(ConnectorUnreadable):
-            await connector._log_page(1, 5, None)
+            await anext(connector.log_between(datetime.now(UTC)))
     again = await draft(deployment, "messages", {})
     assert again.mapped is None
     assert "is mapped itself" in again.why_no_row

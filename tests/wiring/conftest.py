@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from service.settings.loading import load_settings
+from service.settings.setup import load_given
 from service.wiring.parts.base import Base, build_base
 from service.wiring.stopping import Stop
 
@@ -34,7 +34,7 @@ async def make_base(redis_server: str) -> AsyncIterator[Callable[..., Base]]:
 
     def make(redis_url: str = redis_server, **settings: str) -> Base:
         made.append(
-            build_base(load_settings(CONFIG, ENVIRON | settings), redis_url, Stop(asyncio.Event()))
+            build_base(load_given(CONFIG, ENVIRON | settings), redis_url, Stop(asyncio.Event()))
         )
         return made[-1]
 

@@ -15,6 +15,7 @@ from starlette.routing import Route
 from service.core.tally import Figures
 from service.errors import StoreUnavailable
 from service.host.answers import AsgiApp
+from service.operate.deployment import Deployment
 from service.operate.overview import Checked
 from service.store.client import Redis
 from service.web.console import paths
@@ -37,6 +38,8 @@ def console_app(
     readiness: Callable[[], Awaitable[Mapping[str, Checked]]],
     gather: Callable[[], Awaitable[Figures]],
     *,
+    deployment: Deployment,
+    changed: Callable[[], None] = lambda: None,
     ending: asyncio.Event,
     hosts: Collection[str] = (),
     tls: bool = False,
@@ -45,6 +48,8 @@ def console_app(
     """Make the console.
 
     readiness, gather: as `service.web.console.glance.Glance` takes them.
+    deployment: what pages work on that do what commands do.
+    changed: called when a page has put another setup in use.
     ending: set when the process stops; what is live ends then.
     hosts: names and addresses it may be asked for by, besides this machine's own.
     tls: browsers come by https alone. every_s: seconds between two looks of a live page.

@@ -5,7 +5,8 @@ way in for callbacks that arrive whole (`take`, used by `connections`). Both rea
 it on: `judging` says who sent it and what it announces, `answering` keeps that and answers, and
 `refusals` says why not. From the judgement on there is one path. The order is fixed: size,
 signature, account, meaning, acceptance. Nothing is stored or logged in full before the signature is
-verified; 200 is said only after the inbox has confirmed.
+verified; 200 is said only after the inbox has confirmed. A service that is not set up knows no
+signature, so its door is shut: each callback is answered 503, and nothing of it is looked at.
 
 A callback that has arrived whole counts against `in_flight_limit`; one that has not does not, so
 that nobody is turned away for a caller who sends slowly. What is announced is taken once, whoever
@@ -47,7 +48,8 @@ should have had an answer that it can act upon. Kept to a quarter, see `limits.D
 class Door:
     """Answers Twilio's callbacks.
 
-    verifier: for the registered URL. account: our AccountSid. inbox: where messages go.
+    verifier: for the registered URL; None while it is not known: the door is shut until `turn_to`.
+    account: our AccountSid. inbox: where messages go.
     events: takes those of the platform.
     body_limit_bytes: of body and query together. in_flight_limit: whole callbacks at once.
     timeout_s: longest wait for the caller's body and the inbox together: 408 or 503, by whose
@@ -58,7 +60,7 @@ class Door:
 
     def __init__(
         self,
-        verifier: Verifier,
+        verifier: Verifier | None,
         account: str,
         inbox: CallbackSink,
         *,
@@ -72,7 +74,7 @@ class Door:
         self._events = events
         self._body_limit_bytes = body_limit_bytes
         self._deadlines = Deadlines(timeout_s)
-        self._judge = Judge(verifier, account, now)
+        self._judge = Judge(verifier, account, now) if verifier is not None else None
         self._now = now
         self._refuse = Refusals(
             verifier,
@@ -82,6 +84,15 @@ class Door:
             warnings_per_s=warnings_per_s,
         )
         self._answering = Answering(inbox, self._refuse, self._deadlines, in_flight_limit)
+
+    def turn_to(self, verifier: Verifier, account: str, *, sender: str, event_key: str) -> None:
+        """Open for callbacks of this account, signed so, and for events, from now on.
+
+        sender: our number. event_key: what the platform signs events with.
+        """
+        self._judge = Judge(verifier, account, self._now)
+        self._refuse.verifier = verifier
+        self._events.turn_to(event_key, account=account, sender=sender)
 
     @property
     def counters(self) -> Counters:
@@ -120,13 +131,16 @@ class Door:
         query: after the "?". signature: value of X-Twilio-Signature.
         respond: called once with the answer, now or later.
         """
-        if len(query) + len(body) > self._body_limit_bytes:
+        judge = self._judge
+        if judge is None:
+            respond(self._refuse.shut())
+        elif len(query) + len(body) > self._body_limit_bytes:
             respond(self._refuse.size())
         elif content_type != FORM and media_type(content_type) != FORM:
             respond(self._refuse.media_type(content_type))
         elif (owed := self._answering.owe(respond, time.monotonic())) is not None:
             try:
-                self._answering.keep(owed, (self._judge.judge_form(query, body, signature),))
+                self._answering.keep(owed, (judge.judge_form(query, body, signature),))
             except Exception as error:  # noqa: BLE001  a defect must not look like an answer to Twilio
                 headers = Headers(content_type=content_type, signature=signature)
                 refused = Callback("POST", query, body, headers)
@@ -134,6 +148,8 @@ class Door:
 
     async def _serve(self, scope: Scope, receive: Receive) -> Answer | None:
         """Read the request and decide; None when the caller left before it was complete."""
+        if self._judge is None:
+            return self._refuse.shut()
         query: bytes = scope["query_string"]
         method = scope["method"]
         if method not in {"POST", "GET"}:
@@ -172,15 +188,17 @@ class Door:
             return self._refuse.slowness() if body is None else self._refuse.lateness()
         finally:
             self._deadlines.end(deadline)
-        return await self._take_whole(callback, sent_as, deadline.began)
+        return await self._take_whole(self._judge, callback, sent_as, deadline.began)
 
-    async def _take_whole(self, callback: Callback, sent_as: bytes, began: float) -> Answer:
+    async def _take_whole(
+        self, judge: Judge, callback: Callback, sent_as: bytes, began: float
+    ) -> Answer:
         """Take a callback that is there, and say what it is answered. sent_as: FORM or JSON."""
         answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         owed = self._answering.owe(partial(_resolve, answered), began)
         if owed is not None:
             try:
-                self._answering.keep(owed, self._judge.judge(callback, sent_as))
+                self._answering.keep(owed, judge.judge(callback, sent_as))
             except Exception as error:  # noqa: BLE001  a defect must not look like an answer to Twilio
                 self._answering.answer(owed, self._refuse.error(error, callback))
         return await answered

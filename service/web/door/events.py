@@ -108,15 +108,19 @@ class Events:
         warnings_per_s: float = 1.0,
     ) -> None:
         self.limit_bytes = limit_bytes
-        self._key = key
-        self._account = account
-        self._sender = sender
+        self.turn_to(key, account=account, sender=sender)
         self._inbox = inbox
         self._numbers = numbers
         self._pictures = pictures
         self._pictures_s = pictures_s
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
         self._say = SeldomLog(warnings_per_s)
+
+    def turn_to(self, key: str, *, account: str, sender: str) -> None:
+        """Take events signed so, for this account and number, from the next one on."""
+        self._key = key
+        self._account = account
+        self._sender = sender
 
     def may_be_genuine(self, headers: Headers) -> bool:
         """Tell whether an event's body is worth reading; says in the log when it is not."""
@@ -141,19 +145,19 @@ class Events:
         Raises StoreUnavailable when Redis, or the connector, could not do its part for some: the
             others are accepted, and nothing changes for them when the event comes again.
         """
+        # One event is one account's, whatever is turned to meanwhile.
+        account, sender = self._account, self._sender
         if not verify_event(self._key, body, headers.event_signature):
             self._refuse(len(body))
             return None
         page = read_event(body)
         known = await self._known(page.rows)
-        found = sort_rows(page.rows, self._account, await self._ours(known))
+        found = sort_rows(page.rows, account, await self._ours(known, sender))
         self._tell(found.foreign, page.unreadable, nothing=not page.rows)
         media = await self._media([row for row in found.texts if row.sid not in known])
         # Together for all conversations, one after another within each.
-        tasks = [
-            self._accept(texts, media, now) for texts in _by_conversation(found.texts).values()
-        ]
-        tasks += [self._accept([row], media, now) for row in found.reports]
+        rows = [*_by_conversation(found.texts).values(), *([row] for row in found.reports)]
+        tasks = [self._accept(each, account, media, now) for each in rows]
         ended = await asyncio.gather(*tasks, return_exceptions=True)
         for each in ended:
             if isinstance(each, BaseException):
@@ -171,11 +175,11 @@ class Events:
         )
         return {row.sid: row.fields["To"] for row, known in zip(texts, had, strict=True) if known}
 
-    async def _ours(self, known: Mapping[str, str]) -> frozenset[str]:
+    async def _ours(self, known: Mapping[str, str], sender: str) -> frozenset[str]:
         """Return our numbers by the backfill's rule: the sender, and those of texts accepted."""
         kept, met = await self._numbers.numbers(), frozenset(known.values())
-        await self._numbers.learn(met - kept - {self._sender})
-        return kept | met | {self._sender}
+        await self._numbers.learn(met - kept - {sender})
+        return kept | met | {sender}
 
     async def _media(self, texts: Sequence[Row]) -> Mapping[str, Sequence[Media] | None]:
         """Ask for the pictures of texts, by sid; None for those that can't be had now."""
@@ -207,12 +211,13 @@ class Events:
     async def _accept(
         self,
         rows: Sequence[Row],
+        account: str,
         media: Mapping[str, Sequence[Media] | None],
         now: Callable[[], datetime],
     ) -> list[tuple[Arrival, bool]]:
         accepted: list[tuple[Arrival, bool]] = []
         for row in rows:
-            fields = {"AccountSid": self._account, **row.fields}
+            fields = {"AccountSid": account, **row.fields}
             pictures = media.get(row.sid, ())
             if pictures is None:
                 # Those behind it would be answered before it.

@@ -21,7 +21,7 @@ from service.errors import (
     SignatureRejected,
     StoreUnavailable,
 )
-from service.host.answers import TOO_SLOW, Answer, answer, not_allowed, unavailable
+from service.host.answers import CLOSE, TOO_SLOW, Answer, answer, not_allowed, unavailable
 from service.host.seldom import SeldomLog
 from service.web.door import answers
 from service.web.door.judging import Callback
@@ -37,6 +37,9 @@ hundred readings are tried; Twilio's callbacks have 0.6 to 6 kB."""
 
 RETRY_AFTER_S = 2
 """Said when we are full or failing ourselves; Redis's errors bring their own."""
+
+SHUT_RETRY_AFTER_S = 10
+"""Said while somebody has to set the service up, which takes a minute or more."""
 
 
 @dataclass(slots=True)
@@ -61,19 +64,20 @@ class Counters:
     unavailable: int = 0
     failed: int = 0
     not_ours: int = 0
+    not_set_up: int = 0
 
 
 class Refusals:
     """Turns what hindered a callback into its answer.
 
-    verifier: as the judge has it, for saying why a signature did not fit.
+    verifier: as the judge has it, for saying why a signature did not fit; None without a judge.
     body_limit_bytes, in_flight_limit, timeout_s: what the door holds to, for saying it.
     warnings_per_s: log lines of each kind.
     """
 
     def __init__(
         self,
-        verifier: Verifier,
+        verifier: Verifier | None,
         *,
         body_limit_bytes: int,
         in_flight_limit: int,
@@ -81,7 +85,7 @@ class Refusals:
         warnings_per_s: float,
     ) -> None:
         self.counters = Counters()
-        self._verifier = verifier
+        self.verifier = verifier
         self._body_limit_bytes = body_limit_bytes
         self._in_flight_limit = in_flight_limit
         self._timeout_s = timeout_s
@@ -89,6 +93,15 @@ class Refusals:
         self._not_allowed = not_allowed("GET", "POST")
         self._busy = unavailable(b"too many callbacks at once", RETRY_AFTER_S)
         self._failed = unavailable(b"not accepted", RETRY_AFTER_S)
+        # Whatever is left of the request is not read.
+        later = (b"retry-after", b"%d" % SHUT_RETRY_AFTER_S)
+        self._shut = answer(503, b"not set up", headers=(later, *CLOSE))
+
+    def shut(self) -> Answer:
+        """Refuse whatever comes, as the service is not set up."""
+        self.counters.not_set_up += 1
+        self.warn("callback not accepted: the service is not set up; run `parley console`")
+        return self._shut
 
     def method(self, method: str) -> Answer:
         """Refuse another method than GET and POST."""
@@ -166,41 +179,43 @@ class Refusals:
 
     def _signature(self, callback: Callback | None) -> Answer:
         self.counters.bad_signature += 1
-        if callback is None:
+        verifier = self.verifier
+        if callback is None or verifier is None:
             return answers.FORBIDDEN
         headers = callback.headers
         # A scanner's requests carry none, or none that could be: they hide no setting gone wrong.
-        signed = self._verifier.could_match(headers.signature, headers.signed_with)
+        signed = verifier.could_match(headers.signature, headers.signed_with)
         suppressed = self._say.turn("signature refused" if signed else "no signature")
         if suppressed is not None:
             log.warning(
                 "signature refused",
-                hint=self._explain(callback),
-                registered_url=self._verifier.address.url,
+                hint=_explain(verifier, callback),
+                registered_url=verifier.address.url,
                 body_bytes=len(callback.body),
                 suppressed=suppressed,
             )
         return answers.FORBIDDEN
 
-    def _explain(self, callback: Callback) -> str:
-        """Say what would have matched; at most once a second, as finding out takes time."""
-        verifier, headers = self._verifier, callback.headers
-        if len(callback.query) + len(callback.body) > EXPLAINED_BYTES:
-            return (
-                f"It is longer than {EXPLAINED_BYTES} bytes, so no other reading was tried; "
-                "parley explain-signature tries them."
-            )
-        hint = explain(
-            # Not for the log: it may hold a password.
-            f"{verifier.address.with_userinfo()[0]}?{callback.query.decode('utf-8', 'replace')}",
-            callback.body,
-            headers.signature,
-            verifier.auth_tokens,
-            signed_with=headers.signed_with,
-            shared_keys=verifier.shared_keys,
-            # Of a form, none was registered by us.
-            query_readings=callback.method != "POST",
+
+def _explain(verifier: Verifier, callback: Callback) -> str:
+    """Say what would have matched; at most once a second, as finding out takes time."""
+    headers = callback.headers
+    if len(callback.query) + len(callback.body) > EXPLAINED_BYTES:
+        return (
+            f"It is longer than {EXPLAINED_BYTES} bytes, so no other reading was tried; "
+            "parley explain-signature tries them."
         )
-        # What is a form for itself may have been sent as JSON.
-        said = ("It is signed as a form, and sent as JSON.",) if hint.matched else hint.lines
-        return " ".join(said)
+    hint = explain(
+        # Not for the log: it may hold a password.
+        f"{verifier.address.with_userinfo()[0]}?{callback.query.decode('utf-8', 'replace')}",
+        callback.body,
+        headers.signature,
+        verifier.auth_tokens,
+        signed_with=headers.signed_with,
+        shared_keys=verifier.shared_keys,
+        # Of a form, none was registered by us.
+        query_readings=callback.method != "POST",
+    )
+    # What is a form for itself may have been sent as JSON.
+    said = ("It is signed as a form, and sent as JSON.",) if hint.matched else hint.lines
+    return " ".join(said)

@@ -9,6 +9,7 @@ from service.core import metrics as m
 from service.core.tally import Figures
 from service.operate.clients import backfill_of
 from service.wiring.parts.base import Base
+from service.wiring.parts.setup import InUse
 
 
 class Gaps:
@@ -26,6 +27,11 @@ class Gaps:
         self._backfill = backfill_of(
             base.settings, base.client, base.batch, base.connector, now=base.clocks.redis_now
         )
+        base.setup.follow(self._turn_to)
+
+    def _turn_to(self, in_use: InUse) -> None:
+        settings = in_use.settings
+        self._backfill.turn_to(settings.twilio_account_sid, settings.twilio_sender)
 
     @property
     def state(self) -> str:

@@ -72,6 +72,8 @@ class InternalSide:
                 base.client,
                 partial(answered, readiness),
                 self._reporting.gather,
+                deployment=base.deployment,
+                changed=base.setup.changed,
                 ending=self.end,
                 # An address that somebody chose to listen at is one they ask for pages by.
                 hosts=(settings.internal_host, *settings.console_hosts.split()),

@@ -14,6 +14,7 @@ from service.core.tally import Figures, spread_of
 from service.core.twilio.signature import Verifier
 from service.host.listeners import AppServer
 from service.settings.forms import CALLBACK_PATH
+from service.settings.table import Settings
 from service.store.inbox import Inbox
 from service.store.watermark import Watermark
 from service.web.door.callbacks import Door
@@ -21,6 +22,7 @@ from service.web.door.events import Events
 from service.web.door.public import public_app, written_paths
 from service.web.door.way_in import connections
 from service.wiring.parts.base import Base
+from service.wiring.parts.setup import InUse
 from service.wiring.stopping import STOP_GRACE_S
 
 OPENING_S = 5.0
@@ -38,8 +40,10 @@ class PublicSide:
         self._stop = base.stop
         self._tasks = base.tasks
         self._redis = base.redis
+        self._setup = base.setup
         self._callers = base.callers
         self._door = _door(base)
+        base.setup.follow(self._turn_to)
         prefix = urlsplit(base.settings.public_url).path
         paths = written_paths(callback_path=CALLBACK_PATH, prefix=prefix)
         self._server = AppServer(
@@ -57,14 +61,27 @@ class PublicSide:
         """Serve callers until the process is told to stop; those under way get the grace."""
         with suppress(TimeoutError):
             async with asyncio.timeout(OPENING_S):
-                await self._redis.opened_before_stop()
+                if await self._redis.opened_before_stop() and self._setup.in_use is None:
+                    await self._setup.looked.wait()
         await self._server.run_until(self._stop.told)
 
     @property
     def refused(self) -> int:
-        """How many callbacks were refused for our own or Redis's sake: they may be missing."""
+        """How many callbacks were refused for our own or Redis's sake: they may be missing.
+
+        Those from before the setup are among them: another process may be a second ahead.
+        """
         counted = self._door.counters
-        return counted.unavailable + counted.busy + counted.failed
+        return counted.unavailable + counted.busy + counted.failed + counted.not_set_up
+
+    def _turn_to(self, in_use: InUse) -> None:
+        settings = in_use.settings
+        self._door.turn_to(
+            _verifier(settings),
+            settings.twilio_account_sid,
+            sender=settings.twilio_sender,
+            event_key=settings.event_key,
+        )
 
     def figures(self) -> Figures:
         """Return what the door and its connections count; an outcome is called as its field is."""
@@ -101,10 +118,15 @@ def _door(base: Base) -> Door:
         limit_bytes=settings.event_limit_bytes,
     )
     return Door(
-        Verifier(settings.public_url + CALLBACK_PATH, settings.auth_tokens, settings.shared_keys),
+        _verifier(settings) if settings.is_set_up else None,
         settings.twilio_account_sid,
         inbox,
         events=events,
         body_limit_bytes=settings.body_limit_bytes,
         now=base.clocks.redis_now,
     )
+
+
+def _verifier(settings: Settings) -> Verifier:
+    url = settings.public_url + CALLBACK_PATH
+    return Verifier(url, settings.auth_tokens, settings.shared_keys)

@@ -16,6 +16,7 @@ async def look_at_all(base: Base, gaps: Gaps, routes: int) -> Mapping[str, Check
     """
     return {
         "redis": await base.redis.check(),
+        "setup": base.setup.check(),
         "instance": Check(ok=base.instance.ready.is_set(), detail=base.instance.state),
         # Texts arrive and replies leave without it: no reason to take no traffic.
         "backfill": Check(ok=True, detail=gaps.state),

@@ -14,11 +14,16 @@ import pytest
 
 from service.core.tally import Figures
 from service.operate import console
+from service.operate.deployment import Deployment
+from service.settings.setup import load_given
 from service.store.connection import connect
 from service.web.console.app import console_app
 from service.web.internal.app import Check, internal_app
 
 PASSWORD = "correct horse battery"
+
+BARE = {"PUBLIC_URL": "https://sms.example.com", "SECRET_KEY": "k" * 40}
+"""Settings of a service that nobody has set up yet."""
 
 
 def field_of(page: str, name: str) -> str:
@@ -36,6 +41,7 @@ class Desk:
     """
 
     redis: Any
+    deployment: Deployment
     url: str = ""
     checks: dict[str, Check] = field(default_factory=lambda: {"redis": Check(ok=True)})
     figures: Figures = field(default_factory=Figures)
@@ -81,18 +87,22 @@ Open = Callable[..., Awaitable[Desk]]
 async def open_desk(redis_server: str, serve: Any) -> AsyncIterator[Open]:
     """Open a console; keyword arguments are `console_app`'s.
 
-    redis_url: another Redis.
+    redis_url: another Redis. environ: what settings say besides.
     """
     async with AsyncExitStack() as stack:
 
-        async def start(*, redis_url: str = redis_server, **options: Any) -> Desk:
+        async def start(
+            *, redis_url: str = redis_server, environ: Mapping[str, str] = {}, **options: Any
+        ) -> Desk:
             redis = connect(redis_url)
             stack.push_async_callback(redis.aclose)
-            desk = Desk(redis)
+            given = load_given(environ={**BARE, "REDIS_URL": redis_url, **environ})
+            desk = Desk(redis, Deployment(given.partial(), redis_url, given))
             pages = console_app(
                 redis,
                 desk.readiness,
                 desk.gather,
+                deployment=desk.deployment,
                 ending=desk.ending,
                 **({"every_s": 0.05} | options),
             )
