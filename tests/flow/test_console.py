@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
-from playwright.sync_api import ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
-from tests.flow.browser import FLAGS
 from tests.flow.conftest import ROOT, Deployment
 from tests.flow.console_walk import address_of, enter, parley
-from tests.programs import program
 
 AXE = ROOT / "tests" / "assets" / "axe-core" / "axe.min.js"
 
@@ -28,42 +25,6 @@ OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clie
 NARROWEST = "Math.min(...[...document.querySelectorAll('.main-cell')].map(e => e.clientWidth))"
 
 ANSWERED = "#live .facts div:has(dt:text-is('Texts answered')) dd"
-
-Open = Callable[..., Page]
-
-
-@pytest.fixture
-def open_page() -> Iterator[Open]:
-    """Open a page of headless Chromium in a browser window of its own; options: the window's.
-
-    tells: what the browser may report besides, as an outage that is part of the test.
-    """
-    chromium = program("chromium", "chromium-browser", package="chromium")
-    problems: list[str] = []
-    # Pages that say what is wrong have such a status, and the browser tells of it.
-    expected = ["the server responded with a status of 40"]
-
-    def tell(line: ConsoleMessage) -> None:
-        if line.type == "error" and not any(each in line.text for each in expected):
-            problems.append(line.text)
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-
-        def start(tells: tuple[str, ...] = (), **options: Any) -> Page:
-            expected.extend(tells)
-            usual: dict[str, Any] = {
-                "viewport": {"width": 1440, "height": 900},
-                "reduced_motion": "reduce",
-            }
-            page = browser.new_context(**(usual | options)).new_page()
-            page.on("pageerror", lambda error: problems.append(str(error)))
-            page.on("console", tell)
-            return page
-
-        yield start
-        browser.close()
-    assert problems == [], "the page reported errors"
 
 
 def test_an_operator_signs_in_by_the_printed_address_and_sees_the_overview_change(

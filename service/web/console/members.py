@@ -95,6 +95,7 @@ def _to_sign_in(request: Request) -> RedirectResponse:
     wanted = request.url.path
     if request.url.query:
         wanted += f"?{request.url.query}"
-    back = way_back(wanted) if request.method in READS else OVERVIEW
+    # What a form was to do is not done after signing in, but its page is where to do it again.
+    back = way_back(wanted if request.method in READS else request.url.path)
     query = f"?{urlencode({'next': back})}" if back != OVERVIEW else ""
     return RedirectResponse(SIGN_IN + query, 303)

@@ -56,6 +56,7 @@ def pieces(text: str) -> list[str]:
 
 PARTS = {
     "redis": "Redis",
+    "setup": "Setup",
     "instance": "Connector instance",
     "backfill": "Backfill",
     "clock": "Clock",
