@@ -15,9 +15,11 @@ from starlette.routing import Route
 from service.core.tally import Figures
 from service.errors import StoreUnavailable
 from service.host.answers import AsgiApp
+from service.operate.deployment import Deployment
 from service.operate.overview import Checked
 from service.store.client import Redis
 from service.web.console import paths
+from service.web.console.asking import Asking
 from service.web.console.assets import Assets
 from service.web.console.cookies import Cookies
 from service.web.console.glance import Glance
@@ -25,6 +27,7 @@ from service.web.console.guard import guarded
 from service.web.console.live import EVERY_S, Streams
 from service.web.console.members import SESSION, Members
 from service.web.console.pages import Pages
+from service.web.console.reference_pages import ReferencePages
 from service.web.console.rendering import Renderer
 from service.web.console.sign_in import SignIn
 
@@ -37,6 +40,7 @@ def console_app(
     readiness: Callable[[], Awaitable[Mapping[str, Checked]]],
     gather: Callable[[], Awaitable[Figures]],
     *,
+    deployment: Deployment,
     ending: asyncio.Event,
     hosts: Collection[str] = (),
     tls: bool = False,
@@ -45,6 +49,7 @@ def console_app(
     """Make the console.
 
     readiness, gather: as `service.web.console.glance.Glance` takes them.
+    deployment: what pages work on that do what commands do.
     ending: set when the process stops; what is live ends then.
     hosts: names and addresses it may be asked for by, besides this machine's own.
     tls: browsers come by https alone. every_s: seconds between two looks of a live page.
@@ -55,6 +60,7 @@ def console_app(
     pages = Pages(redis, renderer, Glance(readiness, gather), streams, members)
     sign_in = SignIn(redis, renderer, cookies, members)
     only, writing = members.only, members.writing
+    asking = Asking(redis, deployment, renderer, members)
     reads = {
         paths.SIGN_IN: sign_in.show,
         paths.OVERVIEW: only(pages.overview),
@@ -70,6 +76,7 @@ def console_app(
         paths.END_SESSION: writing(pages.end_session, operators=True),
     }
     routes = [
+        *ReferencePages(asking).routes(),
         *(Route(path, page, methods=["POST"]) for path, page in writes.items()),
         *(Route(path, page, methods=["GET"]) for path, page in reads.items()),
         Route(paths.ROOT + "/{rest:path}", only(pages.unknown), methods=["GET"]),

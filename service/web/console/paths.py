@@ -15,6 +15,19 @@ AUDIT = f"{ROOT}/audit"
 KEYBOARD = f"{ROOT}/keyboard"
 STATIC = f"{ROOT}/static"
 
+CONNECT = f"{ROOT}/connect"
+"""Where one sets up what the pages below need."""
+
+DOCS = f"{ROOT}/docs"
+REQUEST = f"{ROOT}/request"
+MAPPING = f"{ROOT}/mapping"
+MAPPING_EDIT = f"{MAPPING}/edit"
+MAPPING_SAVE = f"{MAPPING}/save"
+MAPPING_REMOVE = f"{MAPPING}/remove"
+FORMULAS = f"{ROOT}/formulas"
+FORMULA_NEW = f"{FORMULAS}/new"
+FORMULA_REMOVE = f"{FORMULAS}/remove"
+
 LONGEST = 500
 """Characters of a place to come back to; a search of the audit trail is far below."""
 
@@ -22,6 +35,13 @@ LONGEST = 500
 def is_ours(path: str) -> bool:
     """Tell whether a request's path is the console's."""
     return path == ROOT or path.startswith(f"{ROOT}/")
+
+
+def is_within(here: str, page: str) -> bool:
+    """Tell whether a request's path is a page of the navigation, or one that belongs to it."""
+    if page == DOCS and here == REQUEST:
+        return True
+    return here == page or (page != ROOT and here.startswith(f"{page}/"))
 
 
 def way_back(wanted: str) -> str:

@@ -14,9 +14,14 @@ import pytest
 
 from service.core.tally import Figures
 from service.operate import console
+from service.operate.deployment import Deployment
+from service.settings.loading import load_settings
 from service.store.connection import connect
 from service.web.console.app import console_app
 from service.web.internal.app import Check, internal_app
+from tests.sandboxed import bare, deployment, environ, platform, token
+
+__all__ = ["bare", "deployment", "environ", "platform", "token"]
 
 PASSWORD = "correct horse battery"
 
@@ -74,6 +79,22 @@ class Desk:
         return await browser.post("/console/sign-in", data=hidden | fields)
 
 
+def nowhere(redis_url: str) -> Deployment:
+    """A deployment without an instance, whose connector nobody asks."""
+    environ = {
+        "PUBLIC_URL": "https://sms.example.com",
+        "REDIS_URL": redis_url,
+        "TWILIO_ACCOUNT_SID": f"AC{'0' * 32}",
+        "TWILIO_AUTH_TOKEN": "twilio-auth-token",
+        "TWILIO_SENDER": "+15005550100",
+        "OPEN_CONNECTORS_BASE_URL": "http://127.0.0.1:9/elements/api-v2",
+        "OPEN_CONNECTORS_USER_SECRET": "user-secret",
+        "OPEN_CONNECTORS_ORGANIZATION_SECRET": "organization-secret",
+        "SECRET_KEY": "k" * 40,
+    }
+    return Deployment(load_settings(None, environ), redis_url)
+
+
 Open = Callable[..., Awaitable[Desk]]
 
 
@@ -81,11 +102,16 @@ Open = Callable[..., Awaitable[Desk]]
 async def open_desk(redis_server: str, serve: Any) -> AsyncIterator[Open]:
     """Open a console; keyword arguments are `console_app`'s.
 
-    redis_url: another Redis.
+    redis_url: another Redis. deployment: one with a connector that answers.
     """
     async with AsyncExitStack() as stack:
 
-        async def start(*, redis_url: str = redis_server, **options: Any) -> Desk:
+        async def start(
+            *,
+            redis_url: str = redis_server,
+            deployment: Deployment | None = None,
+            **options: Any,
+        ) -> Desk:
             redis = connect(redis_url)
             stack.push_async_callback(redis.aclose)
             desk = Desk(redis)
@@ -94,6 +120,7 @@ async def open_desk(redis_server: str, serve: Any) -> AsyncIterator[Open]:
                 desk.readiness,
                 desk.gather,
                 ending=desk.ending,
+                deployment=deployment or nowhere(redis_url),
                 **({"every_s": 0.05} | options),
             )
             app = internal_app(desk.readiness, console=pages)
@@ -130,4 +157,18 @@ async def viewer(desk: Desk) -> AsyncIterator[httpx.AsyncClient]:
     """A browser that a viewer is signed in with."""
     async with desk.browser() as opened:
         await desk.sign_in(opened, "viewer")
+        yield opened
+
+
+@pytest.fixture
+async def connected_desk(open_desk: Open, deployment: Deployment) -> Desk:
+    """A console of a deployment with an instance at the sandbox."""
+    return await open_desk(deployment=deployment)
+
+
+@pytest.fixture
+async def connected(connected_desk: Desk) -> AsyncIterator[httpx.AsyncClient]:
+    """A browser that an operator of it is signed in with."""
+    async with connected_desk.browser() as opened:
+        await connected_desk.sign_in(opened)
         yield opened

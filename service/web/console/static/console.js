@@ -95,6 +95,11 @@ if (keysOn) {
   });
 }
 
+// ---------------------------------------------------------------- navigation
+
+// On a phone it scrolls, and the page that is shown may lie beyond the edge.
+find(".nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+
 // ---------------------------------------------------------------- the live page
 
 const live = find("#live");
