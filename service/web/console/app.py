@@ -25,6 +25,7 @@ from service.web.console.cookies import Cookies
 from service.web.console.glance import Glance
 from service.web.console.guard import guarded
 from service.web.console.live import EVERY_S, Streams
+from service.web.console.mapping_pages import MappingPages
 from service.web.console.members import SESSION, Members
 from service.web.console.pages import Pages
 from service.web.console.reference_pages import ReferencePages
@@ -77,6 +78,7 @@ def console_app(
     }
     routes = [
         *ReferencePages(asking).routes(),
+        *MappingPages(asking).routes(),
         *(Route(path, page, methods=["POST"]) for path, page in writes.items()),
         *(Route(path, page, methods=["GET"]) for path, page in reads.items()),
         Route(paths.ROOT + "/{rest:path}", only(pages.unknown), methods=["GET"]),

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from service.core.open_connectors.api_reference import ApiOperation, ApiReference
-from service.core.open_connectors.hub_request import REQUEST_METHODS, HubRequest
+from service.core.open_connectors.hub_request import LONGEST_PATH, REQUEST_METHODS, HubRequest
 from service.errors import ConnectorError
 from service.operate.api_docs import read_api
 from service.operate.console import Session
@@ -103,7 +103,11 @@ class ReferencePages:
         """Show a form to fill in: an operation's, or an empty one."""
         wanted = request.query_params.get("operation", "")[:NAME_LIMIT]
         if not wanted:
-            return self._form(request, session, RequestForm(path="/"))
+            return self._form(
+                request,
+                session,
+                RequestForm(path=request.query_params.get("path", "/")[:LONGEST_PATH]),
+            )
         reference = await read_api(self._asking.deployment)
         return self._form(request, session, form_of(_found(reference, wanted)[0]))
 

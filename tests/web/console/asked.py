@@ -16,7 +16,7 @@ class FormReader(HTMLParser):
         self.forms: list[tuple[str, dict[str, str]]] = []
         self._open: tuple[str, str] | None = None
         self._text = ""
-        self._options: list[tuple[str, bool]] = []
+        self._options: list[tuple[str | None, bool]] = []
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -30,7 +30,7 @@ class FormReader(HTMLParser):
             self._open = (tag, said["name"])
             self._text, self._options = "", []
         elif tag == "option":
-            self._options.append((said.get("value", ""), "selected" in said))
+            self._options.append((said.get("value"), "selected" in said))
             self._text = ""
 
     def handle_data(self, data: str) -> None:
@@ -39,14 +39,14 @@ class FormReader(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         """Take what ends."""
-        if tag == "option" and not self._options[-1][0]:
+        if tag == "option" and self._options[-1][0] is None:
             self._options[-1] = (self._text.strip(), self._options[-1][1])
         if self._open is None or tag != self._open[0]:
             return
         name, value = self._open[1], self._text.removeprefix("\n")
         if tag == "select":
             chosen = [each for each, selected in self._options if selected]
-            value = (chosen or [each for each, _ in self._options])[0]
+            value = str((chosen or [each for each, _ in self._options])[0])
         self.forms[-1][1][name] = value
         self._open = None
 
