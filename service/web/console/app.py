@@ -22,6 +22,7 @@ from service.web.console import paths
 from service.web.console.asking import Asking
 from service.web.console.assets import Assets
 from service.web.console.cookies import Cookies
+from service.web.console.formula_pages import FormulaPages
 from service.web.console.glance import Glance
 from service.web.console.guard import guarded
 from service.web.console.live import EVERY_S, Streams
@@ -79,6 +80,7 @@ def console_app(
     routes = [
         *ReferencePages(asking).routes(),
         *MappingPages(asking).routes(),
+        *FormulaPages(asking).routes(),
         *(Route(path, page, methods=["POST"]) for path, page in writes.items()),
         *(Route(path, page, methods=["GET"]) for path, page in reads.items()),
         Route(paths.ROOT + "/{rest:path}", only(pages.unknown), methods=["GET"]),
