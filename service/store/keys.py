@@ -14,6 +14,8 @@ from service.model import MessageSid, Partition
 WORKERS = "parley:{workers}:alive"
 INSTANCE = "parley:{instance}:record"
 INSTANCE_LOCK = "parley:{instance}:lock"
+SETUP = "parley:{setup}:current"
+SETUP_DRAFT = "parley:{setup}:draft"
 COVERED = "parley:{backfill}:covered"
 FIRST_START = "parley:{backfill}:first"
 OUR_NUMBERS = "parley:{backfill}:numbers"
@@ -219,6 +221,16 @@ WRITTEN_DOWN = (
     ),
     KeyForm(INSTANCE, "hash", "our connector instance, its token sealed", "instances"),
     KeyForm(INSTANCE_LOCK, "string", "one provisioner at a time", "locks", "30 s, renewed"),
+    KeyForm(
+        SETUP, "hash", "credentials typed in the console, sealed, and their version", "keep_setup"
+    ),
+    KeyForm(
+        SETUP_DRAFT,
+        "hash",
+        "what was typed of the next ones, sealed",
+        "keep_setup; setups takes out",
+        "7 days",
+    ),
     KeyForm(COVERED, "string", "ms up to which nothing is missing from the inboxes", "watermark"),
     KeyForm(
         FIRST_START,
