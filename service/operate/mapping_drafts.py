@@ -99,8 +99,8 @@ async def sketch(
     name: of a resource; None for one that is to be made. vendor: as `draft` takes it.
     Raises UsageError for a resource there is none of, and what `draft` raises of others.
     """
-    async with open_instance(deployment) as (connector, instance):
-        there = await read_list(connector, instance, element_of(deployment))
+    async with open_instance_of(deployment) as (connector, instance, settings):
+        there = await read_list(connector, instance, element_of(settings))
         resource = None
         if name is not None:
             resource = await find_resource(connector, there, check_name(name))

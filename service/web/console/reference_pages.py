@@ -103,27 +103,27 @@ class ReferencePages:
         """Show a form to fill in: an operation's, or an empty one."""
         wanted = request.query_params.get("operation", "")[:NAME_LIMIT]
         if not wanted:
-            return self._form(
+            return await self._form(
                 request,
                 session,
                 RequestForm(path=request.query_params.get("path", "/")[:LONGEST_PATH]),
             )
         reference = await read_api(self._asking.deployment)
-        return self._form(request, session, form_of(_found(reference, wanted)[0]))
+        return await self._form(request, session, form_of(_found(reference, wanted)[0]))
 
     async def ask(self, request: Request, session: Session) -> Response:
         """Make the request, or show it as others would; what may change something asks first."""
         sent: Mapping[str, str] = request.state.form
         form, wish = read_form_of_request(sent), sent.get("do", "send")
         if wish == "edit":
-            return self._form(request, session, form)
+            return await self._form(request, session, form)
         try:
             asked = form.request()
         except FormProblem as error:
             problems = {error.where: error.text}
-            return self._form(request, session, form, 400, problems=problems)
+            return await self._form(request, session, form, 400, problems=problems)
         if wish == "write":
-            return self._form(request, session, form, asked=asked)
+            return await self._form(request, session, form, asked=asked)
         if asked.writes and wish != "confirmed":
             return self._asking.page(
                 request, "request_confirm", session, form=form, asked=asked, sent=sent
@@ -131,8 +131,8 @@ class ReferencePages:
         try:
             answer = await self._send(session, asked)
         except ConnectorError as error:
-            return self._form(request, session, form, 502, asked=asked, error=error)
-        return self._form(request, session, form, asked=asked, answer=answer)
+            return await self._form(request, session, form, 502, asked=asked, error=error)
+        return await self._form(request, session, form, asked=asked, answer=answer)
 
     async def _send(self, session: Session, asked: HubRequest) -> HubAnswer:
         if not asked.writes:
@@ -144,7 +144,7 @@ class ReferencePages:
             noting.outcome = f"answered {answer.status}"
         return answer
 
-    def _form(
+    async def _form(
         self,
         request: Request,
         session: Session,
@@ -156,7 +156,7 @@ class ReferencePages:
         answer: HubAnswer | None = None,
         error: ConnectorError | None = None,
     ) -> Response:
-        settings = self._asking.deployment.settings
+        curl, python = await self._written(asked) if asked else ("", "")
         text = "" if answer is None else _body(answer.body)
         return self._asking.page(
             request,
@@ -171,9 +171,13 @@ class ReferencePages:
             error=error or (answer.error if answer is not None else None),
             body=text[:SHOWN_CHARACTERS],
             left_out=max(0, len(text) - SHOWN_CHARACTERS),
-            curl=write_curl(settings, asked) if asked else "",
-            python=write_python(settings, asked) if asked else "",
+            curl=curl,
+            python=python,
         )
+
+    async def _written(self, asked: HubRequest) -> tuple[str, str]:
+        settings = await self._asking.deployment.settings_in_use(self._asking.redis)
+        return write_curl(settings, asked), write_python(settings, asked)
 
 
 def _found(reference: ApiReference, wanted: str) -> tuple[ApiOperation, ...]:
