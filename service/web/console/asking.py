@@ -37,9 +37,13 @@ class Asking:
     def page(
         self, request: Request, name: str, session: Session, status: int = 200, **values: Any
     ) -> HTMLResponse:
-        """Answer with a page. may: whether whoever sees it may act."""
-        may = session.role == "operator"
-        return self.renderer.page(request, name, session, status, may=may, **values)
+        """Answer with a page.
+
+        Besides `values` it knows whether whoever sees it `may` act, and whether it is `fresh`: only
+        looked at, with nothing in its form that somebody has sent.
+        """
+        may, fresh = session.role == "operator", request.method in READS
+        return self.renderer.page(request, name, session, status, may=may, fresh=fresh, **values)
 
     def reads(self, view: View) -> Endpoint:
         """Make an endpoint of a page for those who are signed in."""

@@ -51,7 +51,7 @@ class MappingPages:
         return [
             Route(paths.MAPPING, asking.reads(self.mapped), methods=["GET"]),
             Route(paths.MAPPING_EDIT, asking.reads(self.edit), methods=["GET"]),
-            Route(paths.MAPPING_SAVE, asking.writes(self.save, BOUNDS), methods=["POST"]),
+            Route(paths.MAPPING_EDIT, asking.writes(self.save, BOUNDS), methods=["POST"]),
             Route(paths.MAPPING_REMOVE, asking.reads(self.ask_to_remove), methods=["GET"]),
             Route(paths.MAPPING_REMOVE, asking.writes(self.remove), methods=["POST"]),
         ]

@@ -14,7 +14,7 @@ from service.store.client import Redis
 from service.web.console.cookies import Cookies
 from service.web.console.forms import USUAL, FormBounds, check_csrf, read_form
 from service.web.console.guard import READS
-from service.web.console.paths import OVERVIEW, SIGN_IN, way_back
+from service.web.console.paths import FORM_PAGES, OVERVIEW, SIGN_IN, way_back
 
 SESSION = "console.session"
 """Where a request's scope has the session that it is of."""
@@ -95,6 +95,7 @@ def _to_sign_in(request: Request) -> RedirectResponse:
     wanted = request.url.path
     if request.url.query:
         wanted += f"?{request.url.query}"
-    back = way_back(wanted) if request.method in READS else OVERVIEW
+    returns = request.method in READS or request.url.path in FORM_PAGES
+    back = way_back(wanted) if returns else OVERVIEW
     query = f"?{urlencode({'next': back})}" if back != OVERVIEW else ""
     return RedirectResponse(SIGN_IN + query, 303)

@@ -22,11 +22,13 @@ DOCS = f"{ROOT}/docs"
 REQUEST = f"{ROOT}/request"
 MAPPING = f"{ROOT}/mapping"
 MAPPING_EDIT = f"{MAPPING}/edit"
-MAPPING_SAVE = f"{MAPPING}/save"
 MAPPING_REMOVE = f"{MAPPING}/remove"
 FORMULAS = f"{ROOT}/formulas"
 FORMULA_NEW = f"{FORMULAS}/new"
 FORMULA_REMOVE = f"{FORMULAS}/remove"
+
+FORM_PAGES = frozenset({REQUEST, MAPPING_EDIT, MAPPING_REMOVE, FORMULA_NEW, FORMULA_REMOVE})
+"""Pages whose forms are sent to their own address: somebody who has to sign in first comes back."""
 
 LONGEST = 500
 """Characters of a place to come back to; a search of the audit trail is far below."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
 from typing import Any
 
@@ -53,7 +54,7 @@ class FormReader(HTMLParser):
 
 def form_on(page: str, action: str) -> dict[str, str]:
     """Return what a browser would send of the page's form with this action."""
-    found = [fields for to, fields in FormReader(page).forms if to.partition("#")[0] == action]
+    found = [fields for to, fields in FormReader(page).forms if re.split("[?#]", to)[0] == action]
     assert found, f"no form is sent to {action}"
     return found[0]
 

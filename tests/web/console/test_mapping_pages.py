@@ -20,7 +20,7 @@ from tests.web.console.asked import form_on, submit
 pytestmark = pytest.mark.anyio
 
 MAPPING = "/console/mapping"
-EDIT, SAVE, REMOVE = f"{MAPPING}/edit", f"{MAPPING}/save", f"{MAPPING}/remove"
+EDIT, REMOVE = f"{MAPPING}/edit", f"{MAPPING}/remove"
 
 DEFINITION = {"fields": [{"path": "id", "type": "string"}, {"path": "text", "type": "string"}]}
 TEXT = json.dumps({"To": THEIRS, "From": OURS, "Body": "<b>hi</b>"})
@@ -51,14 +51,14 @@ async def test_a_new_resource_is_made_previewed_saved_shown_and_removed(
     assert "&lt;b&gt;hi&lt;/b&gt;" in page
 
     typed = PAIRS | {"name": "texts", "do": "preview"}
-    preview = (await submit(connected, page, SAVE, typed)).text
+    preview = (await submit(connected, page, EDIT, typed)).text
     assert "Makes the organization’s common resource <code>texts</code>" in preview
     assert f">{sid}</td>" in preview
     assert "&lt;b&gt;hi&lt;/b&gt;" in preview
     assert "parley connector map set texts --new --field id=sid --field text=body" in preview
     assert (await list_resources(deployment)).resources == ()
 
-    saved = await submit(connected, preview, SAVE, {"do": "save"})
+    saved = await submit(connected, preview, EDIT, {"do": "save"})
     assert (saved.status_code, saved.headers["location"]) == (303, f"{MAPPING}?saved=texts")
     listed = (await connected.get(saved.headers["location"])).text
     assert "texts is mapped." in listed
@@ -89,18 +89,18 @@ async def test_matching_names_are_proposed_beside_the_row(
     """Each field would have to be looked for."""
     await platform("POST", "/organizations/objects/texts/definitions", DEFINITION)
     page = (await connected.get(f"{EDIT}?name=texts")).text
-    form = form_on(page, SAVE)
+    form = form_on(page, EDIT)
     assert [form[name] for name in ("ours.0", "theirs.0", "ours.1", "theirs.1")] == [
         *("id", "sid", "text", "body")
     ]
     assert page.count('<span class="tag">proposed</span>') == 2
-    preview = (await submit(connected, page, SAVE, {"theirs.1": "", "do": "preview"})).text
+    preview = (await submit(connected, page, EDIT, {"theirs.1": "", "do": "preview"})).text
     assert "stays empty" in preview
     assert "parley connector map set texts --field id=sid --field text= --exact" in preview
-    back = (await submit(connected, preview, SAVE, {"do": "edit"})).text
-    assert form_on(back, SAVE)["theirs.1"] == ""
-    again = (await submit(connected, back, SAVE, {"do": "propose"})).text
-    assert form_on(again, SAVE)["theirs.1"] == "body"
+    back = (await submit(connected, preview, EDIT, {"do": "edit"})).text
+    assert form_on(back, EDIT)["theirs.1"] == ""
+    again = (await submit(connected, back, EDIT, {"do": "propose"})).text
+    assert form_on(again, EDIT)["theirs.1"] == "body"
 
 
 async def test_a_new_resource_s_names_are_proposed_for_and_it_may_have_more_fields(
@@ -108,9 +108,9 @@ async def test_a_new_resource_s_names_are_proposed_for_and_it_may_have_more_fiel
 ) -> None:
     """The sixth field could not be typed."""
     page = (await connected.get(EDIT)).text
-    proposed = (await submit(connected, page, SAVE, {"ours.0": "dateSent", "do": "propose"})).text
-    assert form_on(proposed, SAVE)["theirs.0"] == "date_sent"
-    longer = form_on((await submit(connected, proposed, SAVE, {"do": "more"})).text, SAVE)
+    proposed = (await submit(connected, page, EDIT, {"ours.0": "dateSent", "do": "propose"})).text
+    assert form_on(proposed, EDIT)["theirs.0"] == "date_sent"
+    longer = form_on((await submit(connected, proposed, EDIT, {"do": "more"})).text, EDIT)
     assert longer["ours.0"] == "dateSent"
     assert "ours.9" in longer
 
@@ -135,12 +135,12 @@ async def test_bad_input_is_said_at_its_field_and_kept(
     await platform("POST", "/organizations/objects/taken/definitions", DEFINITION)
     page = (await connected.get(EDIT)).text
     wanted = PAIRS | {"name": "texts", "do": "preview"} | typed
-    answer = await submit(connected, page, SAVE, wanted)
+    answer = await submit(connected, page, EDIT, wanted)
     assert answer.status_code == 400
     found = problems_of(answer.text)
     assert list(found) == [where]
     assert says in found[where]
-    kept = form_on(answer.text, SAVE)
+    kept = form_on(answer.text, EDIT)
     assert {name: kept[name] for name in wanted if name != "do"} == {
         name: value for name, value in wanted.items() if name != "do"
     }
@@ -150,7 +150,7 @@ async def test_the_message_log_itself_is_mapped_with_a_warning(connected: Any, s
     """Parley would be made blind by a click."""
     page = (await connected.get(EDIT)).text
     typed = PAIRS | {"name": "messages", "do": "preview"}
-    preview = unescape((await submit(connected, page, SAVE, typed)).text)
+    preview = unescape((await submit(connected, page, EDIT, typed)).text)
     assert "is the message log itself, which Parley reads" in preview
     assert "IN_DOUBT decides" in preview
 
@@ -161,7 +161,7 @@ async def test_a_field_that_the_vendor_has_not_is_said_with_what_may_be_meant(
     """A slip would be saved, and the field stay empty."""
     page = (await connected.get(EDIT)).text
     typed = PAIRS | {"name": "texts", "theirs.1": "bodi", "do": "preview"}
-    preview = (await submit(connected, page, SAVE, typed)).text
+    preview = (await submit(connected, page, EDIT, typed)).text
     assert (
         "has no field <code>bodi</code>, as far as is known; is <code>body</code> meant?" in preview
     )
@@ -173,13 +173,13 @@ async def test_what_the_connector_refuses_is_said_and_nothing_typed_is_lost(
     """Ten fields would have to be typed again."""
     page = (await connected.get(EDIT)).text
     typed = PAIRS | {"name": "texts", "do": "preview"}
-    preview = (await submit(connected, page, SAVE, typed)).text
+    preview = (await submit(connected, page, EDIT, typed)).text
     # Somebody else makes one meanwhile.
     await save(deployment, await draft(deployment, "texts", {"x": "sid"}, new=True))
-    answer = await submit(connected, preview, SAVE, {"do": "save"})
+    answer = await submit(connected, preview, EDIT, {"do": "save"})
     assert answer.status_code == 400
     assert "There is such a resource already" in problems_of(answer.text)["name"]
-    assert form_on(answer.text, SAVE)["theirs.1"] == "body"
+    assert form_on(answer.text, EDIT)["theirs.1"] == "body"
 
 
 async def test_a_viewer_sees_what_is_mapped_and_nobody_s_text(
@@ -203,7 +203,7 @@ async def test_a_viewer_sees_what_is_mapped_and_nobody_s_text(
             assert 'value="preview"' not in page
         assert "<code>body</code>" in pages[0]
         csrf = re.findall(r'name="csrf" value="([^"]*)"', pages[0])[0]
-        for path in (SAVE, REMOVE):
+        for path in (EDIT, REMOVE):
             form = PAIRS | {"csrf": csrf, "name": "texts", "do": "save"}
             assert (await viewer.post(path, data=form)).status_code == 403
     assert [each.pairs for each in (await list_resources(deployment)).own] == [{"text": "body"}]

@@ -214,3 +214,76 @@ async def test_a_request_is_made_by_keyboard(open_page: Open, world: Any) -> Non
     await expect(page.get_by_label("What was answered")).to_contain_text(TEXT)
     # The form is beside the answer, so the page stays where it was.
     assert await page.evaluate("scrollY") == 0
+
+
+async def sign_in_again(page: Page, desk: Any) -> None:
+    """Sign in on the page where one is asked to."""
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Sign in to Parley")
+    await page.get_by_label("One-time address").fill(await console.make_token(desk.redis))
+    await page.get_by_role("button", name="Sign in").click()
+
+
+async def test_what_was_typed_outlives_a_reload_and_signing_in_again(
+    open_page: Open, connected_desk: Any, world: Any
+) -> None:
+    """An hour's idleness would cost the text that was being written."""
+    page = await open_page()
+    await page.goto("/console/request?operation=createMessage")
+    body, again = page.get_by_label("Body"), page.get_by_text("What you had typed is back.")
+    sample = await body.input_value()
+    await expect(again).to_be_hidden()
+    text = json.dumps({"To": THEIRS, "From": OURS, "Body": "half an hour's work"})
+    await body.fill(text)
+    await page.reload()
+    await expect(again).to_be_visible()
+    await expect(body).to_have_value(text)
+    for session in await console.sessions(connected_desk.redis):
+        await console.end_session(connected_desk.redis, session.id)
+    await page.get_by_role("button", name="Send", exact=True).click()
+    await sign_in_again(page, connected_desk)
+    await expect(page).to_have_url(re.compile(r"/console/request\?operation=createMessage$"))
+    await expect(body).to_have_value(text)
+
+    await page.get_by_role("button", name="Begin anew").click()
+    await expect(body).to_have_value(sample)
+    await page.reload()
+    await expect(again).to_be_hidden()
+    await body.fill(text)
+    await page.get_by_role("button", name="Send", exact=True).click()
+    await page.get_by_role("button", name="Send it").click()
+    await expect(page.locator(".status")).to_have_text("200")
+    await page.goto("/console/request?operation=createMessage")
+    await expect(body).to_have_value(sample)  # It was sent.
+
+    await body.fill(text)
+    await page.get_by_role("button", name="Sign out").click()
+    await sign_in_again(page, connected_desk)
+    await page.goto("/console/request?operation=createMessage")
+    await expect(body).to_have_value(sample)  # Nobody else finds it.
+
+
+async def test_a_mapping_and_a_formula_are_typed_once(
+    open_page: Open, connected_desk: Any, world: Any
+) -> None:
+    """The names of ten fields would have to be typed again."""
+    page = await open_page()
+    await page.goto("/console/mapping/edit")
+    await page.get_by_label("Name of the resource").fill("texts")
+    await page.get_by_label("Your name of field 1").fill("text")
+    await page.get_by_label("What fills").first.select_option("body")
+    await page.goto("/console/formulas")
+    await page.get_by_role("link", name="Put to work").click()
+    await page.get_by_label("Minutes").fill("5")
+
+    await page.goto("/console/mapping/edit")
+    await expect(page.get_by_text("What you had typed is back.")).to_be_visible()
+    await page.get_by_role("button", name="Preview").click()
+    await page.get_by_role("button", name="Save").click()
+    await page.get_by_role("link", name="New resource").click()
+    await expect(page.get_by_label("Name of the resource")).to_have_value("")
+    await page.goto("/console/formulas")
+    await page.get_by_role("link", name="Put to work").click()
+    await expect(page.get_by_label("Minutes")).to_have_value("5")
+    await page.get_by_role("button", name="Put to work").click()
+    await page.get_by_role("link", name="Put to work").click()
+    await expect(page.get_by_label("Minutes")).to_have_value("")
