@@ -222,6 +222,20 @@ def test_no_page_hangs_over_the_edge_or_shuts_anybody_out(
 
 
 @pytest.mark.long
+def test_a_running_service_shows_what_its_instance_can_be_asked(deployment: Deployment) -> None:
+    """The pages that ask the connector would know no deployment."""
+    deployment.serve()
+    address = urlsplit(address_of(deployment))
+    with httpx.Client(base_url=deployment.internal, trust_env=False, timeout=20) as browser:
+        page = browser.get(f"{address.path}?{address.query}").text
+        form = dict(re.findall(r'name="(csrf|next|token)" value="([^"]*)"', page))
+        assert browser.post("/console/sign-in", data=form).status_code == 303
+        found = browser.get("/console/docs?operation=createMessage")
+    assert found.status_code == 200
+    assert "Send a message" in found.text
+
+
+@pytest.mark.long
 def test_it_can_be_left_out(deployment: Deployment) -> None:
     """Who does not want pages beside the probes could not be rid of them."""
     deployment.serve(CONSOLE="off")
