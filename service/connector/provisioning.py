@@ -10,6 +10,14 @@ from typing import Any, Protocol
 
 import structlog
 
+from service.connector.adopting import (
+    Candidate,
+    Takeover,
+    find_adoptable,
+    find_takeable,
+    let_go,
+    list_candidates,
+)
 from service.connector.client import Connector
 from service.connector.formulas import Formulas, find_formulas, warn_of_formulas
 from service.core.masking import MASK, mask_login
@@ -17,10 +25,7 @@ from service.core.open_connectors import wire
 from service.core.open_connectors.elements import element_of, is_secret
 from service.core.open_connectors.plan import (
     Plan,
-    carries_tag,
-    fits,
     make_plan,
-    may_fit,
     wanted_tags,
 )
 from service.core.open_connectors.templates import Template
@@ -163,6 +168,39 @@ class Provisioner:
                 return stored or unfit
             return await self._replace(stored, unasked=unfit is not None)
 
+    async def candidates(self) -> list[Candidate]:
+        """List the instances of our connector, ours among them. Raises as `plan`."""
+        stored = await self._stored()
+        return await list_candidates(
+            self._connector, self._wanted.body, stored.id if stored is not None else ""
+        )
+
+    async def plan_take(self, id_: str) -> Plan:
+        """Plan to use an instance that was made elsewhere; changes nothing. Raises as `take`."""
+        stored = await self._stored()
+        _, plan = await find_takeable(self._connector, self._wanted.body, id_, stored)
+        return plan
+
+    async def take(self, id_: str) -> Takeover:
+        """Use an instance that was made elsewhere, with its token, from now on.
+
+        Our tag, name, callback URL and secrets are written to it. The one before stays at the
+        connector, with its token, so that replies go on until every process knows of this one.
+        Raises UsageError for one that can't be taken; else as `ensure`.
+        """
+        async with self._store.lock():
+            stored = await self._stored()
+            found, plan = await find_takeable(self._connector, self._wanted.body, id_, stored)
+            for line in plan.lines():
+                log.info("plan", step=line)
+            instance = await self._apply(plan, None, found)
+            await self._store.save(instance)
+            if stored is None:
+                return Takeover(instance, "", untagged=True, formulas=Formulas(""))
+            formulas = await find_formulas(self._connector, stored.id)
+            untagged = await let_go(self._connector, self._wanted.body, stored.id)
+            return Takeover(instance, stored.id, untagged=untagged, formulas=formulas)
+
     async def formulas(self) -> Formulas:
         """Find out which formulas use our instance. Raises StoreUnavailable."""
         stored = await self._stored()
@@ -269,7 +307,7 @@ class Provisioner:
             found = None
         adopted = found is None
         if found is None:
-            found = await self._adoptable()
+            found = await find_adoptable(self._connector, self._wanted.body)
         kept = stored.fingerprint.split(".") if stored is not None else []
         ours = [fingerprint.split(".") for fingerprint in self._fingerprints]
         plan = make_plan(
@@ -281,33 +319,6 @@ class Provisioner:
             secrets_known=any(kept[1:] == each[1:] or kept[:1] == each[:1] for each in ours),
         )
         return found, plan
-
-    async def _adoptable(self) -> InstanceAnswer | None:
-        """Look for ours before creating: Redis may be new, or the answer to a POST was lost.
-
-        The platform may ignore the tag it is asked for, so each is asked what it is itself.
-        """
-        wanted = self._wanted.body
-        for tag in wanted.get("tags") or ():
-            listed = await self._connector.find_instances(str(tag))
-            asked = [
-                await self._connector.get_instance(each.id) if may_fit(wanted, each) else each
-                for each in listed
-            ]
-            tagged = [each for each in asked if each is not None and carries_tag(wanted, each)]
-            fitting = [each for each in tagged if fits(wanted, each)]
-            # The newest: its token is the likeliest to be in use.
-            chosen = max(fitting, key=lambda each: (len(each.id), each.id), default=None)
-            others = [each.id for each in tagged if each is not chosen]
-            if others:
-                log.warning(
-                    "the connector has other instances with our tag; remove what is not in use",
-                    tag=tag,
-                    instances=others,
-                )
-            if chosen is not None:
-                return chosen
-        return None
 
     async def _apply(
         self, plan: Plan, stored: Instance | None, found: InstanceAnswer | None
@@ -326,8 +337,9 @@ class Provisioner:
                 tags = wanted_tags(self._wanted.body, found.tags if found is not None else ())
                 await self._connector.update_instance(id_, {**self._wanted.body, "tags": tags})
                 log.info("instance updated", instance=id_, callback_url=self._wanted.callback_url)
-            elif step.kind == "adopt":
-                log.info("instance adopted", instance=id_, callback_url=self._wanted.callback_url)
+            elif step.kind in {"adopt", "take"}:
+                what = "instance adopted" if step.kind == "adopt" else "instance taken over"
+                log.info(what, instance=id_, callback_url=self._wanted.callback_url)
             else:
                 log.info("the instance has a new token", instance=id_)
         return self._describe(id_, token)

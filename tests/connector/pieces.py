@@ -31,6 +31,7 @@ BASE = "/elements/api-v2"
 USER, ORGANIZATION = "user-secret", "organization-secret"
 AUTH_TOKEN = "twilio-auth-token"
 KEY = "a secret key of thirty-two characters"
+CHANGED = ("name", "tags", "configuration")
 OURS, THEIRS = "+15005550100", "+15005550123"
 
 Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -77,6 +78,7 @@ class Platform:
     filter_tags: Literal["honoured", "ignored"] = "honoured"
     tag_objects: bool = False
     no_entries: bool = False
+    refused_method: str = ""
     refusal: tuple[int, str, str | None] | None = None
     media: list[dict[str, Any]] = field(default_factory=list)
     formulas: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
@@ -109,6 +111,8 @@ class Platform:
         if not authorization.startswith(f"User {USER}, Organization {ORGANIZATION}"):
             return failure(401, "Invalid Organization or User secret")
         if parts[0] == "instances":
+            if request.method == self.refused_method:
+                return failure(403, "not for you")
             return self._instances(request, parts[1:], body)
         if parts == ["formulas", "instances"]:
             using = self.formulas.get(request.query["elementInstanceId"], [])
@@ -181,8 +185,8 @@ class Platform:
         if rest[1:] == ["enabled"]:
             instance["disabled"] = request.method == "DELETE"
             return web.json_response(masked(instance))
-        if request.method == "PUT":
-            instance |= {name: body[name] for name in ("name", "tags", "configuration")}
+        if request.method in {"PUT", "PATCH"}:
+            instance |= {name: body[name] for name in CHANGED if name in body}
         if request.method == "DELETE":
             del self.instances[rest[0]]
             return web.Response()
