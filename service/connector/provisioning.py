@@ -31,7 +31,7 @@ from service.core.open_connectors.plan import (
 from service.core.open_connectors.templates import Template
 from service.core.open_connectors.wire import InstanceAnswer
 from service.core.sealing import Sealer
-from service.errors import ConnectorError, ConnectorForbidden, SettingsError
+from service.errors import ConnectorError, ConnectorForbidden, SettingsError, StoreError
 from service.model import Instance
 
 log = structlog.get_logger()
@@ -60,6 +60,9 @@ class InstanceStore(Protocol):
 
     async def save(self, instance: Instance) -> None:
         """Keep the instance."""
+
+    async def note_look(self, did: str) -> None:
+        """Note that the instance was looked at, and what was done to it."""
 
     async def forget(self) -> None:
         """Forget the instance."""
@@ -127,7 +130,7 @@ class Provisioner:
 
         Raises ConnectorError, StoreUnavailable, SettingsError.
         """
-        stored = await self._stored()
+        stored = await self.stored()
         _, plan = await self._compare(stored)
         return plan
 
@@ -138,18 +141,20 @@ class Provisioner:
             be at it as well.
         """
         async with self._store.lock():
-            stored = await self._stored()
+            stored = await self.stored()
             found, plan = await self._compare(stored)
             if not plan and stored is not None:
                 log.info("instance reused", instance=stored.id, callback_url=stored.callback_url)
                 if stored.fingerprint != self._fingerprint:
                     stored = self._describe(stored.id, stored.token)
                     await self._store.save(stored)
+                await self.note_look()
                 return stored
             for line in plan.lines():
                 log.info("plan", step=line)
             instance = await self._apply(plan, stored, found)
             await self._store.save(instance)
+            await self.note_look(plan.summary())
             if stored is not None and stored.id != instance.id:
                 await warn_of_formulas(self._connector, stored.id, instance.id)
             return instance
@@ -163,21 +168,21 @@ class Provisioner:
         Raises as `ensure`.
         """
         async with self._store.lock():
-            stored = await self._stored()
+            stored = await self.stored()
             if unfit is not None and stored != unfit:
                 return stored or unfit
             return await self._replace(stored, unasked=unfit is not None)
 
     async def candidates(self) -> list[Candidate]:
         """List the instances of our connector, ours among them. Raises as `plan`."""
-        stored = await self._stored()
+        stored = await self.stored()
         return await list_candidates(
             self._connector, self._wanted.body, stored.id if stored is not None else ""
         )
 
     async def plan_take(self, id_: str) -> Plan:
         """Plan to use an instance that was made elsewhere; changes nothing. Raises as `take`."""
-        stored = await self._stored()
+        stored = await self.stored()
         _, plan = await find_takeable(self._connector, self._wanted.body, id_, stored)
         return plan
 
@@ -189,7 +194,7 @@ class Provisioner:
         Raises UsageError for one that can't be taken; else as `ensure`.
         """
         async with self._store.lock():
-            stored = await self._stored()
+            stored = await self.stored()
             found, plan = await find_takeable(self._connector, self._wanted.body, id_, stored)
             for line in plan.lines():
                 log.info("plan", step=line)
@@ -203,7 +208,7 @@ class Provisioner:
 
     async def formulas(self) -> Formulas:
         """Find out which formulas use our instance. Raises StoreUnavailable."""
-        stored = await self._stored()
+        stored = await self.stored()
         if stored is None:
             return Formulas("")
         return await find_formulas(self._connector, stored.id)
@@ -213,7 +218,7 @@ class Provisioner:
 
         Secrets are masked, whether the connector does so or not; addresses are without logins.
         """
-        stored = await self._stored()
+        stored = await self.stored()
         found = None if stored is None else await self._connector.get_instance(stored.id)
         if found is not None:
             known = wire.secrets_of(self._wanted.body)
@@ -279,8 +284,13 @@ class Provisioner:
         secrets = self._sealer.fingerprints(json.dumps(sorted(wire.secrets_of(self._wanted.body))))
         return tuple(f"{one}.{other}" for one, other in zip(whole, secrets, strict=True))
 
-    async def _stored(self) -> Instance | None:
-        """Load what we kept; whatever is asked with it, its token stays out of errors."""
+    async def note_look(self, did: str = "") -> None:
+        """Note that the instance was looked at, and what was done; it holds nothing up."""
+        with suppress(StoreError):
+            await self._store.note_look(did)
+
+    async def stored(self) -> Instance | None:
+        """Return our instance as we kept it, None without one; its token stays out of errors."""
         stored = await self._store.load()
         if stored is not None:
             self._connector.keep_private(stored.token)
@@ -288,7 +298,7 @@ class Provisioner:
 
     async def kept(self) -> Instance:
         """Return our instance as we kept it. Raises SettingsError without one."""
-        instance = await self._stored()
+        instance = await self.stored()
         if instance is None:
             raise SettingsError(["there is no instance in this Redis; see `parley connector plan`"])
         return instance
@@ -351,6 +361,7 @@ class Provisioner:
         log.info("instance created", instance=instance.id, callback_url=instance.callback_url)
         if stored is not None:
             if unasked:
+                await self.note_look(f"replaced instance {stored.id}, whose token was refused")
                 await warn_of_formulas(self._connector, stored.id, instance.id)
             with suppress(ConnectorForbidden):
                 await self._connector.delete_instance(stored.id)

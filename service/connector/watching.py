@@ -91,6 +91,7 @@ class InstanceWatch:
         self._drift = ""
         plan = await self._provisioner.plan()
         self._drift = plan.summary()
+        await self._provisioner.note_look()
         if plan.stops_replies:
             self.ready.clear()
             raise ConnectorForbidden(self._drift, advice="`parley connector apply` puts it right")

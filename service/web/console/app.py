@@ -15,9 +15,10 @@ from starlette.routing import Route
 from service.core.tally import Figures
 from service.errors import StoreUnavailable
 from service.host.answers import AsgiApp
+from service.operate.deployment import Deployment
 from service.operate.overview import Checked
 from service.store.client import Redis
-from service.web.console import paths
+from service.web.console import instance_pages, paths
 from service.web.console.assets import Assets
 from service.web.console.cookies import Cookies
 from service.web.console.glance import Glance
@@ -34,6 +35,7 @@ TITLES = {400: "That can't be read", 403: "That is not allowed", 404: "There is 
 
 def console_app(
     redis: Redis,
+    deployment: Deployment,
     readiness: Callable[[], Awaitable[Mapping[str, Checked]]],
     gather: Callable[[], Awaitable[Figures]],
     *,
@@ -44,6 +46,7 @@ def console_app(
 ) -> AsgiApp:
     """Make the console.
 
+    deployment: what pages work on that do what commands do.
     readiness, gather: as `service.web.console.glance.Glance` takes them.
     ending: set when the process stops; what is live ends then.
     hosts: names and addresses it may be asked for by, besides this machine's own.
@@ -52,7 +55,8 @@ def console_app(
     assets, cookies = Assets(), Cookies(tls=tls)
     renderer, members = Renderer(assets), Members(redis, cookies)
     streams = Streams(ending, every_s=every_s)
-    pages = Pages(redis, renderer, Glance(readiness, gather), streams, members)
+    glance = Glance(readiness, gather)
+    pages = Pages(redis, renderer, glance, streams, members)
     sign_in = SignIn(redis, renderer, cookies, members)
     only, writing = members.only, members.writing
     reads = {
@@ -72,6 +76,7 @@ def console_app(
     routes = [
         *(Route(path, page, methods=["POST"]) for path, page in writes.items()),
         *(Route(path, page, methods=["GET"]) for path, page in reads.items()),
+        *instance_pages.routes_of(redis, deployment, renderer, glance, members),
         Route(paths.ROOT + "/{rest:path}", only(pages.unknown), methods=["GET"]),
     ]
     app = Starlette(routes=routes, exception_handlers=_handlers(renderer))

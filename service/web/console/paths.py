@@ -15,6 +15,10 @@ AUDIT = f"{ROOT}/audit"
 KEYBOARD = f"{ROOT}/keyboard"
 STATIC = f"{ROOT}/static"
 
+INSTANCE = f"{ROOT}/instance"
+INSTANCE_TOKEN = f"{INSTANCE}/token"
+TAKE = f"{INSTANCE}/take"
+
 LONGEST = 500
 """Characters of a place to come back to; a search of the audit trail is far below."""
 

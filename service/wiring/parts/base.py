@@ -53,10 +53,11 @@ class Base:
     stop: whether it is to stop. tasks: keeps what runs here running. client: Redis.
     instance: the watch over the connector's instance. redis: the watch over Redis.
     callers: the connections of the public listener; a process without a door has none.
-    visitors: those of the internal one.
+    visitors: those of the internal one. redis_url: where Redis is.
     """
 
     settings: Settings
+    redis_url: str
     stop: Stop
     tasks: Tasks
     clocks: Clocks
@@ -82,6 +83,7 @@ def build_base(settings: Settings, redis_url: str, stop: Stop) -> Base:
     sealer = Sealer(settings.secret_keys)
     return Base(
         settings=settings,
+        redis_url=redis_url,
         stop=stop,
         tasks=Tasks(stop.fail),
         clocks=clocks,

@@ -16,6 +16,7 @@ from service.host.answers import AsgiApp
 from service.host.bounded import bounded
 from service.host.listeners import AppServer
 from service.host.slots import Slots
+from service.operate.deployment import Deployment
 from service.store.queues import Queues
 from service.web.internal.app import Readiness, answered, internal_app
 from service.wiring.parts.base import Base, Part
@@ -70,6 +71,7 @@ class InternalSide:
 
             return console_app(
                 base.client,
+                Deployment(settings, base.redis_url),
                 partial(answered, readiness),
                 self._reporting.gather,
                 ending=self.end,

@@ -14,11 +14,28 @@ import pytest
 
 from service.core.tally import Figures
 from service.operate import console
+from service.operate.deployment import Deployment
+from service.settings.loading import load_settings
 from service.store.connection import connect
 from service.web.console.app import console_app
 from service.web.internal.app import Check, internal_app
 
 PASSWORD = "correct horse battery"
+
+SETTINGS = load_settings(
+    None,
+    {
+        "PUBLIC_URL": "https://sms.example.com",
+        "TWILIO_ACCOUNT_SID": f"AC{'0' * 32}",
+        "TWILIO_AUTH_TOKEN": "0" * 32,
+        "TWILIO_SENDER": "+15005550100",
+        "OPEN_CONNECTORS_BASE_URL": "http://127.0.0.1:9/elements/api-v2",
+        "OPEN_CONNECTORS_USER_SECRET": "user",
+        "OPEN_CONNECTORS_ORGANIZATION_SECRET": "organization",
+        "SECRET_KEY": "k" * 40,
+    },
+)
+"""Of a deployment whose connector does not answer."""
 
 
 def field_of(page: str, name: str) -> str:
@@ -81,16 +98,22 @@ Open = Callable[..., Awaitable[Desk]]
 async def open_desk(redis_server: str, serve: Any) -> AsyncIterator[Open]:
     """Open a console; keyword arguments are `console_app`'s.
 
-    redis_url: another Redis.
+    redis_url: another Redis. deployment: one whose connector answers.
     """
     async with AsyncExitStack() as stack:
 
-        async def start(*, redis_url: str = redis_server, **options: Any) -> Desk:
+        async def start(
+            *,
+            redis_url: str = redis_server,
+            deployment: Deployment | None = None,
+            **options: Any,
+        ) -> Desk:
             redis = connect(redis_url)
             stack.push_async_callback(redis.aclose)
             desk = Desk(redis)
             pages = console_app(
                 redis,
+                deployment or Deployment(SETTINGS, redis_url),
                 desk.readiness,
                 desk.gather,
                 ending=desk.ending,

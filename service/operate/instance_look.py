@@ -1,0 +1,116 @@
+"""How our instance stands: as this Redis keeps it, as the connector has it, and what differs."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field, replace
+
+from service.connector.formulas import Formulas
+from service.connector.provisioning import Provisioner
+from service.core.open_connectors.plan import Change, Plan
+from service.core.open_connectors.wire import InstanceAnswer
+from service.errors import ConnectorError, SettingsError
+from service.operate.deployment import Deployment
+from service.operate.instance import open_provisioner
+from service.store.instances import LastLook, last_look
+
+__all__ = ["EntryLook", "InstanceLook", "LastLook", "last_look", "look_at_instance"]
+
+
+@dataclass(frozen=True, slots=True)
+class EntryLook:
+    """One entry of the configuration, as it may be shown.
+
+    value: at the connector; "" where it is not there. wanted: what it is to be, "" where it is so.
+    """
+
+    name: str
+    value: str
+    wanted: str
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceLook:
+    """How our instance stands; without its token.
+
+    id: "" without an instance. name, tags: at the connector, else as kept. element: "" where it is
+        not told. callback_url: as kept.
+    there: the connector has it. entries: its configuration, what differs first.
+    plan: what is to do. formulas: those that use it. problem: why the connector, or the sealed
+        token, says nothing; then `entries`, `plan` and `formulas` are empty.
+    """
+
+    id: str
+    name: str = ""
+    tags: tuple[str, ...] = ()
+    callback_url: str = ""
+    element: str = ""
+    there: bool = False
+    disabled: bool = False
+    entries: tuple[EntryLook, ...] = ()
+    plan: Plan = field(default_factory=Plan)
+    formulas: Formulas = field(default_factory=lambda: Formulas(""))
+    problem: ConnectorError | SettingsError | None = None
+
+    @property
+    def repairs(self) -> tuple[str, ...]:
+        """What is to do, a line each."""
+        return tuple(self.plan.lines())
+
+
+async def look_at_instance(deployment: Deployment) -> InstanceLook:
+    """Look at our instance, here and at the connector; changes nothing.
+
+    Raises StoreUnavailable, StoreMismatch. What else fails is in the answer.
+    """
+    try:
+        async with open_provisioner(deployment) as provisioner:
+            return await _look(provisioner)
+    except SettingsError as error:
+        return InstanceLook("", problem=error)
+
+
+async def _look(provisioner: Provisioner) -> InstanceLook:
+    kept = await provisioner.stored()
+    look = InstanceLook("")
+    if kept is not None:
+        look = InstanceLook(kept.id, kept.name, kept.tags, kept.callback_url)
+    try:
+        (_, found), plan, formulas = await asyncio.gather(
+            provisioner.current(), provisioner.plan(), provisioner.formulas()
+        )
+    except ConnectorError as error:
+        return replace(look, problem=error)
+    look = replace(look, plan=plan, formulas=formulas)
+    return look if found is None else _at_the_connector(look, found)
+
+
+def _at_the_connector(look: InstanceLook, found: InstanceAnswer) -> InstanceLook:
+    return replace(
+        look,
+        name=found.name,
+        tags=found.tags,
+        element=found.element,
+        there=True,
+        disabled=found.disabled,
+        entries=_entries(found, look.plan),
+    )
+
+
+def _entries(found: InstanceAnswer, plan: Plan) -> tuple[EntryLook, ...]:
+    wanted = {
+        change.entry: _unquoted(change)
+        for step in plan.steps
+        if step.instance == found.id
+        for change in step.changes
+    }
+    told = {"name": found.name, "tags": ", ".join(found.tags), **found.configuration}
+    names = dict.fromkeys((*wanted, *found.configuration))
+    looks = [EntryLook(each, told.get(each, ""), wanted.get(each, "")) for each in names]
+    return tuple(sorted(looks, key=lambda look: not look.wanted))
+
+
+def _unquoted(change: Change) -> str:
+    """Return what an entry is to be, without the quotes that a plan's line needs."""
+    new = change.new
+    return new[1:-1] if len(new) > 1 and new[0] == new[-1] and new[0] in "\"'" else new
