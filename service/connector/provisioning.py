@@ -154,7 +154,7 @@ class Provisioner:
                 log.info("plan", step=line)
             instance = await self._apply(plan, stored, found)
             await self._store.save(instance)
-            await self.note_look(plan.summary())
+            await self.note_look(plan.brief())
             if stored is not None and stored.id != instance.id:
                 await warn_of_formulas(self._connector, stored.id, instance.id)
             return instance

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from service.connector.formulas import Formulas
 from service.connector.provisioning import Provisioner
+from service.core.open_connectors.elements import element_of
 from service.core.open_connectors.plan import Change, Plan
 from service.core.open_connectors.wire import InstanceAnswer
 from service.errors import ConnectorError, SettingsError
@@ -107,7 +108,9 @@ def _entries(found: InstanceAnswer, plan: Plan) -> tuple[EntryLook, ...]:
     told = {"name": found.name, "tags": ", ".join(found.tags), **found.configuration}
     names = dict.fromkeys((*wanted, *found.configuration))
     looks = [EntryLook(each, told.get(each, ""), wanted.get(each, "")) for each in names]
-    return tuple(sorted(looks, key=lambda look: not look.wanted))
+    ours = element_of({"element": {"key": found.element}}).required
+    # What differs, what Parley fills in, what the platform adds of its own.
+    return tuple(sorted(looks, key=lambda look: (not look.wanted, look.name not in ours)))
 
 
 def _unquoted(change: Change) -> str:

@@ -58,6 +58,12 @@ class Step:
                 head = f"update instance {self.instance}"
                 return [head, *(f"  {change}" for change in self.changes)]
 
+    def brief(self) -> str:
+        """Say it in one line, with the entries that differ and none of their values."""
+        head = self.lines()[0]
+        names = ", ".join(change.entry for change in self.changes)
+        return f"{head}: {names}" if names and self.kind == "update" else head
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -76,6 +82,10 @@ class Plan:
     def lines(self) -> list[str]:
         """Say it for people, a line each."""
         return [line for step in self.steps for line in step.lines()]
+
+    def brief(self) -> str:
+        """Say it in one line without any value, as what is kept for a while is to be said."""
+        return "; ".join(step.brief() for step in self.steps)
 
     def summary(self) -> str:
         """Say it in one line."""
