@@ -77,12 +77,18 @@ async def _look(provisioner: Provisioner) -> InstanceLook:
     if kept is not None:
         look = InstanceLook(kept.id, kept.name, kept.tags, kept.callback_url)
     try:
-        (_, found), plan, formulas = await asyncio.gather(
-            provisioner.current(), provisioner.plan(), provisioner.formulas()
-        )
-    except ConnectorError as error:
-        return replace(look, problem=error)
-    look = replace(look, plan=plan, formulas=formulas)
+        # All begin at once and end before this does: the clients they use are closed then.
+        async with asyncio.TaskGroup() as tasks:
+            current = tasks.create_task(provisioner.current())
+            plan = tasks.create_task(provisioner.plan())
+            formulas = tasks.create_task(provisioner.formulas())
+    except ExceptionGroup as failed:
+        first = failed.exceptions[0]
+        if isinstance(first, ConnectorError):
+            return replace(look, problem=first)
+        raise first from None
+    look = replace(look, plan=plan.result(), formulas=formulas.result())
+    _, found = current.result()
     return look if found is None else _at_the_connector(look, found)
 
 
