@@ -16,6 +16,7 @@
     │   ├── StoreFull               503 with Retry-After: a bound of ours is reached
     │   ├── LeaseLost               another owner has the partition; commit refused
     │   ├── LockLost                another process may have a lock of ours; its work was ended
+    │   ├── SetupChanged            somebody else has changed the setup meanwhile
     │   └── StoreMismatch           the operator's: this Redis was laid out with other settings
     ├── ConnectorError              Open Connectors'
     │   ├── ConnectorUnreachable    nothing was sent; safe to repeat
@@ -147,6 +148,10 @@ class LockLost(StoreError):
     """A lock was not ours any more before its work was done; the text says what became of that."""
 
     retry = True
+
+
+class SetupChanged(StoreError):
+    """Somebody else has changed the setup since it was looked at; nothing was kept."""
 
 
 class StoreMismatch(StoreError):

@@ -12,9 +12,9 @@ from typing import Annotated, Any
 
 import typer
 
-from service.cli import backfill, bench, check, connector, console, dead, demo
+from service.cli import backfill, bench, check, connect, connector, console, dead, demo
 from service.cli.printing import print_table, say, say_error, say_json
-from service.cli.running import run_on_deployment
+from service.cli.running import run_on_deployment, settings_in_use
 from service.cli.words import examples
 from service.errors import OPERATOR_MUST_MEND, UsageError
 
@@ -36,6 +36,7 @@ app.command(epilog=examples("parley audit", "parley audit --contains 'dead drop'
 app.command(epilog=examples("parley backfill --since 2h"))(backfill.backfill)
 app.command(epilog=bench.EXAMPLES)(bench.bench)
 app.command(epilog=examples("parley check", "parley check --json"))(check.check)
+app.command(epilog=connect.EXAMPLES)(connect.connect)
 app.command(epilog=demo.DEMO_EXAMPLES)(demo.demo)
 app.command(epilog=demo.ROUTES_EXAMPLES)(demo.routes)
 
@@ -239,9 +240,9 @@ def ready(
 
     Status 0 if every part of it is. It is found by INTERNAL_HOST and INTERNAL_PORT, as /readyz is.
     """
-    from service.settings.loading import load_settings
+    from service.settings.setup import load_given
 
-    settings = load_settings()
+    settings = load_given().partial()
     end = time.monotonic() + wait
     while True:
         found = _ask_readiness(settings.internal_host, settings.internal_port)
@@ -340,11 +341,11 @@ def explain_signature(
     """
     from service.operate.signatures import explain_signature as explain
     from service.settings.forms import read_shared_keys
-    from service.settings.loading import load_settings
 
     if not token:
-        # As the service has them: from secret files and service.toml as well, the second one too.
-        settings = load_settings()
+        # As the service has them: from secret files, service.toml and the setup as well, the
+        # second one too.
+        settings = settings_in_use()
         token, keys = list(settings.auth_tokens), settings.shared_keys
     else:
         keys = {}

@@ -36,9 +36,10 @@ def backfill(
     """
     from service.operate.instance import open_backfill
     from service.settings.forms import SENDER_FORMS
-    from service.settings.loading import load_settings
+    from service.settings.setup import load_given
 
-    settings = load_settings()
+    given = load_given()
+    settings = given.partial()
     for number in to or ():
         if not SENDER_FORMS.fullmatch(number):
             raise UsageError(f'--to {number}: a number is "+", country code and digits, no blanks')
@@ -89,7 +90,7 @@ def backfill(
         if found.foreign:
             say(f"{found.foreign} to numbers not known as ours; --to names one that is.")
 
-    run_on_deployment(run, settings)
+    run_on_deployment(run, given)
 
 
 def read_since(text: str, now: datetime) -> datetime:

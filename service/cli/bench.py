@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from service.cli.running import settings_in_use
 from service.cli.words import examples
 from service.errors import UsageError
 
@@ -100,9 +101,7 @@ def bench(
     if any("@" in each for each in (url, address, connector_log, internal)):
         raise UsageError("--url, --address, ... hold no user and no password")
     if not (token and account and to):
-        from service.settings.loading import load_settings
-
-        settings = load_settings()
+        settings = settings_in_use()
         token = token or settings.twilio_auth_token.get_secret_value()
         account = account or settings.twilio_account_sid
         to = to or settings.twilio_sender

@@ -13,7 +13,7 @@ import typer
 from service.cli import connector_docs, connector_formula, connector_map, connector_request
 from service.cli.asking import Yes, ask, tell
 from service.cli.printing import print_table, say, say_error, say_json
-from service.cli.running import acting, run_on_deployment
+from service.cli.running import acting, person, run_on_deployment
 from service.cli.words import AsJson, examples
 from service.errors import UsageError
 
@@ -286,10 +286,13 @@ def remove(yes: Yes = False, as_json: AsJson = False) -> None:
 
 @app.command(epilog=examples("SECRET_KEY=new,former parley connector rekey"))
 def rekey(as_json: AsJson = False) -> None:
-    """Seal the instance token with the first SECRET_KEY.
+    """Seal the instance token, and the setup, with the first SECRET_KEY.
 
     The others can go afterwards.
     """
+    from service.operate.setup import reseal
+
+    run_on_deployment(lambda deployment: reseal(deployment, who=person()))
     id_ = _change("rekey", lambda provisioner: provisioner.rekey())
     tell(as_json, {"instance": id_}, f"The token of instance {id_} is sealed with the first key.")
 

@@ -11,7 +11,7 @@ import typer
 
 from service.cli.asking import Yes, ask
 from service.cli.printing import say, say_error, say_json
-from service.cli.running import acting, run_on_deployment
+from service.cli.running import acting, run_on_deployment, settings_in_use
 from service.cli.words import AsJson, examples
 from service.errors import UsageError
 
@@ -71,9 +71,8 @@ def request(
     asked = read_request(method, path, query or (), None if data is None else _read_data(data))
     if curl or python:
         from service.operate.hub_requests import write_curl, write_python
-        from service.settings.loading import load_settings
 
-        written = (write_curl if curl else write_python)(load_settings(), asked)
+        written = (write_curl if curl else write_python)(settings_in_use(), asked)
         if as_json:
             say_json({"curl" if curl else "python": written})
         else:

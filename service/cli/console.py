@@ -41,9 +41,10 @@ def console(context: typer.Context, role: ForRole = "operator", as_json: AsJson 
             raise UsageError(f"options of this command go behind `{context.invoked_subcommand}`")
         return
     from service.operate.console import TOKEN_LIVES, make_token
-    from service.settings.loading import load_settings
+    from service.settings.setup import load_given
 
-    settings = load_settings()
+    given = load_given()
+    settings = given.partial()
     if settings.console == "off":
         raise SettingsError(["CONSOLE: is off, so there is nowhere to sign in; set it to on"])
     root = _root_of(settings.internal_host, settings.internal_port)
@@ -52,7 +53,7 @@ def console(context: typer.Context, role: ForRole = "operator", as_json: AsJson 
         async with noting_in(client, "console", f"a one-time address, as {role}"):
             return await make_token(client, role)
 
-    address = f"{root}/console/sign-in?token={run_on_store(make, settings)}"
+    address = f"{root}/console/sign-in?token={run_on_store(make, given)}"
     if as_json:
         valid_s = int(TOKEN_LIVES.total_seconds())
         say_json({"address": address, "role": role, "valid_s": valid_s})

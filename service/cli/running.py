@@ -10,9 +10,12 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from service.errors import SettingsError
+
 if TYPE_CHECKING:
     from service.operate.audit import Noting
     from service.operate.deployment import Deployment
+    from service.settings.setup import Given
     from service.settings.table import Settings
 
 Result = TypeVar("Result")
@@ -22,22 +25,22 @@ AnyRedis = Any
 
 
 def run_on_deployment(
-    act: Callable[[Deployment], Coroutine[Any, Any, Result]], settings: Settings | None = None
+    act: Callable[[Deployment], Coroutine[Any, Any, Result]], given: Given | None = None
 ) -> Result:
     """Run one of `operate`'s functions and return what it returns.
 
-    settings: those loaded already, None to load them. Raises SettingsError, StoreUnavailable,
+    given: the settings loaded already, None to load them. Raises SettingsError, StoreUnavailable,
         StoreMismatch, and what `act` raises.
     """
-    from service.settings.loading import load_settings
+    from service.settings.setup import load_given
     from service.wiring.deployment import deployment_of
 
-    with deployment_of(settings or load_settings()) as deployment:
+    with deployment_of(given or load_given()) as deployment:
         return asyncio.run(act(deployment))
 
 
 def run_on_store(
-    act: Callable[[AnyRedis], Coroutine[Any, Any, Result]], settings: Settings | None = None
+    act: Callable[[AnyRedis], Coroutine[Any, Any, Result]], given: Given | None = None
 ) -> Result:
     """Run what asks nothing but the deployment's Redis; raises as `run_on_deployment`."""
     from service.operate.deployment import open_store
@@ -46,7 +49,33 @@ def run_on_store(
         async with open_store(deployment) as (client, _):
             return await act(client)
 
-    return run_on_deployment(opened, settings)
+    return run_on_deployment(opened, given)
+
+
+def settings_in_use() -> Settings:
+    """Return whole settings; Redis is asked only where they say less than it takes.
+
+    Raises as `run_on_deployment`.
+    """
+    from service.operate.deployment import open_store
+    from service.settings.loading import load_settings
+    from service.settings.setup import load_given
+
+    try:
+        given = load_given()
+    except SettingsError:
+        # Redis can't be asked, so whatever is missing is told at once.
+        load_settings()
+        raise
+    settings = given.partial()
+    if settings.is_set_up:
+        return settings
+
+    async def completed(deployment: Deployment) -> Settings:
+        async with open_store(deployment) as (client, _):
+            return await deployment.settings_in_use(client)
+
+    return run_on_deployment(completed, given)
 
 
 @asynccontextmanager

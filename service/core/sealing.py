@@ -34,17 +34,25 @@ class Sealer:
         """Return `text` encrypted, as ASCII."""
         return self._fernet.encrypt(text.encode()).decode()
 
-    def unseal(self, sealed: str) -> str:
-        """Return what `seal` was given. Raises SettingsError when no key opens it."""
+    def unseal(
+        self,
+        sealed: str,
+        what: str = "the instance token",
+        lost: str = "parley connector forget",
+    ) -> str:
+        """Return what `seal` was given. Raises SettingsError when no key opens it.
+
+        what: it is, and lost: what to do where the key is lost, for the error.
+        """
         try:
             return self._fernet.decrypt(sealed.encode()).decode()
         except InvalidToken as error:
             raise SettingsError(
                 [
                     (
-                        "SECRET_KEY is not the one the instance token in Redis was sealed with; "
+                        f"SECRET_KEY is not the one {what} in Redis was sealed with; "
                         "put the former key back behind the new one: SECRET_KEY=new,former; if it "
-                        "is lost: parley connector forget"
+                        f"is lost: {lost}"
                     )
                 ]
             ) from error

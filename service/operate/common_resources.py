@@ -18,7 +18,8 @@ from service.model import Instance
 from service.operate.advice import advising
 from service.operate.deployment import Deployment
 from service.operate.files import wanted_instance
-from service.operate.instance import open_instance
+from service.operate.instance import open_instance_of
+from service.settings.table import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +61,15 @@ async def list_resources(deployment: Deployment) -> ResourceList:
     Raises SettingsError without an instance, ConnectorError, StoreUnavailable, StoreMismatch; so
         do the others here.
     """
-    async with open_instance(deployment) as (connector, instance):
-        return await read_list(connector, instance, element_of(deployment))
+    async with open_instance_of(deployment) as (connector, instance, settings):
+        return await read_list(connector, instance, element_of(settings))
 
 
 async def show(deployment: Deployment, name: str) -> ShownResource:
     """Show one resource, how it is mapped, and its first row. Raises UsageError for none."""
     check_name(name)
-    async with open_instance(deployment) as (connector, instance):
-        there = await read_list(connector, instance, element_of(deployment))
+    async with open_instance_of(deployment) as (connector, instance, settings):
+        there = await read_list(connector, instance, element_of(settings))
         resource = await find_resource(connector, there, name)
         if resource is None:
             names = ", ".join(each.name for each in there.resources) or "none"
@@ -87,11 +88,11 @@ async def remove(deployment: Deployment, name: str, *, definition: bool = False)
     Raises UsageError where nothing is mapped for our instance alone.
     """
     check_name(name)
-    async with open_instance(deployment) as (connector, instance):
-        there = await read_list(connector, instance, element_of(deployment))
+    async with open_instance_of(deployment) as (connector, instance, settings):
+        there = await read_list(connector, instance, element_of(settings))
         own = there.own_mapping(name)
         if own is None and not definition:
-            raise UsageError(_not_ours(there, name, element_of(deployment)))
+            raise UsageError(_not_ours(there, name, element_of(settings)))
         if definition and name not in {each.name for each in there.resources}:
             raise UsageError(f"{name}: the organization has no such common resource")
         with advising("look whether it is used elsewhere, or gone already"):
@@ -108,9 +109,9 @@ def _not_ours(there: ResourceList, name: str, element: str) -> str:
     return f"{name}: is not mapped on our instance; {names} is"
 
 
-def element_of(deployment: Deployment) -> str:
+def element_of(settings: Settings) -> str:
     """Return the key of our instance's connector, by its file: it may be an organization's copy."""
-    return str(wanted_instance(deployment.settings).body["element"]["key"])
+    return str(wanted_instance(settings).body["element"]["key"])
 
 
 async def read_list(connector: Connector, instance: Instance, element: str) -> ResourceList:

@@ -6,27 +6,46 @@ an HTTP client.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from service.core.sealing import Sealer
+from service.errors import SettingsError
 from service.operate.clients import look_at
+from service.settings.setup import Given
 from service.settings.table import Settings
 from service.store.batch import Batch
 from service.store.client import Redis
 from service.store.connection import connect
 from service.store.layout import claim_partition_count
+from service.store.setups import Setups
 
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
     """What the functions of this folder work on.
 
-    redis_url: where its Redis is; REDIS_URL, or the embedded one's.
+    settings: as far as they are given without a setup. redis_url: where its Redis is; REDIS_URL,
+        or the embedded one's. given: what a setup goes with; None where settings are whole.
     """
 
     settings: Settings
     redis_url: str
+    given: Given | None = None
+
+    async def settings_in_use(self, client: Redis) -> Settings:
+        """Return whole settings, the setup in this Redis among them.
+
+        Raises SettingsError for what is missing or wrong, StoreUnavailable.
+        """
+        if self.given is None:
+            return self.settings
+        kept = await Setups(client, Sealer(self.settings.secret_keys)).current()
+        values = kept.values if kept else {}
+        if self.given.missing(values):
+            raise SettingsError(_with_advice(self.given, values))
+        return self.given.settings(values)
 
 
 @asynccontextmanager
@@ -42,3 +61,12 @@ async def open_store(deployment: Deployment) -> AsyncIterator[tuple[Redis, Batch
     finally:
         await batch.aclose()
         await client.aclose()
+
+
+def _with_advice(given: Given, values: Mapping[str, str]) -> Sequence[str]:
+    """Return what is wrong with settings that are not whole, and what to do besides setting it."""
+    try:
+        given.settings(values)
+    except SettingsError as error:
+        return [*error.problems, "or type them in: parley connect, or Connect in the console"]
+    return []

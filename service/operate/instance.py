@@ -16,6 +16,7 @@ from service.model import Instance
 from service.operate.clients import backfill_of, connector_of
 from service.operate.deployment import Deployment, open_store
 from service.operate.files import message_template, wanted_instance
+from service.settings.table import Settings
 from service.store.instances import Instances
 
 
@@ -25,7 +26,7 @@ async def open_provisioner(deployment: Deployment) -> AsyncIterator[Provisioner]
 
     Raises SettingsError, StoreUnavailable, StoreMismatch.
     """
-    async with _open_connector(deployment) as (_, provisioner):
+    async with _open_connector(deployment) as (_, provisioner, _):
         yield provisioner
 
 
@@ -35,21 +36,33 @@ async def open_instance(deployment: Deployment) -> AsyncIterator[tuple[Connector
 
     Raises SettingsError without an instance in Redis, StoreUnavailable, StoreMismatch.
     """
-    async with _open_connector(deployment) as (connector, provisioner):
-        instance = await provisioner.kept()
-        connector.use_token(instance.token)
+    async with open_instance_of(deployment) as (connector, instance, _):
         yield connector, instance
 
 
 @asynccontextmanager
-async def _open_connector(deployment: Deployment) -> AsyncIterator[tuple[Connector, Provisioner]]:
-    settings = deployment.settings
-    wanted, message = wanted_instance(settings), message_template(settings)
-    sealer = Sealer(settings.secret_keys)
+async def open_instance_of(
+    deployment: Deployment,
+) -> AsyncIterator[tuple[Connector, Instance, Settings]]:
+    """Open the same, with the settings that are in use. Raises as `open_instance`."""
+    async with _open_connector(deployment) as (connector, provisioner, settings):
+        instance = await provisioner.kept()
+        connector.use_token(instance.token)
+        yield connector, instance, settings
+
+
+@asynccontextmanager
+async def _open_connector(
+    deployment: Deployment,
+) -> AsyncIterator[tuple[Connector, Provisioner, Settings]]:
+    sealer = Sealer(deployment.settings.secret_keys)
     async with open_store(deployment) as (client, _):
+        settings = await deployment.settings_in_use(client)
+        wanted, message = wanted_instance(settings), message_template(settings)
         connector = connector_of(settings, message)
+        provisioner = Provisioner(connector, Instances(client, sealer), sealer, wanted)
         try:
-            yield connector, Provisioner(connector, Instances(client, sealer), sealer, wanted)
+            yield connector, provisioner, settings
         finally:
             await connector.aclose()
 
@@ -60,9 +73,10 @@ async def open_backfill(deployment: Deployment) -> AsyncIterator[Backfill]:
 
     Raises SettingsError without an instance in Redis, StoreUnavailable, StoreMismatch.
     """
-    settings = deployment.settings
-    message, sealer = message_template(settings), Sealer(settings.secret_keys)
+    sealer = Sealer(deployment.settings.secret_keys)
     async with open_store(deployment) as (client, batch):
+        settings = await deployment.settings_in_use(client)
+        message = message_template(settings)
         instance = await Instances(client, sealer).load()
         if instance is None:
             raise SettingsError(["there is no instance in this Redis; see `parley connector plan`"])
@@ -83,8 +97,8 @@ async def check_message(deployment: Deployment) -> tuple[str, Comparison]:
     Returns the template's file, and what was found. Raises ConnectorError, and as
         `open_provisioner`.
     """
-    template = message_template(deployment.settings)
-    async with open_provisioner(deployment) as provisioner:
+    async with _open_connector(deployment) as (_, provisioner, settings):
+        template = message_template(settings)
         found = compare(template.fields, await provisioner.describe())
     if found is None:
         raise ConnectorFailed("the instance's API description has no fields for POST /messages")

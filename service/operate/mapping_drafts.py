@@ -32,7 +32,7 @@ from service.operate.common_resources import (
     read_sample,
 )
 from service.operate.deployment import Deployment
-from service.operate.instance import open_instance
+from service.operate.instance import open_instance, open_instance_of
 
 CHANGED = "`parley connector map list` shows what there is; somebody may have changed it meanwhile"
 
@@ -88,8 +88,8 @@ async def draft(
         SettingsError without an instance, ConnectorError, StoreUnavailable, StoreMismatch.
     """
     check_name(name)
-    async with open_instance(deployment) as (connector, instance):
-        there = await read_list(connector, instance, element_of(deployment))
+    async with open_instance_of(deployment) as (connector, instance, settings):
+        there = await read_list(connector, instance, element_of(settings))
         resource = await find_resource(connector, there, name)
         fields = _fields(resource, there, name, said, new=new)
         own = there.own_mapping(name)

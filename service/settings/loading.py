@@ -88,7 +88,7 @@ def load_settings(
     """
     environ = os.environ if environ is None else environ
     gathered = gather(config_dir, environ, options or {})
-    settings, problems = _check(gathered, environ, Settings)
+    settings, problems = check_values(gathered, environ, Settings)
     if settings is None or problems:
         raise SettingsError([problem.text for problem in problems])
     return settings
@@ -114,7 +114,7 @@ def load_part(
         each: (Settings.model_fields[each].annotation, Settings.model_fields[each])
         for each in asked
     }
-    part, problems = _check(gathered, environ, create_model("Part", **types))
+    part, problems = check_values(gathered, environ, create_model("Part", **types))
     names = {"", *(each.upper() for each in fields)}
     if part is None or any(problem.name in names for problem in problems):
         raise SettingsError([problem.text for problem in problems if problem.name in names])
@@ -131,7 +131,7 @@ def explain_settings(
     """
     environ = os.environ if environ is None else environ
     gathered = gather(config_dir, environ, {})
-    settings, problems = _check(gathered, environ, Settings)
+    settings, problems = check_values(gathered, environ, Settings)
     texts: dict[str, str] = {}
     for problem in problems:
         texts.setdefault(problem.name, problem.text)
@@ -175,7 +175,7 @@ def _show_option(option: str) -> str:
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def _check(
+def check_values(
     gathered: Gathered, environ: Mapping[str, str], model: type[Model]
 ) -> tuple[Model | None, list[Problem]]:
     """Make the settings, None if they can't be made, and sort all problems as the table is."""

@@ -38,10 +38,14 @@ PACKAGE = Path(__file__).parent.parent
 
 
 class Problem(NamedTuple):
-    """Something to put right: the setting's name as it is set ("" for a whole file), and what."""
+    """Something to put right: the setting's name as it is set ("" for a whole file), and what.
+
+    what: the same without the name, the source and an example; "" for a whole file.
+    """
 
     name: str
     text: str
+    what: str = ""
 
 
 class Found(NamedTuple):
@@ -222,6 +226,6 @@ def problem_of(field: str, what: str, source: str) -> Problem:
     origin = f" ({source})" if source else ""
     if source == DEFAULT:
         # It does not go with what another setting was given; an example would be the default again.
-        return Problem(name, f"{name} {what}{origin}; set {name}")
+        return Problem(name, f"{name} {what}{origin}; set {name}", what)
     example = "".join((Settings.model_fields[field].examples or [])[:1])
-    return Problem(name, f"{name} {what}{origin}; example: {name}={example}")
+    return Problem(name, f"{name} {what}{origin}; example: {name}={example}", what)

@@ -44,9 +44,21 @@ from service.settings.forms import (
     read_shared_keys,
 )
 
+SET_UP_BY = frozenset(
+    {
+        "open_connectors_base_url",
+        "open_connectors_user_secret",
+        "open_connectors_organization_secret",
+        "twilio_account_sid",
+        "twilio_auth_token",
+        "twilio_sender",
+    }
+)
+"""Fields without which no text can be taken or answered; the console asks for them as well."""
+
 
 class Settings(BaseModel):
-    """Everything an operator can set, checked. Made by `load_settings` alone.
+    """Everything an operator can set, checked. Made by `load_settings` and `setup` alone.
 
     Times end in `_s` and are seconds. Secrets are `SecretStr`: they print as stars.
     """
@@ -420,6 +432,11 @@ class Settings(BaseModel):
         return longest
 
     @property
+    def is_set_up(self) -> bool:
+        """Whether there is all that it takes to take and to answer a text."""
+        return all(getattr(self, each) for each in SET_UP_BY)
+
+    @property
     def secret_keys(self) -> tuple[str, ...]:
         """The sealing keys, newest first: the first seals, all of them unseal."""
         return tuple(key.strip() for key in self.secret_key.get_secret_value().split(","))
@@ -428,7 +445,7 @@ class Settings(BaseModel):
     def auth_tokens(self) -> tuple[str, ...]:
         """The tokens a callback may be signed with, the primary one first."""
         tokens = (self.twilio_auth_token, self.twilio_auth_token_secondary)
-        return tuple(token.get_secret_value() for token in tokens if token is not None)
+        return tuple(token.get_secret_value() for token in tokens if token)
 
     @property
     def connector_proxy(self) -> str:

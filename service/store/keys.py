@@ -15,6 +15,8 @@ WORKERS = "parley:{workers}:alive"
 INSTANCE = "parley:{instance}:record"
 INSTANCE_LOCK = "parley:{instance}:lock"
 INSTANCE_LOOK = "parley:{instance}:look"
+SETUP = "parley:{setup}:current"
+SETUP_DRAFT = "parley:{setup}:draft"
 COVERED = "parley:{backfill}:covered"
 FIRST_START = "parley:{backfill}:first"
 OUR_NUMBERS = "parley:{backfill}:numbers"
@@ -225,6 +227,16 @@ WRITTEN_DOWN = (
         "hash",
         "when the service last looked at our instance, and what it last did to it",
         "note_look",
+    ),
+    KeyForm(
+        SETUP, "hash", "credentials typed in the console, sealed, and their version", "keep_setup"
+    ),
+    KeyForm(
+        SETUP_DRAFT,
+        "hash",
+        "what was typed of the next ones, sealed",
+        "keep_setup; setups takes out",
+        "7 days",
     ),
     KeyForm(COVERED, "string", "ms up to which nothing is missing from the inboxes", "watermark"),
     KeyForm(

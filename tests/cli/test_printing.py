@@ -207,6 +207,7 @@ COMMANDS: dict[tuple[str, ...], str] = {
     ("connector", "formula", "create", HOSTILE): r"\x1b[2J",
     ("connector", "formula", "remove", HOSTILE, "--yes"): r"\x1b[2J",
     ("backfill", "--since", HOSTILE): r"\x1b[2J",
+    ("connect", "--file", HOSTILE): r"\x1b[2J",
     ("explain-signature", "--url", f"https://a.example/{HOSTILE}", "--signature", HOSTILE): "ignat",
     ("explain-signature", "--url", HOSTILE, "--body", f"@{HOSTILE}", "--signature", "x"): "--body",
 }

@@ -411,17 +411,20 @@ async def test_a_close_that_the_loop_has_not_seen_yet_is_seen() -> None:
 
 async def test_stray_bytes_on_an_idle_connection_make_it_unusable() -> None:
     """They would be taken for the answer to the next reply."""
+    strayed = asyncio.Event()
 
     async def script(talk: Talk) -> None:
         await talk.request()
         talk.write(OK)
         await asyncio.sleep(0.03)
         talk.write(OK.replace(b"ok", b"no"))
+        strayed.set()
         await talk.until_closed()
 
     async with serving(script) as server, client(server.origin) as http:
         assert await get(http) == b"ok"
-        await asyncio.sleep(0.06)
+        await strayed.wait()
+        await asyncio.sleep(0.03)
         assert (await post(http)).body == b"ok"
         await eventually(server.talks[0].closed)
         assert len(server.talks) == 2

@@ -225,6 +225,8 @@ async def test_of_those_that_may_begin_the_one_due_longest_gets_the_next_lane() 
         lanes.put(Conversation("+1", str(n)), EntryId(f"2-{n}"), due)
     lanes.put(Conversation("+1", "busy"), EntryId("3-0"), now - 8)
     gate.set()
-    await asyncio.sleep(0.05)
+    async with asyncio.timeout(10):
+        while len(begun) < 5:
+            await asyncio.sleep(0.01)
     assert begun == ["1-0", "3-0", "2-1", "2-2", "2-0"]
     await lanes.close(0)

@@ -1,0 +1,218 @@
+"""What an operator types of the setup, checks, plans, applies and changes later."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+
+import pytest
+
+from service.core.sealing import Sealer
+from service.errors import ConnectorUnauthorized, ConnectorUnreachable, SettingsError
+from service.operate.audit import trail
+from service.operate.deployment import Deployment, open_store
+from service.operate.instance import open_instance
+from service.operate.setup import Setup, field_of
+from service.settings.setup import Given, load_given
+from service.store.client import Redis
+from service.store.connection import connect
+from service.store.setups import Setups
+
+pytestmark = pytest.mark.anyio
+
+GIVEN_BY_SETTINGS = ("PUBLIC_URL", "REDIS_URL", "SECRET_KEY")
+
+
+@pytest.fixture
+def given(environ: dict[str, str]) -> Given:
+    """A service that nobody has set up."""
+    return load_given(environ={name: environ[name] for name in GIVEN_BY_SETTINGS})
+
+
+@pytest.fixture
+def typed(environ: dict[str, str]) -> dict[str, str]:
+    """What has to be typed."""
+    return {name.lower(): value for name, value in environ.items() if name not in GIVEN_BY_SETTINGS}
+
+
+@pytest.fixture
+async def redis(environ: dict[str, str]) -> AsyncIterator[Redis]:
+    """The deployment's Redis."""
+    client = connect(environ["REDIS_URL"])
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+def setup(redis: Redis, given: Given) -> Setup:
+    """Its setup."""
+    return Setup(redis, given)
+
+
+async def apply(setup: Setup) -> int:
+    """Apply it by a command."""
+    return await setup.apply(who="somebody", via="command")
+
+
+async def test_at_first_everything_required_is_asked_for(setup: Setup) -> None:
+    """A person would not know what to type."""
+    state = await setup.look()
+    assert (state.version, state.drafted, state.complete) == (0, False, False)
+    asked = [each.name for each in state.entries.values() if each.problem]
+    assert asked == [
+        "OPEN_CONNECTORS_BASE_URL",
+        "OPEN_CONNECTORS_USER_SECRET",
+        "OPEN_CONNECTORS_ORGANIZATION_SECRET",
+        "TWILIO_ACCOUNT_SID",
+        "TWILIO_AUTH_TOKEN",
+        "TWILIO_SENDER",
+    ]
+    entry = state.entries["twilio_account_sid"]
+    assert entry.problem == "TWILIO_ACCOUNT_SID is missing."
+    assert entry.key == "messaging.sms.twilio.account"
+    assert state.callback_url == "https://sms.example.com/callbacks/twilio"
+
+
+async def test_what_is_typed_is_kept_right_or_wrong(
+    setup: Setup, redis: Redis, given: Given
+) -> None:
+    """A mistake, a reload or a new sign-in would lose what was typed."""
+    values = {"twilio_account_sid": "ACx", "twilio_auth_token": "the-auth-token"}
+    await setup.type(values, who="somebody")
+    state = await Setup(redis, given).look()
+    sid, token = state.entries["twilio_account_sid"], state.entries["twilio_auth_token"]
+    assert (sid.value, sid.source) == ("ACx", "draft")
+    assert sid.problem.startswith("TWILIO_ACCOUNT_SID is not an account SID")
+    assert (token.value, token.kept, token.problem) == ("", True, "")
+    assert state.drafted
+    assert "the-auth-token" not in repr(state)
+
+
+async def test_an_empty_secret_stays_and_another_empty_entry_goes(setup: Setup) -> None:
+    """A page that shows no secret would take it away when it is sent."""
+    await setup.type({"twilio_auth_token": "first", "instance_name": "Desk"}, who="somebody")
+    state = await setup.type({"twilio_auth_token": "", "instance_name": ""}, who="somebody")
+    assert state.entries["twilio_auth_token"].kept
+    assert state.entries["instance_name"].value == "Parley"
+
+
+async def test_what_settings_give_can_not_be_typed(redis: Redis, environ: dict[str, str]) -> None:
+    """A page would say that something is in use that is not."""
+    setup = Setup(redis, load_given(environ=environ))
+    state = await setup.type({"twilio_sender": "+14155550199"}, who="somebody")
+    entry = state.entries["twilio_sender"]
+    assert (entry.value, entry.source, entry.fixed) == (
+        environ["TWILIO_SENDER"],
+        "environment",
+        True,
+    )
+    assert not state.drafted
+
+
+async def test_the_connector_is_asked_with_what_is_typed(
+    setup: Setup, typed: Mapping[str, str]
+) -> None:
+    """Somebody would find out at the end that the first entry was wrong."""
+    with pytest.raises(SettingsError, match="OPEN_CONNECTORS_USER_SECRET is missing"):
+        await setup.check_access()
+    await setup.type(dict(typed), who="somebody")
+    assert "no instance carries the tag parley" in await setup.check_access()
+    await setup.type({"open_connectors_user_secret": "wrong"}, who="somebody")
+    with pytest.raises(ConnectorUnauthorized) as refused:
+        await setup.check_access()
+    assert field_of(refused.value) == "open_connectors_user_secret"
+    assert refused.value.request_id
+
+
+async def test_an_address_without_a_connector_is_told_at_its_field(
+    setup: Setup, typed: Mapping[str, str]
+) -> None:
+    """Somebody would look for a mistake in the secrets."""
+    away = dict(typed) | {"open_connectors_base_url": "http://127.0.0.1:9/elements/api-v2"}
+    await setup.type(away, who="somebody")
+    with pytest.raises(ConnectorUnreachable) as away_error:
+        await setup.check_access()
+    assert field_of(away_error.value) == "open_connectors_base_url"
+
+
+async def test_applied_it_is_in_use_by_every_command(
+    setup: Setup, typed: Mapping[str, str], given: Given, environ: dict[str, str], redis: Redis
+) -> None:
+    """What the console says would not be what the service does."""
+    deployment = Deployment(given.partial(), environ["REDIS_URL"], given)
+    async with open_store(deployment) as (client, _):
+        with pytest.raises(SettingsError, match="or type them in: parley connect"):
+            await deployment.settings_in_use(client)
+    await setup.type(dict(typed), who="somebody")
+    plan = await setup.plan()
+    assert plan.lines()[0] == "create an instance"
+    assert await apply(setup) == 1
+    state = await setup.look()
+    assert (state.version, state.drafted, state.complete) == (1, False, True)
+    assert state.entries["twilio_sender"].source == "setup"
+    async with open_store(deployment) as (client, _):
+        settings = await deployment.settings_in_use(client)
+    assert settings.twilio_account_sid == typed["twilio_account_sid"]
+    with pytest.raises(SettingsError, match="there is no instance"):
+        async with open_instance(deployment):
+            pass
+    (act,) = await trail(redis)
+    assert (act.who, act.what) == ("somebody", "connect")
+    assert "TWILIO_AUTH_TOKEN" in act.about
+    assert typed["twilio_auth_token"] not in act.about
+
+
+async def test_secrets_that_the_connector_refuses_take_no_one_s_place(
+    setup: Setup, typed: Mapping[str, str]
+) -> None:
+    """A typing error would stop a service that works."""
+    await setup.type(dict(typed), who="somebody")
+    await apply(setup)
+    await setup.type({"open_connectors_user_secret": "wrong"}, who="somebody")
+    with pytest.raises(ConnectorUnauthorized):
+        await apply(setup)
+    state = await setup.look()
+    assert state.version == 1
+    assert state.drafted
+
+
+async def test_a_new_auth_token_leaves_the_former_one_accepted_until_it_is_retired(
+    setup: Setup, typed: Mapping[str, str], given: Given, redis: Redis, environ: dict[str, str]
+) -> None:
+    """Texts that Twilio signs with either token, while they change, would be refused."""
+    deployment = Deployment(given.partial(), environ["REDIS_URL"], given)
+    await setup.type(dict(typed), who="somebody")
+    await apply(setup)
+    await setup.type({"twilio_auth_token": "another-token"}, who="somebody")
+    assert await apply(setup) == 2
+    both = await deployment.settings_in_use(redis)
+    assert both.auth_tokens == ("another-token", typed["twilio_auth_token"])
+    assert await setup.retire_token(who="somebody", via="console") == 3
+    assert (await deployment.settings_in_use(redis)).auth_tokens == ("another-token",)
+    with pytest.raises(SettingsError, match="no former auth token"):
+        await setup.retire_token(who="somebody", via="console")
+
+
+async def test_what_was_typed_can_be_forgotten(setup: Setup, typed: Mapping[str, str]) -> None:
+    """Credentials that nobody uses would stay."""
+    await setup.type(dict(typed), who="somebody")
+    await setup.discard(who="somebody", via="command")
+    state = await setup.look()
+    assert not state.drafted
+    assert not state.entries["twilio_auth_token"].kept
+
+
+async def test_it_is_sealed_anew_with_the_first_key(
+    setup: Setup, typed: Mapping[str, str], redis: Redis, environ: dict[str, str]
+) -> None:
+    """The former key could never go."""
+    await setup.type(dict(typed), who="somebody")
+    await apply(setup)
+    await setup.type({"instance_name": "Desk"}, who="somebody")
+    bare = {name: environ[name] for name in GIVEN_BY_SETTINGS}
+    both = load_given(environ=bare | {"SECRET_KEY": f"{'n' * 40},{'k' * 40}"})
+    await Setup(redis, both).rekey(who="somebody")
+    new = load_given(environ=bare | {"SECRET_KEY": "n" * 40})
+    state = await Setup(redis, new).look()
+    assert state.entries["instance_name"].value == "Desk"
+    assert state.entries["twilio_auth_token"].kept
+    assert await Setups(redis, Sealer(["n" * 40])).version() == 2
