@@ -10,10 +10,12 @@ from service.connector.provisioning import Provisioner
 from service.core.open_connectors.elements import element_of
 from service.core.open_connectors.plan import Change, Plan
 from service.core.open_connectors.wire import InstanceAnswer
+from service.core.sealing import Sealer
 from service.errors import ConnectorError, SettingsError
-from service.operate.deployment import Deployment
+from service.operate.deployment import Deployment, open_store
 from service.operate.instance import open_provisioner
 from service.store.instances import LastLook, last_look
+from service.store.setups import Setups
 
 __all__ = ["EntryLook", "InstanceLook", "LastLook", "last_look", "look_at_instance"]
 
@@ -36,6 +38,7 @@ class InstanceLook:
 
     id: "" without an instance. name, tags: at the connector, else as kept. element: "" where it is
         not told. callback_url: as kept.
+    set_up: False while credentials are missing, of which `problem` tells; nothing was asked then.
     there: the connector has it. entries: its configuration, what differs first.
     plan: what is to do. formulas: those that use it. problem: why the connector, or the sealed
         token, says nothing; then `entries`, `plan` and `formulas` are empty.
@@ -45,6 +48,7 @@ class InstanceLook:
     name: str = ""
     tags: tuple[str, ...] = ()
     callback_url: str = ""
+    set_up: bool = True
     element: str = ""
     there: bool = False
     disabled: bool = False
@@ -68,7 +72,18 @@ async def look_at_instance(deployment: Deployment) -> InstanceLook:
         async with open_provisioner(deployment) as provisioner:
             return await _look(provisioner)
     except SettingsError as error:
-        return InstanceLook("", problem=error)
+        return InstanceLook("", set_up=await _is_set_up(deployment), problem=error)
+
+
+async def _is_set_up(deployment: Deployment) -> bool:
+    if deployment.given is None:
+        return True
+    async with open_store(deployment) as (client, _):
+        try:
+            kept = await Setups(client, Sealer(deployment.settings.secret_keys)).current()
+        except SettingsError:  # No key opens it: it is there.
+            return True
+    return not deployment.given.missing(kept.values if kept else {})
 
 
 async def _look(provisioner: Provisioner) -> InstanceLook:

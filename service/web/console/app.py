@@ -35,10 +35,10 @@ TITLES = {400: "That can't be read", 403: "That is not allowed", 404: "There is 
 
 def console_app(
     redis: Redis,
-    deployment: Deployment,
     readiness: Callable[[], Awaitable[Mapping[str, Checked]]],
     gather: Callable[[], Awaitable[Figures]],
     *,
+    deployment: Deployment,
     ending: asyncio.Event,
     hosts: Collection[str] = (),
     tls: bool = False,
@@ -46,8 +46,8 @@ def console_app(
 ) -> AsgiApp:
     """Make the console.
 
-    deployment: what pages work on that do what commands do.
     readiness, gather: as `service.web.console.glance.Glance` takes them.
+    deployment: what pages work on that do what commands do.
     ending: set when the process stops; what is live ends then.
     hosts: names and addresses it may be asked for by, besides this machine's own.
     tls: browsers come by https alone. every_s: seconds between two looks of a live page.

@@ -159,7 +159,8 @@ class InstancePages:
         self, request: Request, session: Session, act: ActName, problem: ParleyError | None = None
     ) -> Response:
         look = await look_at_instance(self._deployment)
-        if not look.id and act != "apply" and problem is None:
+        nothing_to_act_on = not look.id and act != "apply"
+        if (nothing_to_act_on or not look.set_up) and problem is None:
             return RedirectResponse(paths.INSTANCE, 303)
         return self._page(
             request,

@@ -15,6 +15,8 @@ AUDIT = f"{ROOT}/audit"
 KEYBOARD = f"{ROOT}/keyboard"
 STATIC = f"{ROOT}/static"
 
+CONNECT = f"{ROOT}/connect"
+
 INSTANCE = f"{ROOT}/instance"
 INSTANCE_TOKEN = f"{INSTANCE}/token"
 TAKE = f"{INSTANCE}/take"

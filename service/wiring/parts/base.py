@@ -16,6 +16,7 @@ from service.host.crowd import CONNECTIONS_LIMIT, Crowd
 from service.host.descriptors import needed_for, usable
 from service.operate.clients import connector_of
 from service.operate.clocks import Clocks
+from service.operate.deployment import Deployment
 from service.operate.files import message_template, wanted_instance
 from service.settings.table import Settings
 from service.store.batch import Batch
@@ -53,11 +54,12 @@ class Base:
     stop: whether it is to stop. tasks: keeps what runs here running. client: Redis.
     instance: the watch over the connector's instance. redis: the watch over Redis.
     callers: the connections of the public listener; a process without a door has none.
-    visitors: those of the internal one. redis_url: where Redis is.
+    visitors: those of the internal one.
+    deployment: as operators work on it.
     """
 
     settings: Settings
-    redis_url: str
+    deployment: Deployment
     stop: Stop
     tasks: Tasks
     clocks: Clocks
@@ -83,7 +85,7 @@ def build_base(settings: Settings, redis_url: str, stop: Stop) -> Base:
     sealer = Sealer(settings.secret_keys)
     return Base(
         settings=settings,
-        redis_url=redis_url,
+        deployment=Deployment(settings, redis_url),
         stop=stop,
         tasks=Tasks(stop.fail),
         clocks=clocks,

@@ -16,7 +16,6 @@ from service.host.answers import AsgiApp
 from service.host.bounded import bounded
 from service.host.listeners import AppServer
 from service.host.slots import Slots
-from service.operate.deployment import Deployment
 from service.store.queues import Queues
 from service.web.internal.app import Readiness, answered, internal_app
 from service.wiring.parts.base import Base, Part
@@ -71,9 +70,9 @@ class InternalSide:
 
             return console_app(
                 base.client,
-                Deployment(settings, base.redis_url),
                 partial(answered, readiness),
                 self._reporting.gather,
+                deployment=base.deployment,
                 ending=self.end,
                 # An address that somebody chose to listen at is one they ask for pages by.
                 hosts=(settings.internal_host, *settings.console_hosts.split()),

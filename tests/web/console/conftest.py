@@ -113,9 +113,9 @@ async def open_desk(redis_server: str, serve: Any) -> AsyncIterator[Open]:
             desk = Desk(redis)
             pages = console_app(
                 redis,
-                deployment or Deployment(SETTINGS, redis_url),
                 desk.readiness,
                 desk.gather,
+                deployment=deployment or Deployment(SETTINGS, redis_url),
                 ending=desk.ending,
                 **({"every_s": 0.05} | options),
             )

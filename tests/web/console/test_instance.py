@@ -12,6 +12,7 @@ from service.operate.audit import Act, trail
 from service.operate.deployment import Deployment
 from service.operate.instance import open_provisioner
 from service.settings.loading import load_settings
+from service.settings.setup import load_given
 from tests.connector.pieces import AUTH_TOKEN, ORGANIZATION, OURS, USER
 from tests.sandboxed import Platform, bare, deployment, environ, platform, token
 from tests.web.console.conftest import PASSWORD, Desk, Open, field_of
@@ -135,6 +136,23 @@ async def test_without_an_instance_it_says_what_to_do_and_makes_one(
     assert (await operator.get(f"{PAGE}/remove")).headers["location"] == PAGE
     assert (await post(operator, f"{PAGE}/apply")).status_code == 303
     assert await kept_id(bare)
+
+
+async def test_what_is_not_set_up_leads_to_connect(
+    open_desk: Open, environ: dict[str, str]
+) -> None:
+    """A page of missing settings would be the first that a new operator sees."""
+    given = load_given(None, {name: environ[name] for name in ("PUBLIC_URL", "SECRET_KEY")})
+    bare = Deployment(given.partial(), environ["REDIS_URL"], given)
+    desk = await open_desk(deployment=bare)
+    async with desk.browser() as browser:
+        await desk.sign_in(browser)
+        text = (await browser.get(PAGE)).text
+        assert "Not set up yet" in text
+        assert 'href="/console/connect"' in text
+        assert (await browser.get(f"{PAGE}/apply")).headers["location"] == PAGE
+        listed = (await browser.get(f"{PAGE}/take")).text
+        assert "<li>TWILIO_ACCOUNT_SID is missing" in listed
 
 
 async def test_one_that_is_gone_at_the_connector_is_told(
