@@ -240,11 +240,11 @@ async def running_platform() -> AsyncIterator[Platform]:
 
 
 @contextlib.asynccontextmanager
-async def running_sandbox() -> AsyncIterator[str]:
+async def running_sandbox(user: str = USER, organization: str = ORGANIZATION) -> AsyncIterator[str]:
     """Run the real sandbox on a free port of loopback; yields its base URL."""
     listener = listen("127.0.0.1", 0, "PORT")
     stop = asyncio.Event()
-    app = sandbox_app(SandboxConfig(user_secret=USER, organization_secret=ORGANIZATION))
+    app = sandbox_app(SandboxConfig(user_secret=user, organization_secret=organization))
     running = asyncio.create_task(
         AppServer(app, listener, stop_s=1, http=bounded(Crowd())).run_until(stop)
     )

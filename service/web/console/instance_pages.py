@@ -13,7 +13,13 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from service.errors import ConnectorError, ParleyError, SignInRefused, StoreUnavailable
+from service.errors import (
+    ConnectorError,
+    ParleyError,
+    SettingsError,
+    SignInRefused,
+    StoreUnavailable,
+)
 from service.operate import instance_acts
 from service.operate.audit import noted, trail
 from service.operate.console import Session, confirm_password, has_password
@@ -92,6 +98,8 @@ class InstancePages:
             found = await instance_acts.list_candidates(self._deployment)
         except StoreUnavailable:
             raise
+        except SettingsError:  # Of which that page tells, and what to do.
+            return RedirectResponse(paths.INSTANCE, 303)
         except ParleyError as error:
             problem = error
         return self._page(
@@ -176,6 +184,8 @@ class InstancePages:
         self, request: Request, session: Session, id_: str, problem: ParleyError | None = None
     ) -> Response:
         look, lines = await look_at_instance(self._deployment), []
+        if isinstance(look.problem, SettingsError):
+            return RedirectResponse(paths.INSTANCE, 303)
         try:
             lines = (await instance_acts.plan_take(self._deployment, id_)).lines()
         except StoreUnavailable:

@@ -150,9 +150,9 @@ async def test_what_is_not_set_up_leads_to_connect(
         text = (await browser.get(PAGE)).text
         assert "Not set up yet" in text
         assert 'href="/console/connect"' in text
-        assert (await browser.get(f"{PAGE}/apply")).headers["location"] == PAGE
-        listed = (await browser.get(f"{PAGE}/take")).text
-        assert "<li>TWILIO_ACCOUNT_SID is missing" in listed
+        assert "parley connect<" in text
+        for path in ("apply", "remove", "take", "take/12"):
+            assert (await browser.get(f"{PAGE}/{path}")).headers["location"] == PAGE
 
 
 async def test_one_that_is_gone_at_the_connector_is_told(
