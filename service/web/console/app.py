@@ -19,7 +19,7 @@ from service.operate.deployment import Deployment
 from service.operate.overview import Checked
 from service.operate.setup import Setup
 from service.store.client import Redis
-from service.web.console import paths
+from service.web.console import instance_pages, paths
 from service.web.console.asking import Asking
 from service.web.console.assets import Assets
 from service.web.console.connect_pages import ConnectPages
@@ -98,6 +98,7 @@ def console_app(
         *FormulaPages(asking).routes(),
         *(Route(path, page, methods=["POST"]) for path, page in writes.items()),
         *(Route(path, page, methods=["GET"]) for path, page in reads.items()),
+        *instance_pages.routes_of(redis, deployment, renderer, glance, members),
         Route(paths.ROOT + "/{rest:path}", only(pages.unknown), methods=["GET"]),
     ]
     app = Starlette(routes=routes, exception_handlers=_handlers(renderer))

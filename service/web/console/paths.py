@@ -45,6 +45,10 @@ FORMULAS = f"{ROOT}/formulas"
 FORMULA_NEW = f"{FORMULAS}/new"
 FORMULA_REMOVE = f"{FORMULAS}/remove"
 
+INSTANCE = f"{ROOT}/instance"
+INSTANCE_TOKEN = f"{INSTANCE}/token"
+TAKE = f"{INSTANCE}/take"
+
 LONGEST = 500
 """Characters of a place to come back to; a search of the audit trail is far below."""
 
