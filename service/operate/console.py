@@ -23,6 +23,7 @@ __all__ = [
     "Session",
     "SignInRefused",
     "address_of",
+    "confirm_password",
     "end_session",
     "has_password",
     "make_token",
@@ -136,6 +137,26 @@ async def sign_in_by_password(
     if begun is not None:
         return begun
     raise await _refused(redis, "that is not the password", looked.wait_ms, "password", address)
+
+
+async def confirm_password(redis: Redis, session: Session, password: str, *, address: str) -> None:
+    """Ask somebody who is signed in for the password of the session's role once more.
+
+    Failures count as those of sign-ins do. Raises SignInRefused, StoreUnavailable.
+    """
+    known = [basis for basis in await kept.passwords_of(redis) if basis.role == session.role]
+    if not known:
+        command = "parley console password"
+        command += "" if session.role == "operator" else f" --role {session.role}"
+        raise SignInRefused(f"no password of this role is set; `{command}` sets one")
+    looked = await tries.ask(redis, address)
+    by = f"password, session {session.id},"
+    if not looked.now:
+        reason = "too many sign-ins failed; no password is looked at for now"
+        raise await _refused(redis, reason, looked.wait_ms, by, address)
+    if not await passwords.matches(password, known[0].value):
+        raise await _refused(redis, "that is not the password", looked.wait_ms, by, address)
+    await tries.take_back(redis, address)
 
 
 async def session_of(redis: Redis, cookie: str, *, renew: bool = True) -> Session | None:

@@ -92,6 +92,11 @@ class Overview:
         return all(part.ok for part in self.parts)
 
     @property
+    def set_up(self) -> bool:
+        """Whether there are the credentials that texts are taken and answered with."""
+        return all(part.ok for part in self.parts if part.name == "setup")
+
+    @property
     def not_ready(self) -> tuple[Standing, ...]:
         """Those parts that can't."""
         return tuple(part for part in self.parts if not part.ok)

@@ -18,12 +18,17 @@ from urllib.parse import urlencode
 
 import httpx
 import pytest
+from playwright.sync_api import ConsoleMessage, Page, sync_playwright
 from twilio.request_validator import RequestValidator
 
-from tests.programs import bare_environ
+from tests.flow.browser import FLAGS
+from tests.programs import bare_environ, program
 
 ROOT = Path(__file__).parents[2]
 OUR_NUMBER = "+15005550100"
+
+OpenPage = Callable[..., Page]
+"""Opens a page of a browser; see the fixture `open_page`."""
 
 
 def listener() -> socket.socket:
@@ -230,3 +235,37 @@ def deployment(tmp_path: Path) -> Iterator[Deployment]:
         yield made
     finally:
         made.close()
+
+
+@pytest.fixture
+def open_page() -> Iterator[OpenPage]:
+    """Open a page of headless Chromium in a browser window of its own; options: the window's.
+
+    tells: what the browser may report besides, as an outage that is part of the test.
+    """
+    chromium = program("chromium", "chromium-browser", package="chromium")
+    problems: list[str] = []
+    # Pages that say what is wrong have such a status, and the browser tells of it.
+    expected = ["the server responded with a status of 40"]
+
+    def tell(line: ConsoleMessage) -> None:
+        if line.type == "error" and not any(each in line.text for each in expected):
+            problems.append(line.text)
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+
+        def start(tells: tuple[str, ...] = (), **options: Any) -> Page:
+            expected.extend(tells)
+            usual: dict[str, Any] = {
+                "viewport": {"width": 1440, "height": 900},
+                "reduced_motion": "reduce",
+            }
+            page = browser.new_context(**(usual | options)).new_page()
+            page.on("pageerror", lambda error: problems.append(str(error)))
+            page.on("console", tell)
+            return page
+
+        yield start
+        browser.close()
+    assert problems == [], "the page reported errors"

@@ -13,23 +13,34 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from service.core.tally import Figures
-from service.errors import StoreUnavailable
+from service.errors import SettingsError, StoreUnavailable
 from service.host.answers import AsgiApp
 from service.operate.deployment import Deployment
 from service.operate.overview import Checked
+from service.operate.setup import Setup
 from service.store.client import Redis
-from service.web.console import paths
+from service.web.console import instance_pages, paths
+from service.web.console.asking import Asking
 from service.web.console.assets import Assets
+from service.web.console.connect_pages import ConnectPages
 from service.web.console.cookies import Cookies
+from service.web.console.formula_pages import FormulaPages
 from service.web.console.glance import Glance
 from service.web.console.guard import guarded
 from service.web.console.live import EVERY_S, Streams
+from service.web.console.mapping_pages import MappingPages
 from service.web.console.members import SESSION, Members
 from service.web.console.pages import Pages
+from service.web.console.reference_pages import ReferencePages
 from service.web.console.rendering import Renderer
 from service.web.console.sign_in import SignIn
 
-TITLES = {400: "That can't be read", 403: "That is not allowed", 404: "There is nothing here"}
+TITLES = {
+    400: "That can't be read",
+    403: "That is not allowed",
+    404: "There is nothing here",
+    409: "That can't be done as it stands",
+}
 """Of the pages that say why something can't be shown; others have the status's own words."""
 
 
@@ -57,9 +68,11 @@ def console_app(
     assets, cookies = Assets(), Cookies(tls=tls)
     renderer, members = Renderer(assets), Members(redis, cookies)
     streams = Streams(ending, every_s=every_s)
-    pages = Pages(redis, renderer, Glance(readiness, gather), streams, members)
+    glance = Glance(readiness, gather)
+    pages = Pages(redis, renderer, glance, streams, members)
     sign_in = SignIn(redis, renderer, cookies, members)
     only, writing = members.only, members.writing
+    asking = Asking(redis, deployment, renderer, members)
     reads = {
         paths.SIGN_IN: sign_in.show,
         paths.OVERVIEW: only(pages.overview),
@@ -74,9 +87,18 @@ def console_app(
         paths.SIGN_OUT: writing(sign_in.sign_out, operators=False),
         paths.END_SESSION: writing(pages.end_session, operators=True),
     }
+    connect: list[Route] = []
+    if deployment.given is not None:
+        setup = Setup(redis, deployment.given)
+        connect = ConnectPages(setup, renderer, glance, streams, members, changed=changed).routes()
     routes = [
+        *connect,
+        *ReferencePages(asking).routes(),
+        *MappingPages(asking).routes(),
+        *FormulaPages(asking).routes(),
         *(Route(path, page, methods=["POST"]) for path, page in writes.items()),
         *(Route(path, page, methods=["GET"]) for path, page in reads.items()),
+        *instance_pages.routes_of(redis, deployment, renderer, glance, members),
         Route(paths.ROOT + "/{rest:path}", only(pages.unknown), methods=["GET"]),
     ]
     app = Starlette(routes=routes, exception_handlers=_handlers(renderer))
@@ -103,7 +125,15 @@ def _handlers(renderer: Renderer) -> Mapping[type[Exception], Callable[..., Awai
         page.headers.update(headers)
         return page
 
+    async def unsettled(request: Request, error: SettingsError) -> Response:
+        return say(request, 409, " ".join(error.problems), {})
+
     async def failed(request: Request, error: Exception) -> Response:
         return say(request, 500, "This page has failed; the log of the service says why.", {})
 
-    return {HTTPException: refused, StoreUnavailable: without_redis, Exception: failed}
+    return {
+        HTTPException: refused,
+        StoreUnavailable: without_redis,
+        SettingsError: unsettled,
+        Exception: failed,
+    }

@@ -15,6 +15,40 @@ AUDIT = f"{ROOT}/audit"
 KEYBOARD = f"{ROOT}/keyboard"
 STATIC = f"{ROOT}/static"
 
+CONNECT = f"{ROOT}/connect"
+CONNECT_STEP = f"{CONNECT}/{{step}}"
+CONNECT_CHECK = f"{CONNECT}/access/check"
+CONNECT_RETIRE = f"{CONNECT}/twilio/retire"
+CONNECT_REVIEW = f"{CONNECT}/review"
+CONNECT_PLAN = f"{CONNECT}/review/plan"
+CONNECT_APPLY = f"{CONNECT}/apply"
+CONNECT_DISCARD = f"{CONNECT}/discard"
+CONNECT_DONE = f"{CONNECT}/done"
+CONNECT_LIVE = f"{CONNECT}/done/live"
+
+CONNECT_PARTS = {
+    CONNECT_CHECK,
+    CONNECT_RETIRE,
+    CONNECT_PLAN,
+    CONNECT_APPLY,
+    CONNECT_DISCARD,
+    CONNECT_LIVE,
+}
+"""What acts, or is a part of a page: nothing to come back to."""
+
+DOCS = f"{ROOT}/docs"
+REQUEST = f"{ROOT}/request"
+MAPPING = f"{ROOT}/mapping"
+MAPPING_EDIT = f"{MAPPING}/edit"
+MAPPING_REMOVE = f"{MAPPING}/remove"
+FORMULAS = f"{ROOT}/formulas"
+FORMULA_NEW = f"{FORMULAS}/new"
+FORMULA_REMOVE = f"{FORMULAS}/remove"
+
+INSTANCE = f"{ROOT}/instance"
+INSTANCE_TOKEN = f"{INSTANCE}/token"
+TAKE = f"{INSTANCE}/take"
+
 LONGEST = 500
 """Characters of a place to come back to; a search of the audit trail is far below."""
 
@@ -22,6 +56,13 @@ LONGEST = 500
 def is_ours(path: str) -> bool:
     """Tell whether a request's path is the console's."""
     return path == ROOT or path.startswith(f"{ROOT}/")
+
+
+def is_within(here: str, page: str) -> bool:
+    """Tell whether a request's path is a page of the navigation, or one that belongs to it."""
+    if page == DOCS and here == REQUEST:
+        return True
+    return here == page or (page != ROOT and here.startswith(f"{page}/"))
 
 
 def way_back(wanted: str) -> str:
@@ -41,6 +82,6 @@ def way_back(wanted: str) -> str:
     steps = parts.path.split("/")
     if parts.scheme or parts.netloc or not is_ours(parts.path) or {".", ".."} & {*steps}:
         return OVERVIEW
-    if "%" in parts.path or parts.path in {SIGN_IN, SIGN_OUT, LIVE, END_SESSION}:
+    if "%" in parts.path or parts.path in {SIGN_IN, SIGN_OUT, LIVE, END_SESSION, *CONNECT_PARTS}:
         return OVERVIEW
     return wanted
