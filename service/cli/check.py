@@ -33,6 +33,7 @@ def check(
                 "ok": not found.problems,
                 "problems": list(found.problems),
                 "warnings": list(found.handlers.doubts),
+                "untyped": list(found.untyped),
                 "unchecked": list(found.unchecked),
                 "settings": {"in_effect": found.settings, "given": found.given},
                 "files": [str(path) for path in found.files],
@@ -59,5 +60,10 @@ def _tell(found: Findings) -> None:
         say_error(*problem.split("\n"))
     if found.unchecked:
         say_error(f"{' and '.join(found.unchecked)} can be checked once the settings are right.")
+    if found.untyped and not found.problems:
+        say_error(
+            f"Nobody has set {', '.join(found.untyped)}: the service answers no text until they "
+            "are typed (parley connect, or Connect in the console)."
+        )
     if not found.problems:
         say("All is well: `parley serve` would start.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -11,9 +12,10 @@ import typer
 
 from service.cli import connector_docs, connector_formula, connector_map, connector_request
 from service.cli.asking import Yes, ask, tell
-from service.cli.printing import say, say_error, say_json
+from service.cli.printing import print_table, say, say_error, say_json
 from service.cli.running import acting, person, run_on_deployment
 from service.cli.words import AsJson, examples
+from service.errors import UsageError
 
 if TYPE_CHECKING:
     from service.operate.deployment import Deployment
@@ -82,9 +84,20 @@ def apply(as_json: AsJson = False) -> None:
     tell(as_json, {"instance": id_, "done": lines}, f"Instance {id_} is as it should be.")
 
 
-@app.command(epilog=examples("parley connector show --json"))
-def show(as_json: AsJson = False) -> None:
-    """Show our instance, as this Redis and the connector know it."""
+@app.command(epilog=examples("parley connector show --json", "parley connector show --token"))
+def show(
+    as_json: AsJson = False,
+    token: Annotated[
+        bool, typer.Option("--token", help="Print the instance token alone, in the clear.")
+    ] = False,
+) -> None:
+    """Show our instance, as this Redis and the connector know it.
+
+    With --token, its secret: who asked is kept in the audit trail, before anything is printed.
+    """
+    if token:
+        _show_token(as_json)
+        return
     kept, found = _run(lambda provisioner: provisioner.current())
     if kept is None:
         tell(
@@ -111,6 +124,17 @@ def show(as_json: AsJson = False) -> None:
             say(f"{name.replace('_', ' ')}: {value}")
     if found is None:
         say("The connector does not know it any more; see `parley connector plan`.")
+
+
+def _show_token(as_json: bool) -> None:
+    async def read(provisioner: AnyProvisioner, noted: Noted) -> tuple[str, str]:
+        kept = await provisioner.kept()
+        async with noted() as noting:
+            noting.about = f"instance {kept.id}"
+        return kept.id, kept.token
+
+    id_, token = _act("show --token", read)
+    tell(as_json, {"instance": id_, "token": token}, token)
 
 
 @app.command(epilog=examples("parley connector check"))
@@ -174,6 +198,71 @@ def enable(as_json: AsJson = False) -> None:
     """Switch our instance on."""
     id_ = _change("enable", lambda provisioner: provisioner.switch(on=True))
     tell(as_json, {"instance": id_, "disabled": False}, f"Instance {id_} is switched on.")
+
+
+@app.command(epilog=examples("parley connector take", "parley connector take 1234"))
+def take(
+    id_: Annotated[
+        str | None, typer.Argument(metavar="ID", help="Of an instance; without it, list them.")
+    ] = None,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take over an instance that was made elsewhere, as in the pages of Open Connectors.
+
+    It gets our tag, name, callback URL and secrets, and keeps its token. The instance of before
+    stays at the connector, without our tag; `take` takes it back as well.
+    """
+    if id_ is None:
+        _list_candidates(as_json)
+        return
+    if not id_.strip():
+        raise UsageError("ID is empty; leave it out to list instances")
+
+    async def act(provisioner: AnyProvisioner, noted: Noted) -> Any:
+        lines = (await provisioner.plan_take(id_)).lines()
+        if not as_json:
+            say(*lines)
+        ask(f"Use instance {id_} from now on?", yes=yes)
+        async with noted() as noting:
+            noting.about = f"instance {id_}"
+            taken = await provisioner.take(id_)
+        return lines, taken
+
+    lines, taken = _act("take", act)
+    using = _warn_of(taken.formulas, "they still name it; give them the new one")
+    if taken.former and not taken.untagged:
+        say_error(f"Instance {taken.former} keeps our tag: take it off, or delete the instance.")
+    facts = {"instance": taken.instance.id, "former": taken.former or None}
+    left = f" Instance {taken.former} stays at the connector." if taken.former else ""
+    tell(
+        as_json,
+        facts | {"untagged": taken.untagged, "formulas": using, "done": lines},
+        f"Instance {taken.instance.id} is in use now.{left}",
+    )
+
+
+def _list_candidates(as_json: bool) -> None:
+    found = _run(lambda provisioner: provisioner.candidates())
+    if as_json:
+        say_json([asdict(each) for each in found])
+        return
+    if not found:
+        say("The connector has no instance yet; `parley connector apply` makes one.")
+        return
+    rows = [
+        (
+            each.id,
+            each.name,
+            each.account or "(not told)",
+            "in use" if each.ours else each.why_not or "can be taken over",
+            each.callback_url,
+        )
+        for each in found
+    ]
+    titles = ("id", "name", "account", "state", "callback URL")
+    print_table(titles, [(cells, None) for cells in rows], below=2)
+    say("Next: parley connector take ID")
 
 
 @app.command(epilog=examples("parley connector remove --yes"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import sys
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -40,20 +39,20 @@ def console(context: typer.Context, role: ForRole = "operator", as_json: AsJson 
         if role != "operator" or as_json:
             raise UsageError(f"options of this command go behind `{context.invoked_subcommand}`")
         return
-    from service.operate.console import TOKEN_LIVES, make_token
+    from service.operate.console import TOKEN_LIVES, address_of, make_token, root_of
     from service.settings.setup import load_given
 
     given = load_given()
     settings = given.partial()
     if settings.console == "off":
         raise SettingsError(["CONSOLE: is off, so there is nowhere to sign in; set it to on"])
-    root = _root_of(settings.internal_host, settings.internal_port)
+    root = root_of(settings.internal_host, settings.internal_port)
 
     async def make(client: AnyRedis) -> str:
         async with noting_in(client, "console", f"a one-time address, as {role}"):
             return await make_token(client, role)
 
-    address = f"{root}/console/sign-in?token={run_on_store(make, given)}"
+    address = address_of(root, run_on_store(make, given))
     if as_json:
         valid_s = int(TOKEN_LIVES.total_seconds())
         say_json({"address": address, "role": role, "valid_s": valid_s})
@@ -219,18 +218,3 @@ def _read_password() -> str:
     if not line:
         raise UsageError("standard input has no password: one line is read, as it is")
     return line
-
-
-def _root_of(host: str, port: int) -> str:
-    """Return where a browser on this machine finds the internal listener."""
-    if not port:
-        raise SettingsError(
-            ["INTERNAL_PORT is 0, so nobody knows where the console is; set one, such as 8081"]
-        )
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return f"http://{host}:{port}"
-    if address.is_unspecified or address == ipaddress.ip_address("::1"):
-        host = "127.0.0.1" if address.version == 4 else "::1"
-    return f"http://[{host}]:{port}" if address.version == 6 else f"http://{host}:{port}"

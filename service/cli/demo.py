@@ -13,7 +13,10 @@ from service.cli.words import examples
 from service.errors import UsageError
 
 DEMO_EXAMPLES = examples(
-    "parley demo", "parley demo --once", "parley demo --handlers my_handlers.py --reload"
+    "parley demo",
+    "parley demo --once",
+    "parley demo --connect",
+    "parley demo --handlers my_handlers.py --reload",
 )
 ROUTES_EXAMPLES = examples("parley routes", "HANDLERS=my_handlers.py parley routes --json")
 
@@ -30,6 +33,10 @@ def demo(
     reload: Annotated[
         bool,
         typer.Option("--reload", help="Start the service anew when the handlers file changes."),
+    ] = False,
+    connect: Annotated[
+        bool,
+        typer.Option("--connect", help="Start with nothing set up, for the Connect page."),
     ] = False,
     port: Annotated[
         int | None,
@@ -52,6 +59,8 @@ def demo(
 
     if once and handlers:
         raise typer.BadParameter("--once plays the example's script; it can't judge other handlers")
+    if once and connect:
+        raise typer.BadParameter("--once plays a script; with --connect nobody could answer it")
     if reload and not handlers:
         raise typer.BadParameter("--reload watches the file that --handlers names; name it")
     known = {field.upper() for field in Settings.model_fields}
@@ -73,6 +82,7 @@ def demo(
             once=once,
             handlers=handlers,
             reload=reload,
+            connect=connect,
             port=port,
             settings=settings,
             environ=rest,

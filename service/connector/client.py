@@ -97,20 +97,19 @@ class Connector:
         if access is not None:
             self._meet(access)
 
-    async def turn_to(self, access: Access, message: Template) -> bool:
-        """Send there, and so, from now on; tells whether a new token is needed for that.
+    async def turn_to(self, access: Access, message: Template) -> None:
+        """Send there, and so, from now on; a token of there is told by `use_token`.
 
         Requests under way end where they were sent; what takes several, such as reading the log,
         fails. Where the access stays the same, so do its connections and the token.
         """
         self._message = message
         if self.reaches(access):
-            return False
+            return
         former = self._peer
         self._meet(access)
         if former is not None:
             await former.http.aclose()
-        return True
 
     def reaches(self, access: Access) -> bool:
         """Tell whether this is where requests go already."""

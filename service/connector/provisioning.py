@@ -10,6 +10,14 @@ from typing import Any, Protocol
 
 import structlog
 
+from service.connector.adopting import (
+    Candidate,
+    Takeover,
+    find_adoptable,
+    find_takeable,
+    let_go,
+    list_candidates,
+)
 from service.connector.client import Connector
 from service.connector.formulas import Formulas, find_formulas, warn_of_formulas
 from service.core.masking import MASK, mask_login
@@ -17,16 +25,13 @@ from service.core.open_connectors import wire
 from service.core.open_connectors.elements import element_of, is_secret
 from service.core.open_connectors.plan import (
     Plan,
-    carries_tag,
-    fits,
     make_plan,
-    may_fit,
     wanted_tags,
 )
 from service.core.open_connectors.templates import Template
 from service.core.open_connectors.wire import InstanceAnswer
 from service.core.sealing import Sealer
-from service.errors import ConnectorError, ConnectorForbidden, SettingsError
+from service.errors import ConnectorError, ConnectorForbidden, SettingsError, StoreError
 from service.model import Instance
 
 log = structlog.get_logger()
@@ -55,6 +60,9 @@ class InstanceStore(Protocol):
 
     async def save(self, instance: Instance) -> None:
         """Keep the instance."""
+
+    async def note_look(self, did: str) -> None:
+        """Note that the instance was looked at, and what was done to it."""
 
     async def forget(self) -> None:
         """Forget the instance."""
@@ -131,7 +139,7 @@ class Provisioner:
 
         Raises ConnectorError, StoreUnavailable, SettingsError.
         """
-        stored = await self._stored()
+        stored = await self.stored()
         _, plan = await self._compare(stored)
         return plan
 
@@ -143,18 +151,20 @@ class Provisioner:
         """
         async with self._store.lock():
             await self._still_wanted()
-            stored = await self._stored()
+            stored = await self.stored()
             found, plan = await self._compare(stored)
             if not plan and stored is not None:
                 log.info("instance reused", instance=stored.id, callback_url=stored.callback_url)
                 if stored.fingerprint != self._fingerprint:
                     stored = self._describe(stored.id, stored.token)
                     await self._store.save(stored)
+                await self.note_look()
                 return stored
             for line in plan.lines():
                 log.info("plan", step=line)
             instance = await self._apply(plan, stored, found)
             await self._store.save(instance)
+            await self.note_look(plan.brief())
             if stored is not None and stored.id != instance.id:
                 await warn_of_formulas(self._connector, stored.id, instance.id)
             return instance
@@ -169,14 +179,47 @@ class Provisioner:
         """
         async with self._store.lock():
             await self._still_wanted()
-            stored = await self._stored()
+            stored = await self.stored()
             if unfit is not None and stored != unfit:
                 return stored or unfit
             return await self._replace(stored, unasked=unfit is not None)
 
+    async def candidates(self) -> list[Candidate]:
+        """List the instances of our connector, ours among them. Raises as `plan`."""
+        stored = await self.stored()
+        return await list_candidates(
+            self._connector, self._wanted.body, stored.id if stored is not None else ""
+        )
+
+    async def plan_take(self, id_: str) -> Plan:
+        """Plan to use an instance that was made elsewhere; changes nothing. Raises as `take`."""
+        stored = await self.stored()
+        _, plan = await find_takeable(self._connector, self._wanted.body, id_, stored)
+        return plan
+
+    async def take(self, id_: str) -> Takeover:
+        """Use an instance that was made elsewhere, with its token, from now on.
+
+        Our tag, name, callback URL and secrets are written to it. The one before stays at the
+        connector, with its token, so that replies go on until every process knows of this one.
+        Raises UsageError for one that can't be taken; else as `ensure`.
+        """
+        async with self._store.lock():
+            stored = await self.stored()
+            found, plan = await find_takeable(self._connector, self._wanted.body, id_, stored)
+            for line in plan.lines():
+                log.info("plan", step=line)
+            instance = await self._apply(plan, None, found)
+            await self._store.save(instance)
+            if stored is None:
+                return Takeover(instance, "", untagged=True, formulas=Formulas(""))
+            formulas = await find_formulas(self._connector, stored.id)
+            untagged = await let_go(self._connector, self._wanted.body, stored.id)
+            return Takeover(instance, stored.id, untagged=untagged, formulas=formulas)
+
     async def formulas(self) -> Formulas:
         """Find out which formulas use our instance. Raises StoreUnavailable."""
-        stored = await self._stored()
+        stored = await self.stored()
         if stored is None:
             return Formulas("")
         return await find_formulas(self._connector, stored.id)
@@ -186,7 +229,7 @@ class Provisioner:
 
         Secrets are masked, whether the connector does so or not; addresses are without logins.
         """
-        stored = await self._stored()
+        stored = await self.stored()
         found = None if stored is None else await self._connector.get_instance(stored.id)
         if found is not None:
             known = wire.secrets_of(self._wanted.body)
@@ -252,8 +295,13 @@ class Provisioner:
         secrets = self._sealer.fingerprints(json.dumps(sorted(wire.secrets_of(self._wanted.body))))
         return tuple(f"{one}.{other}" for one, other in zip(whole, secrets, strict=True))
 
-    async def _stored(self) -> Instance | None:
-        """Load what we kept; whatever is asked with it, its token stays out of errors."""
+    async def note_look(self, did: str = "") -> None:
+        """Note that the instance was looked at, and what was done; it holds nothing up."""
+        with suppress(StoreError):
+            await self._store.note_look(did)
+
+    async def stored(self) -> Instance | None:
+        """Return our instance as we kept it, None without one; its token stays out of errors."""
         stored = await self._store.load()
         if stored is not None:
             self._connector.keep_private(stored.token)
@@ -261,7 +309,7 @@ class Provisioner:
 
     async def kept(self) -> Instance:
         """Return our instance as we kept it. Raises SettingsError without one."""
-        instance = await self._stored()
+        instance = await self.stored()
         if instance is None:
             raise SettingsError(["there is no instance in this Redis; see `parley connector plan`"])
         return instance
@@ -280,7 +328,7 @@ class Provisioner:
             found = None
         adopted = found is None
         if found is None:
-            found = await self._adoptable()
+            found = await find_adoptable(self._connector, self._wanted.body)
         kept = stored.fingerprint.split(".") if stored is not None else []
         ours = [fingerprint.split(".") for fingerprint in self._fingerprints]
         plan = make_plan(
@@ -292,33 +340,6 @@ class Provisioner:
             secrets_known=any(kept[1:] == each[1:] or kept[:1] == each[:1] for each in ours),
         )
         return found, plan
-
-    async def _adoptable(self) -> InstanceAnswer | None:
-        """Look for ours before creating: Redis may be new, or the answer to a POST was lost.
-
-        The platform may ignore the tag it is asked for, so each is asked what it is itself.
-        """
-        wanted = self._wanted.body
-        for tag in wanted.get("tags") or ():
-            listed = await self._connector.find_instances(str(tag))
-            asked = [
-                await self._connector.get_instance(each.id) if may_fit(wanted, each) else each
-                for each in listed
-            ]
-            tagged = [each for each in asked if each is not None and carries_tag(wanted, each)]
-            fitting = [each for each in tagged if fits(wanted, each)]
-            # The newest: its token is the likeliest to be in use.
-            chosen = max(fitting, key=lambda each: (len(each.id), each.id), default=None)
-            others = [each.id for each in tagged if each is not chosen]
-            if others:
-                log.warning(
-                    "the connector has other instances with our tag; remove what is not in use",
-                    tag=tag,
-                    instances=others,
-                )
-            if chosen is not None:
-                return chosen
-        return None
 
     async def _apply(
         self, plan: Plan, stored: Instance | None, found: InstanceAnswer | None
@@ -337,8 +358,9 @@ class Provisioner:
                 tags = wanted_tags(self._wanted.body, found.tags if found is not None else ())
                 await self._connector.update_instance(id_, {**self._wanted.body, "tags": tags})
                 log.info("instance updated", instance=id_, callback_url=self._wanted.callback_url)
-            elif step.kind == "adopt":
-                log.info("instance adopted", instance=id_, callback_url=self._wanted.callback_url)
+            elif step.kind in {"adopt", "take"}:
+                what = "instance adopted" if step.kind == "adopt" else "instance taken over"
+                log.info(what, instance=id_, callback_url=self._wanted.callback_url)
             else:
                 log.info("the instance has a new token", instance=id_)
         return self._describe(id_, token)
@@ -350,6 +372,7 @@ class Provisioner:
         log.info("instance created", instance=instance.id, callback_url=instance.callback_url)
         if stored is not None:
             if unasked:
+                await self.note_look(f"replaced instance {stored.id}, whose token was refused")
                 await warn_of_formulas(self._connector, stored.id, instance.id)
             with suppress(ConnectorForbidden):
                 await self._connector.delete_instance(stored.id)

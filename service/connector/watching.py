@@ -158,6 +158,7 @@ class InstanceWatch:
         self._drift = ""
         plan = await self._present.plan()
         self._drift = plan.summary()
+        await self._present.note_look()
         if plan.stops_replies:
             self.ready.clear()
             raise ConnectorForbidden(self._drift, advice="`parley connector apply` puts it right")

@@ -12,6 +12,7 @@ from typing import IO, Any
 import structlog
 
 from service.errors import SettingsError
+from service.settings.sources import BEGUN, KEY_FILE
 
 log = structlog.get_logger()
 
@@ -21,8 +22,8 @@ LOCK_TIMEOUT_S = 12.0
 SOCKET_PATH_LIMIT = 100
 """Bytes a Unix socket's path may have; the kernel's own limit is 104 to 108."""
 
-LOCK_FILE = "parley.lock"
-KEPT = (LOCK_FILE, "redis.*", "*.rdb", "*.aof", "appendonlydir", "appendonlydir/*")
+LOCK_FILE = BEGUN
+KEPT = (LOCK_FILE, KEY_FILE, "redis.*", "*.rdb", "*.aof", "appendonlydir", "appendonlydir/*")
 """What Parley and its Redis make in the folder."""
 
 OTHERS = 0o077
@@ -141,3 +142,29 @@ def lock(folder: Path) -> IO[str]:
     handle.write(str(os.getpid()))
     handle.flush()
     return handle
+
+
+def keep_key(folder: Path, key: str) -> None:
+    """Keep a SECRET_KEY in the folder, on disk before anything is sealed with it.
+
+    Raises SettingsError when there is one already, or it can't be written.
+    """
+    path = folder / KEY_FILE
+    try:
+        with open_privately(path, "x", encoding="ascii") as file:
+            file.write(f"{key}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        place = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(place)
+        finally:
+            os.close(place)
+    except FileExistsError as error:
+        raise SettingsError(
+            [f"SECRET_KEY: another start has just made one up ({path}); start again to use it"]
+        ) from error
+    except OSError as error:
+        raise SettingsError(
+            [f"SECRET_KEY: one can't be kept in {path} ({error.strerror}); set it yourself"]
+        ) from error

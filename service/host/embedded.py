@@ -24,7 +24,7 @@ from redis.retry import Retry
 from service.core.causes import cause_of
 from service.core.pauses import Pauses
 from service.errors import SettingsError, StoreUnavailable
-from service.host.data_folder import lock, open_privately, prepare
+from service.host.data_folder import keep_key, lock, open_privately, prepare
 
 log = structlog.get_logger()
 
@@ -73,23 +73,28 @@ class EmbeddedRedis:
         """Where it listens, as a REDIS_URL."""
         return f"unix://{self.socket}"
 
-    def start(self) -> None:
-        """Start the server, or take over one that a killed Parley left running; then watch it."""
+    def start(self, *, key: str = "") -> None:
+        """Start the server, or take over one that a killed Parley left running; then watch it.
+
+        key: a SECRET_KEY to be kept in the folder first.
+        """
         self.binary = find_server()
         prepare(self._folder, self.socket)
         self._lock = lock(self._folder)
         self._stopping.clear()
-        if self.answers():
-            log.warning(
-                "embedded Redis was still running and is taken over", folder=str(self._folder)
-            )
-        else:
-            try:
+        try:
+            if key:
+                keep_key(self._folder, key)
+            if self.answers():
+                log.warning(
+                    "embedded Redis was still running and is taken over", folder=str(self._folder)
+                )
+            else:
                 self._launch()
-            except BaseException:
-                self._lock.close()
-                self._lock = None
-                raise
+        except BaseException:
+            self._lock.close()
+            self._lock = None
+            raise
         self._watcher = threading.Thread(target=self._watch, name="embedded Redis", daemon=True)
         self._watcher.start()
 

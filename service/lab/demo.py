@@ -40,7 +40,10 @@ REPLY_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 15.0
 ASK_TIMEOUT_S = 2.0
 POLL_S = 0.02
-ROUTES_TIMEOUT_S = 15.0
+COMMAND_TIMEOUT_S = 15.0
+
+NOT_READY = 503
+"""What /readyz answers while the service is there and nothing is set up."""
 
 SUGGESTIONS = 20
 """Most texts, and most further routes, that the phone page is told of: as many as it takes."""
@@ -88,6 +91,7 @@ class Demo:
     settings: of the service, by name, over the demo's own. environ: what else the service's
         environment holds, for handlers that read it.
     log: file for what the servers log, None for the terminal.
+    connect: start the service with nothing set up; `to_type` is what its Connect page asks for.
     port: of the phone page, the service's follow; 0 for free ones. Those that are taken are
         replaced by free ones, with a word. must: the phone's port has to be that one.
     Raises SettingsError when it has to and is taken.
@@ -101,9 +105,12 @@ class Demo:
         log: Path | None = None,
         *,
         environ: Mapping[str, str] | None = None,
+        connect: bool = False,
         port: int = 0,
         must: bool = False,
     ) -> None:
+        self._connect = connect
+        self.to_type: dict[str, str] = {}
         self._handlers = handlers
         self._log = log
         self._given = dict(settings or {})
@@ -137,7 +144,7 @@ class Demo:
         return self._folder / "settings"
 
     def __enter__(self) -> Self:
-        """Start the servers and wait until texts can be answered."""
+        """Start the servers and wait until texts can be answered, or the console be opened."""
         try:
             self._start()
             self._wait_until_ready()
@@ -233,20 +240,31 @@ class Demo:
         took = f"Ready after {time.monotonic() - began:.1f} s; the conversations go on."
         self._console.print(took, style="dim")
 
-    def _routes(self) -> list[dict[str, Any]]:
-        """Ask `parley routes`, in a process of its own; none where it can't say."""
+    def console_address(self) -> str:
+        """Return a one-time address of the console. Raises DemoFailed."""
         try:
-            ran = subprocess.run(
-                [sys.executable, "-m", "service", "routes", "--json"],
-                env=self._environment() | self._environ | self._settings,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=ROUTES_TIMEOUT_S,
-                check=True,
-            )
-            return list(json.loads(ran.stdout))
+            return str(self._ask("console", "--json")["address"])
+        except (subprocess.SubprocessError, ValueError) as error:
+            raise DemoFailed("`parley console` made no address of the console") from error
+
+    def _routes(self) -> list[dict[str, Any]]:
+        """Ask `parley routes`; none where it can't say."""
+        try:
+            return list(self._ask("routes", "--json"))
         except (subprocess.SubprocessError, ValueError):
             return []
+
+    def _ask(self, *arguments: str) -> Any:
+        """Run a command beside the service, in a process of its own; returns the JSON it prints."""
+        ran = subprocess.run(
+            [sys.executable, "-m", "service", *arguments],
+            env=self._environment() | self._environ | self._settings,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=COMMAND_TIMEOUT_S,
+            check=True,
+        )
+        return json.loads(ran.stdout)
 
     def _confirm_tokens(self) -> bool:
         records = self._get("/sandbox/records")
@@ -269,13 +287,17 @@ class Demo:
         }
         arguments = ["sandbox", "--fd", str(sandbox.fileno())]
         self._spawn("sandbox", arguments, [sandbox], self._environment() | account)
-        self._settings = {
-            **account,
-            "PUBLIC_URL": self.addresses.public,
+        credentials = {
             "OPEN_CONNECTORS_BASE_URL": f"{self.addresses.sandbox}/elements/api-v2",
+            **account,
             "TWILIO_ACCOUNT_SID": self.account_sid,
             "TWILIO_AUTH_TOKEN": self.auth_token,
             "TWILIO_SENDER": OUR_NUMBER,
+        }
+        self.to_type = credentials if self._connect else {}
+        self._settings = {
+            **({} if self._connect else credentials),
+            "PUBLIC_URL": self.addresses.public,
             "NO_PROXY": "*",  # The sandbox is on this machine.
             "SECRET_KEY": secrets.token_hex(32),
             "DATA_DIR": str(self._folder / "data"),
@@ -344,7 +366,7 @@ class Demo:
                 status, state = _fetch(f"{self.addresses.internal}/readyz", timeout_s=ASK_TIMEOUT_S)
             except OSError:
                 status = 0
-            if status == 200:
+            if status == 200 or (self._connect and status == NOT_READY):
                 return
             time.sleep(POLL_S)
         raise DemoFailed(f"the service was not ready within {READY_TIMEOUT_S:.0f} s: {state}")

@@ -27,6 +27,7 @@ def play_demo(
     once: bool,
     handlers: Path | None,
     reload: bool,
+    connect: bool,
     port: int | None,
     settings: Mapping[str, str],
     environ: Mapping[str, str],
@@ -34,8 +35,9 @@ def play_demo(
     """Run the demo on the terminal.
 
     once: end after the transcript instead of running on. handlers: run these, without a script.
-    reload: start the service anew when they change. port: of the phone page, None for the usual
-    one, or a free one if that is taken. settings, environ: see `Demo`.
+    reload: start the service anew when they change. connect: start with nothing set up.
+    port: of the phone page, None for the usual one, or a free one if that is taken.
+    settings, environ: see `Demo`.
     Returns the exit status: 0, or 1 when an expected reply was missing.
     Raises DemoFailed; SettingsError when `port` is not to be had.
     """
@@ -48,13 +50,16 @@ def play_demo(
         console,
         settings,
         environ=environ,
+        connect=connect,
         port=PORT if port is None else port,
         must=port is not None,
     )
     try:
         with made as demo:
             good = True
-            if handlers is None and "HANDLERS" not in settings:
+            if connect:
+                _ask_to_connect(console, demo)
+            elif handlers is None and "HANDLERS" not in settings:
                 console.print()
                 good = demo.play()
             if once:
@@ -66,6 +71,16 @@ def play_demo(
     except KeyboardInterrupt:
         console.print("Stopped.", style="dim")
     return 0
+
+
+def _ask_to_connect(console: Console, demo: Demo) -> None:
+    """Say where the Connect page is, and what there is to type."""
+    console.print()
+    console.print("Nothing is set up. Open the console, sign in, and go to Connect:")
+    console.print(Text(f"  {demo.console_address()}", style="bold"), soft_wrap=True)
+    console.print("Type the sandbox's credentials there (or run `parley connect`, as below):")
+    for name, value in demo.to_type.items():
+        console.print(Text.assemble(f"  {name:<37}", (value, "bold")), soft_wrap=True)
 
 
 def _invite(console: Console, demo: Demo, *, reload: bool) -> None:

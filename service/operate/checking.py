@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from service.errors import HandlersError, SettingsError
 from service.operate.files import chosen_file, message_template, wanted_instance
-from service.settings.loading import explain_settings, load_part, load_settings
-from service.settings.sources import DEFAULT
+from service.settings.loading import explain_settings, load_part
+from service.settings.setup import load_given
+from service.settings.sources import DEFAULT, wants_key
 from service.settings.table import Settings
 
 
@@ -29,12 +31,14 @@ class Findings:
     """What a start would load, and what it would say.
 
     problems: what keeps it from starting, each with what to do; of a handlers file, with the line
-        itself below it. unchecked: files that can be looked at once the settings are right.
+        itself below it. untyped: settings that nobody gave, and that may be typed once it runs.
+    unchecked: files that can be looked at once the settings are right and whole.
     settings: how many there are; given: how many of them somebody has set. files: those it reads.
     handlers_at: the file or module of the handlers, "" where the setting itself is wrong.
     """
 
     problems: tuple[str, ...]
+    untyped: tuple[str, ...]
     unchecked: tuple[str, ...]
     settings: int
     given: int
@@ -53,20 +57,28 @@ def check(
     """
     rows = [row for row in explain_settings() if row.source]
     problems: list[str] = []
+    untyped: tuple[str, ...] = ()
     unchecked: tuple[str, ...] = ()
     files: list[Path] = []
+    # A start makes one up; this one seals nothing.
+    key = {"secret_key": "-" * 32} if wants_key(os.environ, {}) else {}
     try:
-        settings = load_settings()
+        given = load_given(options=key)
+        untyped = given.missing({})
+        settings = given.partial()
     except SettingsError as error:
         problems += error.problems
         unchecked = ("instance.json", "message.json")
     else:
-        for look in (wanted_instance, message_template, find_needed):
+        unchecked = ("instance.json",) if untyped else ()
+        templates = (message_template,) if untyped else (wanted_instance, message_template)
+        for look in (*templates, find_needed):
             try:
                 look(settings)
             except SettingsError as error:
                 problems += error.problems
-        files = [chosen_file(settings, stem) for stem in ("instance", "message")]
+        stems = ("message",) if untyped else ("instance", "message")
+        files = [chosen_file(settings, stem) for stem in stems]
     handlers_at, handlers = "", LoadedHandlers()
     try:
         part = load_part(("handlers", "config_dir"))
@@ -78,6 +90,7 @@ def check(
         problems.append(str(error))
     return Findings(
         problems=tuple(problems),
+        untyped=tuple(each.upper() for each in untyped),
         unchecked=unchecked,
         settings=len(rows),
         given=sum(row.source != DEFAULT for row in rows),

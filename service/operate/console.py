@@ -6,9 +6,10 @@ asks for it, as only they know who that is: `audit.note`.
 
 from __future__ import annotations
 
+import ipaddress
 import secrets
 
-from service.errors import SignInRefused, UsageError
+from service.errors import SettingsError, SignInRefused, UsageError
 from service.operate import audit, passwords
 from service.store import sessions as kept
 from service.store import tries
@@ -21,10 +22,13 @@ __all__ = [
     "Role",
     "Session",
     "SignInRefused",
+    "address_of",
+    "confirm_password",
     "end_session",
     "has_password",
     "make_token",
     "remove_password",
+    "root_of",
     "session_of",
     "sessions",
     "set_password",
@@ -38,6 +42,29 @@ async def make_token(redis: Redis, role: Role = "operator") -> str:
     token = secrets.token_urlsafe(32)
     await kept.keep_token(redis, token, role)
     return token
+
+
+def address_of(root: str, token: str) -> str:
+    """Return the address that signs in with a token. root: as `root_of` returns it."""
+    return f"{root}/console/sign-in?token={token}"
+
+
+def root_of(host: str, port: int) -> str:
+    """Return where a browser on this machine finds the console.
+
+    host, port: of the internal listener. Raises SettingsError when the port is 0.
+    """
+    if not port:
+        raise SettingsError(
+            ["INTERNAL_PORT is 0, so nobody knows where the console is; set one, such as 8081"]
+        )
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return f"http://{host}:{port}"
+    if address.is_unspecified or address == ipaddress.ip_address("::1"):
+        host = "127.0.0.1" if address.version == 4 else "::1"
+    return f"http://[{host}]:{port}" if address.version == 6 else f"http://{host}:{port}"
 
 
 async def set_password(redis: Redis, password: str, role: Role = "operator") -> int:
@@ -110,6 +137,26 @@ async def sign_in_by_password(
     if begun is not None:
         return begun
     raise await _refused(redis, "that is not the password", looked.wait_ms, "password", address)
+
+
+async def confirm_password(redis: Redis, session: Session, password: str, *, address: str) -> None:
+    """Ask somebody who is signed in for the password of the session's role once more.
+
+    Failures count as those of sign-ins do. Raises SignInRefused, StoreUnavailable.
+    """
+    known = [basis for basis in await kept.passwords_of(redis) if basis.role == session.role]
+    if not known:
+        command = "parley console password"
+        command += "" if session.role == "operator" else f" --role {session.role}"
+        raise SignInRefused(f"no password of this role is set; `{command}` sets one")
+    looked = await tries.ask(redis, address)
+    by = f"password, session {session.id},"
+    if not looked.now:
+        reason = "too many sign-ins failed; no password is looked at for now"
+        raise await _refused(redis, reason, looked.wait_ms, by, address)
+    if not await passwords.matches(password, known[0].value):
+        raise await _refused(redis, "that is not the password", looked.wait_ms, by, address)
+    await tries.take_back(redis, address)
 
 
 async def session_of(redis: Redis, cookie: str, *, renew: bool = True) -> Session | None:

@@ -61,13 +61,54 @@ class MappingDraft:
 
 
 @dataclass(frozen=True, slots=True)
-class _Vendor:
+class VendorRows:
     """The vendor's rows. known: their fields, as far as a row and the description tell them."""
 
     name: str
     row: Mapping[str, Any] | None = field(repr=False)
     why_no_row: str
     known: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class MappingSketch:
+    """What somebody begins to map with, before they have said anything.
+
+    fields: ours with their kinds; none of a resource that is to be made. pairings: what they are
+    filled with already, and what is proposed.
+    """
+
+    fields: Mapping[str, str]
+    pairings: tuple[Pairing, ...]
+    rows: VendorRows
+
+
+class ResourceExists(UsageError):
+    """A resource that was to be made is there."""
+
+
+class NothingMapped(UsageError):
+    """Nobody said what is to be mapped, and no names match."""
+
+
+async def sketch(
+    deployment: Deployment, name: str | None, *, vendor: str | None = None
+) -> MappingSketch:
+    """Look at what can be mapped to what; changes nothing.
+
+    name: of a resource; None for one that is to be made. vendor: as `draft` takes it.
+    Raises UsageError for a resource there is none of, and what `draft` raises of others.
+    """
+    async with open_instance_of(deployment) as (connector, instance, settings):
+        there = await read_list(connector, instance, element_of(settings))
+        resource = None
+        if name is not None:
+            resource = await find_resource(connector, there, check_name(name))
+        fields = {} if name is None else _fields(resource, there, name, {}, new=False)
+        own = there.own_mapping(name) if name is not None else None
+        rows = await _vendor(connector, there, vendor or _usual_vendor(own))
+    pairings = pair_fields(fields, {}, _kept(own, rows), rows.known, propose=True)
+    return MappingSketch(fields, tuple(pairings), rows)
 
 
 async def draft(
@@ -93,13 +134,11 @@ async def draft(
         resource = await find_resource(connector, there, name)
         fields = _fields(resource, there, name, said, new=new)
         own = there.own_mapping(name)
-        of = vendor or (own.vendor if own else "") or MESSAGE_LOG
-        rows = await _vendor(connector, there, of)
-    kept = own.pairs if own is not None and own.vendor == rows.name else {}
-    pairings = pair_fields(fields, said, kept, rows.known, propose=propose)
+        rows = await _vendor(connector, there, vendor or _usual_vendor(own))
+    pairings = pair_fields(fields, said, _kept(own, rows), rows.known, propose=propose)
     if not pairings:
         has = ", ".join(rows.known) or "fields that are not known"
-        raise UsageError(f"{name}: say what to map, --field ours=theirs; {rows.name} has {has}")
+        raise NothingMapped(f"{name}: say what to map, --field ours=theirs; {rows.name} has {has}")
     pairs = {each.ours: each.theirs for each in pairings}
     return MappingDraft(
         instance=there.instance,
@@ -142,7 +181,7 @@ def _fields(
 ) -> Mapping[str, str]:
     """Return the fields of a resource with their kinds: those it has, or those it is made with."""
     if resource is not None and new:
-        raise UsageError(f"{name}: there is such a common resource already; leave --new out")
+        raise ResourceExists(f"{name}: there is such a common resource already; leave --new out")
     if resource is not None:
         if unknown := [each for each in said if each not in resource.fields]:
             has = ", ".join(resource.fields) or "none"
@@ -155,22 +194,30 @@ def _fields(
             "--new with --field ours=theirs makes it"
         )
     if not said:
-        raise UsageError("--new: say the fields of the resource, --field ours=theirs")
+        raise NothingMapped("--new: say the fields of the resource, --field ours=theirs")
     return dict.fromkeys(said, "string")
 
 
-async def _vendor(connector: Connector, there: ResourceList, name: str) -> _Vendor:
+def _usual_vendor(own: ResourceMapping | None) -> str:
+    return (own.vendor if own else "") or MESSAGE_LOG
+
+
+def _kept(own: ResourceMapping | None, rows: VendorRows) -> Mapping[str, str]:
+    return own.pairs if own is not None and own.vendor == rows.name else {}
+
+
+async def _vendor(connector: Connector, there: ResourceList, name: str) -> VendorRows:
     check_name(name)
     if there.mapping(name) is not None:
         # What is answered, and described, under this name are the mapped rows.
-        return _Vendor(name, None, f"{name} is mapped itself, and hides the vendor's rows", ())
+        return VendorRows(name, None, f"{name} is mapped itself, and hides the vendor's rows", ())
     row, why = await read_sample(connector, name)
     reference = read_reference(await connector.describe_instance(there.instance))
     paths = (f"GET /{name}", f"GET {HUB}/{name}")
     listed = [each for path in paths for each in (reference.find(path) if reference else ())]
     models = [answer.model for each in listed for answer in each.answers if answer.model]
     described = [each.path for model in models for each in model.fields if "[]" not in each.path]
-    return _Vendor(name, row, why, tuple(dict.fromkeys((*described, *fields_of_row(row or {})))))
+    return VendorRows(name, row, why, tuple(dict.fromkeys((*described, *fields_of_row(row or {})))))
 
 
 def _warning(pairs: Mapping[str, str]) -> str:

@@ -21,8 +21,17 @@ from service.settings.table import Settings
 DEFAULT = "default"
 """Source of a value that nobody set."""
 
+MADE_UP = "--secret_key"
+"""Source of a SECRET_KEY that a start has just made up: no option of a command is called so."""
+
 SETTINGS_FILE = "service.toml"
 """The operator's file in the config folder; every key in it is a setting's name in lower case."""
+
+KEY_FILE = "secret.key"
+"""In DATA_DIR: the SECRET_KEY that was made up with the Redis of our own, where none was given."""
+
+BEGUN = "parley.lock"
+"""In DATA_DIR once a Redis of our own has run there; what it holds may be sealed."""
 
 PATHS = {"data_dir", "connector_ca_file"}
 
@@ -102,7 +111,44 @@ def gather(folder: Path | None, environ: Mapping[str, str], options: Mapping[str
     for field, value in options.items():
         gathered.found[field] = Found(value, f"--{field}")
     gathered.found["config_dir"] = Found(str(folder), source)
+    if not _has_key(gathered):
+        _read_own_key(_own_key_file(gathered), gathered)
     return gathered
+
+
+def wants_key(environ: Mapping[str, str], options: Mapping[str, str]) -> bool:
+    """Tell whether a SECRET_KEY is to be made up: for a Redis of our own that is new."""
+    gathered = gather(None, environ, options)
+    return not _has_key(gathered) and not _own_key_file(gathered).with_name(BEGUN).exists()
+
+
+def own_key_file(gathered: Gathered) -> Path | None:
+    """Return the file of the made-up SECRET_KEY; None where another one is in use."""
+    path = _own_key_file(gathered)
+    source = gathered.found["secret_key"].source
+    return path if source in {f"file {path}", MADE_UP} else None
+
+
+def _has_key(gathered: Gathered) -> bool:
+    """Tell whether a SECRET_KEY is given, was meant to be, or has to be: a Redis of others' has."""
+    wrong = {problem.name for problem in gathered.problems}
+    return bool(gathered.found.keys() & {"secret_key", "redis_url"} or wrong & {"SECRET_KEY"})
+
+
+def _own_key_file(gathered: Gathered) -> Path:
+    return Path(str(gathered.found["data_dir"].value)) / KEY_FILE
+
+
+def _read_own_key(path: Path, gathered: Gathered) -> None:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
+        gathered.problems.append(problem_of("secret_key", f"can't be read: {reason}", str(path)))
+    else:
+        gathered.found["secret_key"] = Found(text.strip(), f"file {path}")
 
 
 def _add_defaults(folder: Path, environ: Mapping[str, str], gathered: Gathered) -> None:

@@ -150,8 +150,9 @@ class Settings(BaseModel):
         examples=["localhost,127.0.0.1,.example.com"],
     )
     secret_key: SealingKeys = Field(
-        description="Seals the instance token in Redis: 32 characters or more. Several are "
-        "separated by commas; the first one seals, all of them open.",
+        description="Seals the instance token and the setup in Redis: 32 characters or more. "
+        "Several are separated by commas; the first one seals, all of them open. Without "
+        "`REDIS_URL` a new one is made up and kept in `DATA_DIR` where none is set.",
         examples=["<output of: openssl rand -hex 32>"],
     )
 

@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from service.core.sealing import Sealer
 from service.model import Instance
 from service.store.failures import translated
-from service.store.keys import INSTANCE, INSTANCE_LOCK
+from service.store.keys import INSTANCE, INSTANCE_LOCK, INSTANCE_LOOK
 from service.store.locks import locked
-from service.store.scripts import SAVE_INSTANCE, run_alone
+from service.store.scripts import NOTE_LOOK, SAVE_INSTANCE, run_alone
+from service.store.stored import moment
 
 if TYPE_CHECKING:
     from service.store.client import Redis
+
+
+LONGEST_DEED = 500
+"""Characters that are kept of what was done; a plan has a line of each entry."""
+
+
+@dataclass(frozen=True, slots=True)
+class LastLook:
+    """When the service last looked at our instance, and what it last did to it.
+
+    Aware, by Redis's clock; None where it has not yet. did: for people.
+    """
+
+    at: datetime | None = None
+    did: str = ""
+    did_at: datetime | None = None
 
 
 class Instances:
@@ -55,6 +74,13 @@ class Instances:
         pairs = [word for pair in record.items() for word in pair]
         await run_alone(self._client, SAVE_INSTANCE, (INSTANCE,), pairs)
 
+    async def note_look(self, did: str) -> None:
+        """Note that it was looked at, and what was done, "" for nothing.
+
+        Raises StoreUnavailable.
+        """
+        await run_alone(self._client, NOTE_LOOK, (INSTANCE_LOOK,), (did[:LONGEST_DEED],))
+
     async def forget(self) -> None:
         """Forget the instance. Raises StoreUnavailable."""
         with translated():
@@ -66,3 +92,15 @@ class Instances:
         Raises StoreUnavailable, LockLost.
         """
         return locked(self._client, INSTANCE_LOCK)
+
+
+async def last_look(client: Redis) -> LastLook:
+    """Return when our instance was last looked at. Raises StoreUnavailable."""
+    with translated():
+        found = await client.hgetall(INSTANCE_LOOK)
+    at, did_at = found.get(b"looked"), found.get(b"did_at")
+    return LastLook(
+        at=None if at is None else moment(at),
+        did=found.get(b"did", b"").decode(errors="replace"),
+        did_at=None if did_at is None else moment(did_at),
+    )

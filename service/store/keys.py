@@ -14,6 +14,7 @@ from service.model import MessageSid, Partition
 WORKERS = "parley:{workers}:alive"
 INSTANCE = "parley:{instance}:record"
 INSTANCE_LOCK = "parley:{instance}:lock"
+INSTANCE_LOOK = "parley:{instance}:look"
 SETUP = "parley:{setup}:current"
 SETUP_DRAFT = "parley:{setup}:draft"
 COVERED = "parley:{backfill}:covered"
@@ -221,6 +222,12 @@ WRITTEN_DOWN = (
     ),
     KeyForm(INSTANCE, "hash", "our connector instance, its token sealed", "instances"),
     KeyForm(INSTANCE_LOCK, "string", "one provisioner at a time", "locks", "30 s, renewed"),
+    KeyForm(
+        INSTANCE_LOOK,
+        "hash",
+        "when the service last looked at our instance, and what it last did to it",
+        "note_look",
+    ),
     KeyForm(
         SETUP, "hash", "credentials typed in the console, sealed, and their version", "keep_setup"
     ),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from service.core.proofs import digest_of
 from service.store import keys
-from service.store.scripts import TRY_SIGN_IN, run_alone
+from service.store.scripts import TAKE_BACK_TRY, TRY_SIGN_IN, run_alone
 
 if TYPE_CHECKING:
     from service.store.client import Redis
@@ -52,12 +52,22 @@ class Looked(NamedTuple):
 async def ask(client: Redis, address: str) -> Looked:
     """Ask whether a sign-in from this address may be looked at; it counts as failed if so.
 
-    `sessions.begin` takes that back. Raises StoreUnavailable.
+    `sessions.begin` and `take_back` take that back. Raises StoreUnavailable.
     """
-    places = (keys.tries_of(digest_of(network_of(address))), keys.TRIES)
+    places = _places(address)
     bounds = [word for bound in (OF_NETWORK, IN_ALL) for word in (*bound, bound.most)]
     now, wait_ms = await run_alone(client, TRY_SIGN_IN, places, bounds)
     return Looked(bool(now), int(wait_ms))
+
+
+async def take_back(client: Redis, address: str) -> None:
+    """Count a try as failed no longer: it was right. Raises StoreUnavailable."""
+    forgotten = (OF_NETWORK.forgotten_ms, IN_ALL.forgotten_ms)
+    await run_alone(client, TAKE_BACK_TRY, _places(address), forgotten)
+
+
+def _places(address: str) -> tuple[str, str]:
+    return keys.tries_of(digest_of(network_of(address))), keys.TRIES
 
 
 def network_of(address: str) -> str:

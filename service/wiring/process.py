@@ -19,6 +19,7 @@ from service.wiring.parts.gaps import Gaps
 from service.wiring.parts.internal import InternalSide
 from service.wiring.parts.public import PublicSide
 from service.wiring.parts.readiness import look_at_all
+from service.wiring.parts.terminal import way_in
 from service.wiring.parts.work import WorkSide
 from service.wiring.stopping import PARTS_S, Stop, end_by_force, tidy_up
 from service.workers.supervised import end_all
@@ -92,13 +93,15 @@ class Process:
         readiness = partial(look_at_all, base, gaps, len(self._router))
         inside = InternalSide(base, (*parts, gaps), readiness, internal, self._slots)
         addresses = _addresses(public=public, internal=internal)
+        first = self._slots is None or self._slots.own == 0
+        shown = way_in(base, internal, first=first)
 
         background = inside.start()
         watching = [
             base.tasks.start("the watch over the instance", base.instance.run),
             gaps.start(),
             base.tasks.start("the watch over Redis", base.redis.run),
-            base.tasks.start("the watch over the setup", base.setup.run),
+            base.tasks.start("the watch over the setup", partial(base.setup.run, shown)),
             base.tasks.start("the comparison of clocks", partial(base.clocks.run, base.client)),
         ]
         ending = []

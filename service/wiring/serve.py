@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from service.host.notify import NOTIFY_SOCKET, OurSupervisor, Starter, Systemd
 from service.host.slots import parse_slot
 from service.settings.loading import find_near_names
 from service.settings.setup import Given, load_given
+from service.settings.sources import MADE_UP, own_key_file, wants_key
 from service.settings.table import Settings
 from service.wiring.dead_workers import worker_id
 from service.wiring.several import run_several
@@ -41,10 +43,13 @@ def serve_with(
 ) -> int:
     """Run the service with the settings there are, the command line's options over them.
 
+    A SECRET_KEY is made up for a Redis of our own that is new, and kept with it.
     handed_over: as for `serve`, which says what is raised.
     """
     given = {"host": host, "port": port, "processes": processes}
     options = {name: str(value) for name, value in given.items() if value is not None}
+    if wants_key(os.environ, options):
+        options["secret_key"] = secrets.token_hex(32)
     return serve(load_given(options=options), role, **handed_over)
 
 
@@ -82,10 +87,13 @@ def serve(
     if role != "worker":
         public = inherit(fd) if fd is not None else listen(settings.host, settings.port, "PORT")
     internal = _internal_listener(settings) if internal_fd is None else inherit(internal_fd)
-    with _redis_of(settings) as redis_url:
+    key_file = own_key_file(given.gathered)
+    with _redis_of(given) as redis_url:
         if settings.processes > 1:
             manager = _service_manager()
-            return run_several(settings, role, redis_url, public, internal, starter=manager)
+            return run_several(
+                settings, role, redis_url, public, internal, starter=manager, key_file=key_file
+            )
         # Here, as a supervisor needs none of it: what a process is made of takes half of a start.
         from service.wiring.alone import run_alone
         from service.wiring.process import Process
@@ -118,18 +126,26 @@ def serve(
 
 
 @contextmanager
-def _redis_of(settings: Settings) -> Iterator[str]:
+def _redis_of(given: Given) -> Iterator[str]:
     """Find the service's Redis; without REDIS_URL, run one of our own as long as the service."""
+    settings = given.partial()
     if settings.redis_url:
         yield settings.redis_url.get_secret_value()
         return
     embedded = EmbeddedRedis(settings.data_dir, settings.config_dir / "redis.conf")
-    embedded.start()
+    made_up = given.gathered.found["secret_key"].source == MADE_UP
+    embedded.start(key=settings.secret_key.get_secret_value() if made_up else "")
     log.info(
         "REDIS_URL is unset: running a Redis of our own",
         server=embedded.binary,
         folder=str(settings.data_dir),
     )
+    if made_up:
+        # Whoever copies the folder has both; who wants them apart sets SECRET_KEY from the start.
+        log.info(
+            "SECRET_KEY is unset: one was made up, and is kept with that Redis",
+            file=str(own_key_file(given.gathered)),
+        )
     try:
         yield embedded.url
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from service.host.notify import NOTIFY_SOCKET, Starter
@@ -25,10 +26,12 @@ def run_several(
     internal: socket.socket,
     *,
     starter: Starter,
+    key_file: Path | None,
 ) -> int:
     """Run PROCESSES of them until the service is told to stop; returns the exit status.
 
     redis_url: the Redis of all of them. starter: told when all of them are up.
+    key_file: of the SECRET_KEY that was made up; None where another one is in use.
     """
     listeners = [listener for listener in (public, internal) if listener is not None]
     arguments = ["serve", "--role", role, "--processes", "1", "--stop-with-stdin"]
@@ -37,6 +40,8 @@ def run_several(
     arguments += ["--internal-fd", str(internal.fileno())]
     # They read the settings where this process did: what a secret file holds is in no environment.
     environ = dict(os.environ) | ({} if settings.redis_url else {"REDIS_URL": redis_url})
+    if key_file is not None:
+        environ["SECRET_KEY_FILE"] = str(key_file)
     # The service is up when all of them are: the supervisor says so, and nobody else can.
     environ.pop(NOTIFY_SOCKET, None)
     count, slots = settings.processes, unnamed_file()

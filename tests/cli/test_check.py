@@ -129,6 +129,27 @@ def test_it_says_what_a_start_says_and_ends_as_it_does(
     assert set(said) <= {line for each in found["problems"] for line in each.split("\n")}
 
 
+def test_what_may_be_typed_later_is_named_and_is_no_mistake(folder: Path) -> None:
+    """A pipeline would stop a service that starts, or pass one that answers nobody in silence."""
+    data = folder / "data"
+    bare = {"PUBLIC_URL": COMPLETE["PUBLIC_URL"], "DATA_DIR": str(data), "CONFIG_DIR": str(folder)}
+    ran = parley("check", **bare, TWILIO_SENDER=COMPLETE["TWILIO_SENDER"])
+    assert ran.returncode == 0
+    assert "Nobody has set OPEN_CONNECTORS_BASE_URL, OPEN_CONNECTORS_USER_SECRET, " in ran.stderr
+    assert "TWILIO_SENDER" not in ran.stderr
+    assert "instance.json can be checked once" in ran.stderr
+    assert f"{folder}/message.json is read." in ran.stdout
+    assert not data.exists()
+    found = json.loads(parley("check", "--json", **bare).stdout)
+    assert (found["ok"], len(found["untyped"])) == (True, 6)
+
+    for name, value in (("REDIS_URL", COMPLETE["REDIS_URL"]), ("TWILIO_ACCOUNT_SID", "AC1")):
+        ran = parley("check", **bare, **{name: value})
+        assert ran.returncode == 2
+        wrong = "SECRET_KEY is missing" if name == "REDIS_URL" else "TWILIO_ACCOUNT_SID "
+        assert wrong in ran.stderr
+
+
 def test_several_mistakes_are_told_at_once(folder: Path) -> None:
     """Each mistake costs another attempt."""
     (folder / "instance.json").write_text("{")

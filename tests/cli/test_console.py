@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from service.cli.console import _root_of
 from service.cli.running import person
 from service.errors import SettingsError, SignInRefused
 from service.operate import audit, console
+from service.operate.console import root_of
 from service.store.connection import connect
 from tests.cli.test_commands import COMPLETE, ROOT, parley
 
@@ -92,13 +92,13 @@ def test_the_address_as_json(redis_server: str) -> None:
 )
 def test_the_address_is_where_the_internal_listener_is(host: str, root: str) -> None:
     """A browser would find nothing."""
-    assert _root_of(host, 8081) == root
+    assert root_of(host, 8081) == root
 
 
 def test_a_port_that_nobody_knows_is_said_instead_of_an_address() -> None:
     """The address would lead nowhere, and its token would be gone."""
     with pytest.raises(SettingsError, match="INTERNAL_PORT is 0"):
-        _root_of("127.0.0.1", 0)
+        root_of("127.0.0.1", 0)
 
 
 def test_a_password_is_read_from_standard_input_where_that_is_no_terminal(

@@ -62,7 +62,7 @@ class _Connector(BaseHTTPRequestHandler):
         answer: object = docs if self.path.endswith("/docs") else instance
         if self.path.endswith(("/definitions", "/transformations")):
             answer = named
-        if "?" in self.path:
+        if "?" in self.path or self.path.endswith("/twilio/instances"):
             answer = [instance]
         if self.failing:
             answer = {"message": HOSTILE, "providerMessage": HOSTILE, "requestId": HOSTILE}
@@ -186,6 +186,9 @@ COMMANDS: dict[tuple[str, ...], str] = {
     ("connector", "rekey"): r"\x1b[2J",
     ("connector", "rotate", "--yes"): r"\x1b[2J",
     ("connector", "remove", "--yes"): r"\x1b[2J",
+    ("connector", "take"): r"\x1b[2J",
+    ("connector", "take", "--json"): r"\u001b[2J",
+    ("connector", "take", HOSTILE, "--yes"): r"\x1b[2J",
     ("connector", "docs"): r"\x1b[2J",
     ("connector", "docs", "/messages"): r"\u202egpj.exe",
     ("connector", "docs", "--json"): r"\u001b[2J",

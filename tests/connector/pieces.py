@@ -32,6 +32,7 @@ BASE = "/elements/api-v2"
 USER, ORGANIZATION = "user-secret", "organization-secret"
 AUTH_TOKEN = "twilio-auth-token"
 KEY = "a secret key of thirty-two characters"
+CHANGED = ("name", "tags", "configuration")
 OURS, THEIRS = "+15005550100", "+15005550123"
 
 Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -79,6 +80,7 @@ class Platform:
     filter_tags: Literal["honoured", "ignored"] = "honoured"
     tag_objects: bool = False
     no_entries: bool = False
+    refused_method: str = ""
     refusal: tuple[int, str, str | None] | None = None
     media: list[dict[str, Any]] = field(default_factory=list)
     formulas: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
@@ -116,6 +118,8 @@ class Platform:
         if not authorization.startswith(f"User {USER}, Organization {ORGANIZATION}"):
             return failure(401, "Invalid Organization or User secret")
         if parts[0] == "instances":
+            if request.method == self.refused_method:
+                return failure(403, "not for you")
             return self._instances(request, parts[1:], body)
         if parts == ["formulas", "instances"]:
             using = self.formulas.get(request.query["elementInstanceId"], [])
@@ -188,8 +192,8 @@ class Platform:
         if rest[1:] == ["enabled"]:
             instance["disabled"] = request.method == "DELETE"
             return web.json_response(masked(instance))
-        if request.method == "PUT":
-            instance |= {name: body[name] for name in ("name", "tags", "configuration")}
+        if request.method in {"PUT", "PATCH"}:
+            instance |= {name: body[name] for name in CHANGED if name in body}
         if request.method == "DELETE":
             del self.instances[rest[0]]
             return web.Response()
@@ -243,11 +247,11 @@ async def running_platform() -> AsyncIterator[Platform]:
 
 
 @contextlib.asynccontextmanager
-async def running_sandbox() -> AsyncIterator[str]:
+async def running_sandbox(user: str = USER, organization: str = ORGANIZATION) -> AsyncIterator[str]:
     """Run the real sandbox on a free port of loopback; yields its base URL."""
     listener = listen("127.0.0.1", 0, "PORT")
     stop = asyncio.Event()
-    app = sandbox_app(SandboxConfig(user_secret=USER, organization_secret=ORGANIZATION))
+    app = sandbox_app(SandboxConfig(user_secret=user, organization_secret=organization))
     running = asyncio.create_task(
         AppServer(app, listener, stop_s=1, http=bounded(Crowd())).run_until(stop)
     )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,8 +12,8 @@ from service.connector.client import Connector
 from service.connector.watching import InstanceWatch
 from service.core.sealing import Sealer
 from service.store.connection import connect
-from service.store.instances import Instances
-from service.store.keys import INSTANCE
+from service.store.instances import Instances, LastLook, last_look
+from service.store.keys import INSTANCE, INSTANCE_LOOK
 from tests.connector.pieces import (
     Platform,
     connected,
@@ -212,6 +213,67 @@ async def test_a_changed_entry_that_is_only_reported_keeps_replies_going(
         platform.instances[first.id]["name"] = "parley"
         await until(lambda: service.state == f"instance {first.id}")
         await stopped(running)
+
+
+async def test_when_it_was_looked_at_and_what_was_done_is_kept(
+    platform: Platform, store: Instances, redis_server: str
+) -> None:
+    """An operator would have to search the log of every process for it."""
+    client = connect(redis_server)
+    assert await last_look(client) == LastLook()
+    first = await ensured(platform, store)
+    made = await last_look(client)
+    assert made.did == "create an instance"
+    assert made.at is not None
+    assert made.at == made.did_at
+    assert abs(made.at - datetime.now(UTC)) < timedelta(minutes=1)
+    await ensured(platform, store)
+    looked = await last_look(client)
+    assert looked.at is not None
+    assert looked.at > made.at
+    assert (looked.did, looked.did_at) == (made.did, made.did_at)
+    platform.instances[first.id]["name"] = "theirs"
+    await ensured(platform, store)
+    assert (await last_look(client)).did == f"update instance {first.id}: name"
+
+    # What only reports looks as well.
+    before = await last_look(client)
+    async with connected(platform.url) as connector:
+        service = watch(connector, store, watch_s=0.05, repair=False)
+        running = asyncio.create_task(service.run())
+        await until(service.ready.is_set)
+        started = await last_look(client)
+        async with asyncio.timeout(5):
+            while (await last_look(client)).at == started.at:
+                await asyncio.sleep(0.02)
+        await stopped(running)
+    assert started.at != before.at
+    await client.aclose()
+
+
+async def test_a_replacement_that_nobody_asked_for_is_kept_as_well(
+    platform: Platform, store: Instances, redis_server: str
+) -> None:
+    """Formulas would have stopped, and only the log of one process would say why."""
+    client = connect(redis_server)
+    first = await ensured(platform, store)
+    async with connected(platform.url) as connector:
+        await provisioner(connector, store).replace(first)
+    did = (await last_look(client)).did
+    assert did == f"replaced instance {first.id}, whose token was refused"
+    await client.aclose()
+
+
+async def test_a_look_that_can_not_be_kept_holds_nothing_up(
+    platform: Platform, store: Instances, redis_server: str
+) -> None:
+    """Replies would wait for a remark, while Redis is full of them."""
+    first = await ensured(platform, store)
+    client = connect(redis_server)
+    await client.delete(INSTANCE_LOOK)
+    await client.set(INSTANCE_LOOK, "not what it should be")
+    assert await ensured(platform, store) == first
+    await client.aclose()
 
 
 async def test_a_revoked_secret_is_an_alarm_and_makes_no_instance(

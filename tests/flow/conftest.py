@@ -97,6 +97,11 @@ class Deployment:
         self.processes: list[subprocess.Popen[bytes]] = []
         self.log_path = folder / "service.log"
 
+    @property
+    def listeners(self) -> tuple[socket.socket, socket.socket]:
+        """What the service listens on: the public one and the internal one."""
+        return self.public_listener, self.internal_listener
+
     def spawn(
         self, *arguments: str, pass_sockets: tuple[socket.socket, ...], **settings: str
     ) -> subprocess.Popen[bytes]:
@@ -126,7 +131,7 @@ class Deployment:
         self, *arguments: str, ready: bool = True, **settings: str
     ) -> subprocess.Popen[bytes]:
         """Run `parley serve`; ready: wait until /readyz says so."""
-        sockets = (self.public_listener, self.internal_listener)
+        sockets = self.listeners
         fds = [str(each.fileno()) for each in sockets]
         process = self.spawn(
             "serve",

@@ -9,8 +9,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.flow.conftest import OUR_NUMBER, Deployment, OpenPage, fetch, until
+from tests.flow.console_walk import address_of, parley
 from tests.flow.test_connector import platform
-from tests.flow.test_console import address_of, parley
 
 WIDTHS = {1440: 900, 390: 844}
 

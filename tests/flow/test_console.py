@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from urllib.parse import parse_qs, urlsplit
 
@@ -15,6 +12,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.flow.conftest import ROOT, Deployment
+from tests.flow.console_walk import address_of, enter, parley
 
 AXE = ROOT / "tests" / "assets" / "axe-core" / "axe.min.js"
 
@@ -27,37 +25,6 @@ OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clie
 NARROWEST = "Math.min(...[...document.querySelectorAll('.main-cell')].map(e => e.clientWidth))"
 
 ANSWERED = "#live .facts div:has(dt:text-is('Texts answered')) dd"
-
-
-def parley(deployment: Deployment, *arguments: str, given: str = "") -> str:
-    """Run a command beside the service; returns what it printed."""
-    environ = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
-    environ |= {"PYTHONPATH": str(ROOT), "CONFIG_DIR": str(ROOT / "config")}
-    port = {"INTERNAL_PORT": str(urlsplit(deployment.internal).port)}
-    ran = subprocess.run(
-        [sys.executable, "-m", "service", *arguments],
-        env=environ | deployment.settings | port,
-        input=given,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    return ran.stdout
-
-
-def address_of(deployment: Deployment, role: str = "operator") -> str:
-    """Make a one-time address."""
-    printed = json.loads(parley(deployment, "console", "--role", role, "--json"))
-    return str(printed["address"])
-
-
-def enter(deployment: Deployment, page: Page) -> None:
-    """Sign in by a one-time address."""
-    page.goto(address_of(deployment))
-    page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
 
 
 def test_an_operator_signs_in_by_the_printed_address_and_sees_the_overview_change(
@@ -252,6 +219,20 @@ def test_no_page_hangs_over_the_edge_or_shuts_anybody_out(
     page.keyboard.press("?")
     expect(page.get_by_role("dialog")).to_be_visible()
     look("the keys")
+
+
+@pytest.mark.long
+def test_a_running_service_shows_what_its_instance_can_be_asked(deployment: Deployment) -> None:
+    """The pages that ask the connector would know no deployment."""
+    deployment.serve()
+    address = urlsplit(address_of(deployment))
+    with httpx.Client(base_url=deployment.internal, trust_env=False, timeout=20) as browser:
+        page = browser.get(f"{address.path}?{address.query}").text
+        form = dict(re.findall(r'name="(csrf|next|token)" value="([^"]*)"', page))
+        assert browser.post("/console/sign-in", data=form).status_code == 303
+        found = browser.get("/console/docs?operation=createMessage")
+    assert found.status_code == 200
+    assert "Send a message" in found.text
 
 
 @pytest.mark.long

@@ -233,3 +233,22 @@ def test_a_folder_too_deep_for_a_socket_is_said_to_be(tmp_path: Path) -> None:
     """The kernel's own error names neither the setting nor the limit."""
     with pytest.raises(SettingsError, match=r"DATA_DIR: .* too long"):
         embedded(tmp_path / ("x" * 90)).start()
+
+
+def test_a_key_is_kept_with_it_for_us_alone_and_never_replaced(tmp_path: Path) -> None:
+    """Others would open what is sealed, or nobody could any more."""
+    key, folder = "0123456789abcdef" * 4, tmp_path / "data"
+    server = embedded(folder)
+    server.start(key=key)
+    server.stop()
+    file = folder / "secret.key"
+    assert (file.read_text(), stat.S_IMODE(file.stat().st_mode)) == (f"{key}\n", 0o600)
+    with pytest.raises(SettingsError, match="another start has just made one up"):
+        server.start(key="another key" * 4)
+    assert file.read_text() == f"{key}\n"
+    file.chmod(0o644)
+    server.start()
+    try:
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    finally:
+        server.stop()

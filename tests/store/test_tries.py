@@ -57,6 +57,21 @@ async def test_waits_begin_after_five_failures_double_and_end_at_a_quarter_of_an
     assert set(waits[15:]) == {512, 900}
 
 
+async def test_a_try_that_was_right_is_taken_back_and_the_failures_before_it_stay(
+    store: Store,
+) -> None:
+    """Who types the right password often would be locked out, or could try another one for ever."""
+    for _ in range(20):
+        assert (await tries.ask(store.client, OPERATOR)).now
+        await tries.take_back(store.client, OPERATOR)
+    assert not [key async for key in store.client.scan_iter("parley:{console}:tries*")]
+    await fail(store.client, OPERATOR, 5)
+    for _ in range(3):
+        assert (await tries.ask(store.client, OPERATOR)).now
+        await tries.take_back(store.client, OPERATOR)
+    assert (await fail(store.client, OPERATOR, 2)) == [0, 2]
+
+
 async def test_the_wait_that_follows_a_failure_is_told_with_it(store: Store) -> None:
     """People would press the button again and again."""
     told = [(await tries.ask(store.client, ATTACKER)).wait_ms for _ in range(6)]

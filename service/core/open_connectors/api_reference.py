@@ -110,6 +110,13 @@ class ApiOperation:
         return shlex.join(words)
 
     @property
+    def sample_body(self) -> str:
+        """What is sent, for instance, as JSON to read; "" for nothing."""
+        if self.body is None:
+            return ""
+        return json.dumps(_each_once(self.body.sample), indent=2, ensure_ascii=False)
+
+    @property
     def words(self) -> str:
         """Whatever it can be searched by, in lower case."""
         models = [self.body, *(answer.model for answer in self.answers)]

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from service.core.masking import MASK, mask_login
 from service.core.open_connectors.elements import SECRET_ENTRIES, is_secret
 from service.core.open_connectors.wire import InstanceAnswer, secrets_of
 
-ChangeKind = Literal["create", "adopt", "enable", "update", "token"]
-"""What a step does: make an instance, take one that carries our tag, switch it on again, write what
-differs, take the token that it has now."""
+ChangeKind = Literal["create", "adopt", "take", "enable", "update", "token"]
+"""What a step does: make an instance, adopt one that carries our tag, take over one that somebody
+made elsewhere, switch it on again, write what differs, take the token that it has now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,8 @@ class Step:
                 return ["create an instance", *(f"  {change}" for change in self.changes)]
             case "adopt":
                 return [f"adopt instance {self.instance}, which carries our tag"]
+            case "take":
+                return [f"take over instance {self.instance}, with the token it has"]
             case "enable":
                 return [f"enable instance {self.instance}"]
             case "token":
@@ -55,6 +57,12 @@ class Step:
             case "update":
                 head = f"update instance {self.instance}"
                 return [head, *(f"  {change}" for change in self.changes)]
+
+    def brief(self) -> str:
+        """Say it in one line, with the entries that differ and none of their values."""
+        head = self.lines()[0]
+        names = ", ".join(change.entry for change in self.changes)
+        return f"{head}: {names}" if names and self.kind == "update" else head
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +82,10 @@ class Plan:
     def lines(self) -> list[str]:
         """Say it for people, a line each."""
         return [line for step in self.steps for line in step.lines()]
+
+    def brief(self) -> str:
+        """Say it in one line without any value, as what is kept for a while is to be said."""
+        return "; ".join(step.brief() for step in self.steps)
 
     def summary(self) -> str:
         """Say it in one line."""
@@ -121,6 +133,42 @@ def make_plan(
     if changes:
         steps.append(Step("update", found.id, changes))
     return Plan(tuple(steps))
+
+
+def plan_takeover(wanted: Mapping[str, Any], found: InstanceAnswer) -> Plan:
+    """Plan to use an instance that somebody made elsewhere: everything of ours is written to it.
+
+    found: as it describes itself, and one that `why_not_taken` has nothing against.
+    """
+    plan = make_plan(wanted, found, adopted=True, token="", secrets_known=False, rest_known=False)
+    first, *others = plan.steps
+    return Plan((replace(first, kind="take"), *others))
+
+
+def why_not_taken(wanted: Mapping[str, Any], found: InstanceAnswer) -> str:
+    """Say why an instance can't be taken over; "" if it can.
+
+    Of another account it would answer texts of people who wrote to somebody else.
+    """
+    if found.element != _element(wanted):
+        return f"it is of the connector {found.element or '(not told)'}, not {_element(wanted)}"
+    for ours, theirs in _accounts(wanted, found):
+        if theirs not in {ours, ""}:
+            return f"it is of another Twilio account, {theirs}"
+    if not found.token:
+        return "Open Connectors does not tell its token"
+    return ""
+
+
+def tags_without_ours(wanted: Mapping[str, Any], found: Sequence[str]) -> list[str]:
+    """Return the tags of an instance that is ours no longer."""
+    ours = {sanitise(str(tag)) for tag in wanted.get("tags") or ()}
+    return [tag for tag in found if sanitise(tag) not in ours]
+
+
+def account_of(wanted: Mapping[str, Any], found: InstanceAnswer) -> str:
+    """Return the account that an instance says it is of, "" where it does not tell."""
+    return next((theirs for _, theirs in _accounts(wanted, found)), "")
 
 
 def wanted_tags(wanted: Mapping[str, Any], found: Sequence[str]) -> list[str]:

@@ -19,15 +19,19 @@ from service.operate.deployment import Deployment
 from service.operate.overview import Checked
 from service.operate.setup import Setup
 from service.store.client import Redis
-from service.web.console import paths
+from service.web.console import instance_pages, paths
+from service.web.console.asking import Asking
 from service.web.console.assets import Assets
 from service.web.console.connect_pages import ConnectPages
 from service.web.console.cookies import Cookies
+from service.web.console.formula_pages import FormulaPages
 from service.web.console.glance import Glance
 from service.web.console.guard import guarded
 from service.web.console.live import EVERY_S, Streams
+from service.web.console.mapping_pages import MappingPages
 from service.web.console.members import SESSION, Members
 from service.web.console.pages import Pages
+from service.web.console.reference_pages import ReferencePages
 from service.web.console.rendering import Renderer
 from service.web.console.sign_in import SignIn
 
@@ -68,6 +72,7 @@ def console_app(
     pages = Pages(redis, renderer, glance, streams, members)
     sign_in = SignIn(redis, renderer, cookies, members)
     only, writing = members.only, members.writing
+    asking = Asking(redis, deployment, renderer, members)
     reads = {
         paths.SIGN_IN: sign_in.show,
         paths.OVERVIEW: only(pages.overview),
@@ -88,8 +93,12 @@ def console_app(
         connect = ConnectPages(setup, renderer, glance, streams, members, changed=changed).routes()
     routes = [
         *connect,
+        *ReferencePages(asking).routes(),
+        *MappingPages(asking).routes(),
+        *FormulaPages(asking).routes(),
         *(Route(path, page, methods=["POST"]) for path, page in writes.items()),
         *(Route(path, page, methods=["GET"]) for path, page in reads.items()),
+        *instance_pages.routes_of(redis, deployment, renderer, glance, members),
         Route(paths.ROOT + "/{rest:path}", only(pages.unknown), methods=["GET"]),
     ]
     app = Starlette(routes=routes, exception_handlers=_handlers(renderer))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Mapping
+from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
 from starlette.exceptions import HTTPException
@@ -22,10 +23,21 @@ LIMIT_BYTES = 16 * 1024
 
 FIELDS = 20
 
+
+@dataclass(frozen=True, slots=True)
+class FormBounds:
+    """How much a form may hold."""
+
+    limit_bytes: int = LIMIT_BYTES
+    fields: int = FIELDS
+
+
+USUAL = FormBounds()
+
 FORM = "application/x-www-form-urlencoded"
 
 
-async def read_form(request: Request) -> Mapping[str, str]:
+async def read_form(request: Request, bounds: FormBounds = USUAL) -> Mapping[str, str]:
     """Read the fields of a form; of several of one name, the last.
 
     Raises HTTPException (400, 413, 415).
@@ -35,11 +47,11 @@ async def read_form(request: Request) -> Mapping[str, str]:
     body = b""
     async for piece in request.stream():
         body += piece
-        if len(body) > LIMIT_BYTES:
-            raise HTTPException(413, f"The form is longer than {LIMIT_BYTES} bytes.")
+        if len(body) > bounds.limit_bytes:
+            raise HTTPException(413, f"The form is longer than {bounds.limit_bytes} bytes.")
     try:
         pairs = parse_qsl(
-            body.decode(), keep_blank_values=True, max_num_fields=FIELDS, errors="strict"
+            body.decode(), keep_blank_values=True, max_num_fields=bounds.fields, errors="strict"
         )
     except ValueError as error:
         raise HTTPException(400, "The form can't be read.") from error

@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 from service.operate.console import Session, session_of
 from service.store.client import Redis
 from service.web.console.cookies import Cookies
-from service.web.console.forms import check_csrf, read_form
+from service.web.console.forms import USUAL, FormBounds, check_csrf, read_form
 from service.web.console.guard import READS
 from service.web.console.paths import OVERVIEW, SIGN_IN, way_back
 
@@ -58,14 +58,14 @@ class Members:
 
         return endpoint
 
-    def writing(self, view: View, *, operators: bool) -> Endpoint:
+    def writing(self, view: View, *, operators: bool, bounds: FormBounds = USUAL) -> Endpoint:
         """Make an endpoint of what acts, for forms with the session's token.
 
-        operators: viewers may not. The form is in the request's state.
+        operators: viewers may not. bounds: of the form. The form is in the request's state.
         """
 
         async def checked(request: Request, session: Session) -> Response:
-            form = await read_form(request)
+            form = await read_form(request, bounds)
             check_csrf(form, session.csrf)
             if operators and session.role != "operator":
                 raise HTTPException(403, VIEWER)

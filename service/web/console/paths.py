@@ -25,9 +25,6 @@ CONNECT_APPLY = f"{CONNECT}/apply"
 CONNECT_DISCARD = f"{CONNECT}/discard"
 CONNECT_DONE = f"{CONNECT}/done"
 CONNECT_LIVE = f"{CONNECT}/done/live"
-DOCS = f"{ROOT}/docs"
-MAPPING = f"{ROOT}/mapping"
-FORMULAS = f"{ROOT}/formulas"
 
 CONNECT_PARTS = {
     CONNECT_CHECK,
@@ -38,6 +35,19 @@ CONNECT_PARTS = {
     CONNECT_LIVE,
 }
 """What acts, or is a part of a page: nothing to come back to."""
+
+DOCS = f"{ROOT}/docs"
+REQUEST = f"{ROOT}/request"
+MAPPING = f"{ROOT}/mapping"
+MAPPING_EDIT = f"{MAPPING}/edit"
+MAPPING_REMOVE = f"{MAPPING}/remove"
+FORMULAS = f"{ROOT}/formulas"
+FORMULA_NEW = f"{FORMULAS}/new"
+FORMULA_REMOVE = f"{FORMULAS}/remove"
+
+INSTANCE = f"{ROOT}/instance"
+INSTANCE_TOKEN = f"{INSTANCE}/token"
+TAKE = f"{INSTANCE}/take"
 
 LONGEST = 500
 """Characters of a place to come back to; a search of the audit trail is far below."""
@@ -50,6 +60,8 @@ def is_ours(path: str) -> bool:
 
 def is_within(here: str, page: str) -> bool:
     """Tell whether a request's path is a page of the navigation, or one that belongs to it."""
+    if page == DOCS and here == REQUEST:
+        return True
     return here == page or (page != ROOT and here.startswith(f"{page}/"))
 
 

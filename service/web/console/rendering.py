@@ -37,7 +37,10 @@ class Renderer:
             "number": wording.number,
             "part": wording.part,
             "plain": escape,
+            "lines": wording.plain_lines,
+            "json": wording.as_json,
             "pieces": wording.pieces,
+            "short": wording.short,
         }
         self._templates.globals |= {"paths": paths, "asset": assets.path, "ago": _ago_now}
 

@@ -5,8 +5,10 @@ The relative times are those of `static/console.js`, which keeps them going.
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime
+from typing import Any
 
 from service.core.plain_text import escape
 
@@ -52,6 +54,24 @@ def pieces(text: str) -> list[str]:
     if sentence and sentence[-1] not in ".?!":
         sentence += "."
     return re.split(r"`([^`]+)`", sentence)
+
+
+def plain_lines(text: str) -> str:
+    """Write a text of several lines so that it can only be read."""
+    return "\n".join(map(escape, text.split("\n")))
+
+
+def as_json(value: Any) -> str:
+    """Write a value as JSON to read."""
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def short(value: Any, longest: int = 60) -> str:
+    """Write a value of a row in one short line; "" for none."""
+    if value is None:
+        return ""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return escape(text if len(text) <= longest else f"{text[: longest - 3]}...")
 
 
 PARTS = {

@@ -3,6 +3,7 @@
     base          what every process has: Redis, the connector, clocks, the supervised tasks
     redis_watch   the first look at Redis, which lets callbacks in, and those that follow
     setup         what the process is set up with, and all that turns when that changes
+    terminal      what is shown there of a service that is not set up
     public        the door: callbacks come in
     work          inboxes -> handlers -> replies, for a share of the partitions
     gaps          texts that no callback brought are read back

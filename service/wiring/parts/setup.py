@@ -46,8 +46,8 @@ class InUse:
     message: Template
 
 
-Turn = Callable[[InUse], None]
-"""Has something turn to another setup, at once; must not raise."""
+Follower = Callable[[InUse], None]
+"""Turns something to another setup, at once; must not raise."""
 
 
 class SetupWatch:
@@ -62,7 +62,7 @@ class SetupWatch:
         self._given = given
         self._setups = setups
         self._opened = opened
-        self._followers: list[Turn] = []
+        self._followers: list[Follower] = []
         self._told = asyncio.Event()
         self._seen = UNSEEN
         self._unusable = UNSEEN
@@ -70,7 +70,7 @@ class SetupWatch:
         self.looked = asyncio.Event()
         self.in_use = None if given.missing({}) else _whole(given, None)
 
-    def follow(self, turn: Turn) -> None:
+    def follow(self, turn: Follower) -> None:
         """Have what the process is set up with handed to `turn`, from the next change on."""
         self._followers.append(turn)
 
@@ -150,6 +150,7 @@ class SetupWatch:
             self._trouble = f"not set up: run `parley {command}`; missing: {missing}"
             log.warning("not set up", run=f"parley {command}", missing=missing)
             return
+        self._unusable = 0
         self._trouble = f"the setup is gone from Redis, and still in use: run `parley {command}`"
         log.error("the setup is gone from Redis, and still in use", run=f"parley {command}")
 

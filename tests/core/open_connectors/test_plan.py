@@ -126,6 +126,14 @@ def test_a_secret_differs_by_its_fingerprint_alone(known: bool) -> None:
     assert plan.lines() == expected
 
 
+def test_what_is_kept_of_a_plan_has_the_entries_and_no_values() -> None:
+    """Redis would keep numbers and addresses for people to read who only ask when."""
+    found = answered(wanted(), name="x", disabled=True)
+    assert planned(wanted(), found).brief() == "enable instance 7; update instance 7: name"
+    assert planned(wanted(), None).brief() == "create an instance"
+    assert planned(wanted(), answered(wanted())).brief() == ""
+
+
 @pytest.mark.parametrize("known", [True, False])
 def test_an_entry_that_only_the_platform_hides_is_not_told_either(known: bool) -> None:
     """A secret in an entry of the operator's own file would be printed beside its stars."""

@@ -19,6 +19,9 @@ from service.settings.setup import load_given
 from service.store.connection import connect
 from service.web.console.app import console_app
 from service.web.internal.app import Check, internal_app
+from tests.sandboxed import bare, deployment, environ, platform, token
+
+__all__ = ["bare", "deployment", "environ", "platform", "token"]
 
 PASSWORD = "correct horse battery"
 
@@ -87,17 +90,22 @@ Open = Callable[..., Awaitable[Desk]]
 async def open_desk(redis_server: str, serve: Any) -> AsyncIterator[Open]:
     """Open a console; keyword arguments are `console_app`'s.
 
-    redis_url: another Redis. environ: what settings say besides.
+    redis_url: another Redis. environ: what settings say besides. deployment: one with a connector
+    that answers.
     """
     async with AsyncExitStack() as stack:
 
         async def start(
-            *, redis_url: str = redis_server, environ: Mapping[str, str] = {}, **options: Any
+            *,
+            redis_url: str = redis_server,
+            environ: Mapping[str, str] = {},
+            deployment: Deployment | None = None,
+            **options: Any,
         ) -> Desk:
             redis = connect(redis_url)
             stack.push_async_callback(redis.aclose)
             given = load_given(environ={**BARE, "REDIS_URL": redis_url, **environ})
-            desk = Desk(redis, Deployment(given.partial(), redis_url, given))
+            desk = Desk(redis, deployment or Deployment(given.partial(), redis_url, given))
             pages = console_app(
                 redis,
                 desk.readiness,
@@ -140,4 +148,18 @@ async def viewer(desk: Desk) -> AsyncIterator[httpx.AsyncClient]:
     """A browser that a viewer is signed in with."""
     async with desk.browser() as opened:
         await desk.sign_in(opened, "viewer")
+        yield opened
+
+
+@pytest.fixture
+async def connected_desk(open_desk: Open, deployment: Deployment) -> Desk:
+    """A console of a deployment with an instance at the sandbox."""
+    return await open_desk(deployment=deployment)
+
+
+@pytest.fixture
+async def connected(connected_desk: Desk) -> AsyncIterator[httpx.AsyncClient]:
+    """A browser that an operator of it is signed in with."""
+    async with connected_desk.browser() as opened:
+        await connected_desk.sign_in(opened)
         yield opened

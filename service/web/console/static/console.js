@@ -95,6 +95,62 @@ if (keysOn) {
   });
 }
 
+// ---------------------------------------------------------------- navigation
+
+// On a phone it scrolls, and the page that is shown may lie beyond the edge.
+find(".nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+
+// ---------------------------------------------------------------- what was typed
+
+// It outlives a reload and signing in again, in this tab alone, until it has done what it was for.
+const TYPED = "parley-console-typed ";
+const form = find("form[data-keep]");
+
+function inTab(act) {
+  try {
+    return act(sessionStorage);
+  } catch {
+    return null; // A browser that keeps nothing.
+  }
+}
+
+function typedIn(form) {
+  return [...new FormData(form)].filter(([name]) => form.elements[name]?.type !== "hidden");
+}
+
+function fill(form, fields) {
+  for (const [name, value] of fields) {
+    const field = form.elements[name];
+    const takes = field?.tagName !== "SELECT" || [...field.options].some((each) => each.value === value);
+    if (field && "value" in field && takes) field.value = value;
+    field?.closest?.("details")?.toggleAttribute("open", Boolean(value));
+  }
+}
+
+if (form) {
+  const key = TYPED + form.dataset.keep;
+  const note = form.querySelector("[data-typed-again]");
+  const kept = "fresh" in form.dataset ? inTab((tab) => JSON.parse(tab.getItem(key))) : null;
+  const before = JSON.stringify(typedIn(form));
+  if (kept && JSON.stringify(kept) !== before) {
+    fill(form, kept);
+    note.hidden = false;
+    note.querySelector("button").addEventListener("click", () => {
+      inTab((tab) => tab.removeItem(key));
+      fill(form, JSON.parse(before));
+      note.hidden = true;
+    });
+  }
+  form.addEventListener("input", () => inTab((tab) => tab.setItem(key, JSON.stringify(typedIn(form)))));
+  if ("done" in form.dataset) inTab((tab) => tab.removeItem(key));
+}
+
+for (const each of document.querySelectorAll("span[data-done]")) {
+  inTab((tab) => tab.removeItem(TYPED + each.dataset.done));
+}
+
+find("[data-sign-out]")?.addEventListener("submit", () => inTab((tab) => tab.clear()));
+
 // ---------------------------------------------------------------- the live page
 
 const live = find("#live");
