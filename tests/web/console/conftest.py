@@ -25,6 +25,16 @@ __all__ = ["bare", "deployment", "environ", "platform", "token"]
 
 PASSWORD = "correct horse battery"
 
+UNANSWERED = {
+    "TWILIO_ACCOUNT_SID": f"AC{'0' * 32}",
+    "TWILIO_AUTH_TOKEN": "0" * 32,
+    "TWILIO_SENDER": "+15005550100",
+    "OPEN_CONNECTORS_BASE_URL": "http://127.0.0.1:9/elements/api-v2",
+    "OPEN_CONNECTORS_USER_SECRET": "user",
+    "OPEN_CONNECTORS_ORGANIZATION_SECRET": "organization",
+}
+"""Settings more, of one whose connector does not answer."""
+
 BARE = {"PUBLIC_URL": "https://sms.example.com", "SECRET_KEY": "k" * 40}
 """Settings of a service that nobody has set up yet."""
 

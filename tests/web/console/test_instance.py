@@ -15,7 +15,7 @@ from service.settings.loading import load_settings
 from service.settings.setup import load_given
 from tests.connector.pieces import AUTH_TOKEN, ORGANIZATION, OURS, USER
 from tests.sandboxed import Platform, bare, deployment, environ, platform, token
-from tests.web.console.conftest import PASSWORD, Desk, Open, field_of
+from tests.web.console.conftest import PASSWORD, UNANSWERED, Desk, Open, field_of
 
 __all__ = ["bare", "deployment", "environ", "platform", "token"]
 
@@ -166,7 +166,7 @@ async def test_one_that_is_gone_at_the_connector_is_told(
 
 async def test_a_connector_that_does_not_answer_is_told_with_what_to_do(open_desk: Open) -> None:
     """The page would fail, and what Redis knows would go unseen."""
-    desk = await open_desk()
+    desk = await open_desk(environ=UNANSWERED)
     async with desk.browser() as browser:
         await desk.sign_in(browser)
         for path in (PAGE, f"{PAGE}/apply", f"{PAGE}/take"):
