@@ -212,7 +212,12 @@ class ConnectPages:
     async def _progress(self, state: SetupState) -> Mapping[str, Any]:
         overview = await self._glance.look()
         parts = {part.name: part for part in overview.parts}
+        setup = parts.get("setup")
+        # A process is ready by the former setup as well, until it takes this one, or if it can't.
+        used = setup is None or (setup.ok and setup.detail in {"", f"version {state.version}"})
         return {
+            "used": used,
+            "connected": used and overview.ready,
             "state": state,
             "stages": stages(state, None),
             "overview": overview,

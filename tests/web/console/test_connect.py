@@ -404,6 +404,24 @@ async def test_what_comes_next_is_live(desk: Any, operator: Any, base_url: str) 
         assert "signed-out" in await next_with(stream, "signed-out")
 
 
+async def test_a_setup_that_no_process_uses_yet_is_not_called_connected(
+    desk: Any, operator: Any, base_url: str
+) -> None:
+    """Who has changed a token would text before it counts, or wait for one that never does."""
+    await fill(operator, base_url)
+    await send(operator, "apply")
+    for detail, connected in (
+        ("version 1", True),
+        ("version 0", False),
+        ("setup 1 can't be used: another SECRET_KEY", False),
+    ):
+        desk.checks = {"setup": Check(ok=True, detail=detail)}
+        await asyncio.sleep(1.1)  # A look serves for a second.
+        page = words(await operator.get("/console/connect/done"))
+        assert ("Connected" in page) == connected, detail
+        assert ("Connecting" in page) != connected, detail
+
+
 async def test_the_live_page_goes_on_while_the_setup_cannot_be_read(
     desk: Any, operator: Any, base_url: str
 ) -> None:
