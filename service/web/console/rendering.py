@@ -39,6 +39,7 @@ class Renderer:
             "plain": escape,
             "lines": wording.plain_lines,
             "json": wording.as_json,
+            "json_lines": wording.json_lines,
             "pieces": wording.pieces,
             "short": wording.short,
         }

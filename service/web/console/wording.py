@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -59,6 +60,19 @@ def pieces(text: str) -> list[str]:
 def plain_lines(text: str) -> str:
     """Write a text of several lines so that it can only be read."""
     return "\n".join(map(escape, text.split("\n")))
+
+
+KEY = re.compile(r'( *)("(?:[^"\\]|\\.)*")(:.*)')
+
+
+def json_lines(text: str) -> Iterator[tuple[str, str, str]]:
+    """Take JSON that was written to read apart: each line's blanks, its key, and the rest of it.
+
+    A line without a key is all rest; so is each of a text that is none of JSON.
+    """
+    for line in text.split("\n"):
+        found = KEY.fullmatch(line)
+        yield (found[1], escape(found[2]), escape(found[3])) if found else ("", "", escape(line))
 
 
 def as_json(value: Any) -> str:

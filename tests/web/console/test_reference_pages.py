@@ -55,7 +55,7 @@ async def test_an_operation_is_shown_with_parameters_models_and_examples(connect
     assert "integer, in the query" in text
     assert "Answer 200: a list of <code>message</code>" in text
     assert "<code>date_sent</code>" in text
-    assert "&#34;direction&#34;:" in text
+    assert "&#34;direction&#34;</span>:" in text
     assert "parley connector request GET /messages --query pageSize=5" in text
     assert "/console/request?operation=getMessages" in text
 
@@ -81,7 +81,7 @@ async def test_a_request_is_made_with_the_token_which_no_page_shows(
 
     assert answer.status_code == 200
     text = unescape(answer.text)
-    assert '"body": "it\'s <5> o\'clock"' in text
+    assert '"body"</span>: "it\'s <5> o\'clock"' in text
     assert re.search(r'data-state="ok">200</span><span class="quiet">in \d+ ms, [\d,]+ bytes', text)
     assert "elements-returned-count" in text
     assert "pageSize=1'" in text  # For curl.

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from service.web.console.wording import ago, exactly, lasting, number, part, pieces
+from service.web.console.wording import ago, exactly, json_lines, lasting, number, part, pieces
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -54,3 +54,18 @@ def test_a_reason_is_a_sentence(reason: str, written: list[str]) -> None:
 def test_parts_have_names_for_people() -> None:
     """A task's name begins small."""
     assert [part(name) for name in ("redis", "the door", "")] == ["Redis", "The door", ""]
+
+
+@pytest.mark.parametrize(
+    ("line", "parts"),
+    [
+        ('  "sid": "SM1",', ("  ", '"sid"', ': "SM1",')),
+        ('"a \\" b": {', ("", '"a \\" b"', ": {")),
+        ('    "only a text: of a list",', ("", "", '    "only a text: of a list",')),
+        ("}", ("", "", "}")),
+        ('  "k\u202e": "\x1b"', ("  ", '"k\\u202e"', ': "\\x1b"')),
+    ],
+)
+def test_the_keys_of_json_are_told_from_the_rest(line: str, parts: tuple[str, str, str]) -> None:
+    """The eye would have nothing to hold on to, or a text obey what is in it."""
+    assert list(json_lines(f"{{\n{line}")) == [("", "", "{"), parts]

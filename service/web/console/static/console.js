@@ -104,7 +104,7 @@ find(".nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center"
 
 // It outlives a reload and signing in again, in this tab alone, until it has done what it was for.
 const TYPED = "parley-console-typed ";
-const form = find("form[data-keep]");
+const keptForm = find("form[data-keep]");
 
 function inTab(act) {
   try {
@@ -127,22 +127,22 @@ function fill(form, fields) {
   }
 }
 
-if (form) {
-  const key = TYPED + form.dataset.keep;
-  const note = form.querySelector("[data-typed-again]");
-  const kept = "fresh" in form.dataset ? inTab((tab) => JSON.parse(tab.getItem(key))) : null;
-  const before = JSON.stringify(typedIn(form));
+if (keptForm) {
+  const key = TYPED + keptForm.dataset.keep;
+  const note = keptForm.querySelector("[data-typed-again]");
+  const kept = "fresh" in keptForm.dataset ? inTab((tab) => JSON.parse(tab.getItem(key))) : null;
+  const before = JSON.stringify(typedIn(keptForm));
   if (kept && JSON.stringify(kept) !== before) {
-    fill(form, kept);
+    fill(keptForm, kept);
     note.hidden = false;
     note.querySelector("button").addEventListener("click", () => {
       inTab((tab) => tab.removeItem(key));
-      fill(form, JSON.parse(before));
+      fill(keptForm, JSON.parse(before));
       note.hidden = true;
     });
   }
-  form.addEventListener("input", () => inTab((tab) => tab.setItem(key, JSON.stringify(typedIn(form)))));
-  if ("done" in form.dataset) inTab((tab) => tab.removeItem(key));
+  keptForm.addEventListener("input", () => inTab((tab) => tab.setItem(key, JSON.stringify(typedIn(keptForm)))));
+  if ("done" in keptForm.dataset) inTab((tab) => tab.removeItem(key));
 }
 
 for (const each of document.querySelectorAll("span[data-done]")) {
