@@ -30,6 +30,11 @@ def is_ours(path: str) -> bool:
     return path == ROOT or path.startswith(f"{ROOT}/")
 
 
+def is_within(here: str, page: str) -> bool:
+    """Tell whether a request's path is a page of the navigation, or one that belongs to it."""
+    return here == page or (page != ROOT and here.startswith(f"{page}/"))
+
+
 def way_back(wanted: str) -> str:
     r"""Return `wanted` if it is a page of the console to come back to, else the overview.
 
