@@ -208,7 +208,10 @@ def test_no_page_hangs_over_the_edge_or_shuts_anybody_out(
     page.get_by_role("button", name="Sign in").click()
     expect(page.locator("#connection")).to_have_text("Live", timeout=15_000)
     look("the overview")
-    for path in ("sessions", "audit", "audit?contains=none-of-these", "keyboard", "none"):
+    for path in (
+        *("instance", "instance/rotate", "sessions"),
+        *("audit", "audit?contains=none-of-these", "keyboard", "none"),
+    ):
         page.goto(f"{deployment.internal}/console/{path}")
         look(path)
         if path == "audit":
