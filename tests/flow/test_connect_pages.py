@@ -23,6 +23,9 @@ TYPED = (
     "TWILIO_SENDER",
 )
 
+COMES_NEXT = {"API docs": "API docs", "Common resource": "Mapping", "Formula": "Formulas"}
+"""What the last page leads to, and the heading of each."""
+
 
 @pytest.fixture
 def typed(deployment: Deployment) -> Mapping[str, str]:
@@ -142,6 +145,10 @@ def test_a_service_is_set_up_by_its_pages_alone_until_a_text_is_answered(
     for what in ("Texts handled", "Replies sent"):
         count = page.locator(f".exchange div:has(dt:text-is('{what}')) dd.count")
         expect(count).to_have_text("1", timeout=15_000)
+    for name, title in COMES_NEXT.items():
+        page.goto(f"{deployment.internal}/console/connect")
+        page.locator(".next-cards").get_by_role("link", name=name).click()
+        expect(page.get_by_role("heading", level=1)).to_have_text(title)
     instances = platform_of(deployment, typed)
     assert [each["element"]["key"] for each in instances] == ["twilio"]
     secrets = [typed[field] for field in typed if field.endswith(("secret", "token"))]
