@@ -63,8 +63,7 @@ def weigh(deployment: Deployment, page: Page) -> Weighed:
             assert answer is not None
             assert answer.ok, f"{path} is answered {answer.status}"
             size = len(gzip.compress(answer.body()))
-            page.wait_for_function(f"{PAINTED} !== undefined")
-            paints.append(float(page.evaluate(PAINTED)))
+            paints.append(painted(page))
         pages[name] = size, statistics.median(paints)
     return Weighed(pages, files)
 
@@ -72,6 +71,13 @@ def weigh(deployment: Deployment, page: Page) -> Weighed:
 def say(line: str) -> None:
     """Print a line."""
     sys.stdout.write(f"{line}\n")
+
+
+def painted(page: Page) -> float:
+    """Wait for the first paint with contents; returns its ms."""
+    while (at := page.evaluate(PAINTED)) is None:
+        page.wait_for_timeout(5)
+    return float(at)
 
 
 def main() -> None:

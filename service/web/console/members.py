@@ -13,7 +13,6 @@ from service.operate.console import Session, session_of
 from service.store.client import Redis
 from service.web.console.cookies import Cookies
 from service.web.console.forms import USUAL, FormBounds, check_csrf, read_form
-from service.web.console.guard import READS
 from service.web.console.paths import OVERVIEW, SIGN_IN, way_back
 
 SESSION = "console.session"
@@ -96,6 +95,6 @@ def _to_sign_in(request: Request) -> RedirectResponse:
     if request.url.query:
         wanted += f"?{request.url.query}"
     # What a form was to do is not done after signing in, but its page is where to do it again.
-    back = way_back(wanted if request.method in READS else request.url.path)
+    back = way_back(wanted)
     query = f"?{urlencode({'next': back})}" if back != OVERVIEW else ""
     return RedirectResponse(SIGN_IN + query, 303)
