@@ -16,11 +16,12 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 from playwright.sync_api import Page, Response, sync_playwright
 
 from tests.flow.browser import CHROMIUM, FLAGS
 from tests.flow.conftest import Deployment
-from tests.flow.console_stills import PAGES, WIDE
+from tests.flow.console_stills import PAGES, WIDE, prepare
 from tests.flow.console_walk import enter
 
 MOST_BYTES = 80_000
@@ -44,12 +45,14 @@ class Weighed:
 
 
 def weigh(deployment: Deployment, page: Page) -> Weighed:
-    """Open every page, signed in; a live page's stream is none of its weight."""
-    files: dict[str, int] = {}
+    """Start the service, and open every page; a live page's stream is none of its weight."""
+    deployment.serve()
+    prepare(deployment)
+    loaded: set[str] = set()
 
     def came(answer: Response) -> None:
         if "/console/static/" in answer.url:
-            files[answer.url] = len(gzip.compress(answer.body()))
+            loaded.add(answer.url)
 
     page.on("response", came)
     pages: dict[str, tuple[int, float]] = {}
@@ -65,6 +68,7 @@ def weigh(deployment: Deployment, page: Page) -> Weighed:
             size = len(gzip.compress(answer.body()))
             paints.append(painted(page))
         pages[name] = size, statistics.median(paints)
+    files = {url: len(gzip.compress(httpx.get(url).content)) for url in sorted(loaded)}
     return Weighed(pages, files)
 
 
@@ -87,7 +91,6 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         try:
             deployment.start_sandbox()
-            deployment.serve()
             found = weigh(deployment, browser.new_page(viewport=WIDE))
         finally:
             browser.close()
