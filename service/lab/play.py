@@ -74,13 +74,14 @@ def play_demo(
 
 
 def _ask_to_connect(console: Console, demo: Demo) -> None:
-    """Say where the Connect page is, and what there is to type."""
+    """Say what there is to type, and where."""
     console.print()
-    console.print("Nothing is set up. Open the console, sign in, and go to Connect:")
-    console.print(Text(f"  {demo.console_address()}", style="bold"), soft_wrap=True)
-    console.print("Type the sandbox's credentials there (or run `parley connect`, as below):")
+    console.print("Nothing is set up. These are the sandbox's credentials:")
     for name, value in demo.to_type.items():
         console.print(Text.assemble(f"  {name:<37}", (value, "bold")), soft_wrap=True)
+    console.print("Type them on the console's Connect page, or by `parley connect` (as below).")
+    if not sys.stderr.isatty():  # Else the service has said it there.
+        console.print(Text(f"  {demo.console_address()}", style="bold"), soft_wrap=True)
 
 
 def _invite(console: Console, demo: Demo, *, reload: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -216,3 +217,39 @@ def test_reload_needs_a_file_to_watch(start: Callable[..., Running]) -> None:
     demo = start("--reload")
     assert demo.process.wait(30) == 2
     assert "--handlers" in demo.told()
+
+
+def test_a_demo_with_nothing_set_up_says_what_to_type_and_answers_once_that_is_done(
+    start: Start,
+) -> None:
+    """The walk from nothing to an answered text could be shown with a real account alone."""
+    demo = start("--connect", "--port", "0")
+    url = demo.phone()
+    assert "/console/sign-in?token=" in demo.told()
+    pairs = re.findall(r"(OPEN_CONNECTORS_\w+|TWILIO_\w+) (\S+)", demo.told())
+    typed = {name: value for name, value in pairs if value not in {"and", "page,"}}
+    assert fetch(f"{url}/sandbox/texts", {"body": "echo early"})[1]["status"] != 200
+    body = {
+        "openConnectors": {
+            "baseUrl": typed["OPEN_CONNECTORS_BASE_URL"],
+            "userSecret": typed["OPEN_CONNECTORS_USER_SECRET"],
+            "organizationSecret": typed["OPEN_CONNECTORS_ORGANIZATION_SECRET"],
+        },
+        "configuration": {
+            "messaging.sms.twilio.account": typed["TWILIO_ACCOUNT_SID"],
+            "messaging.sms.twilio.token": typed["TWILIO_AUTH_TOKEN"],
+            "messaging.sms.twilio.sender": typed["TWILIO_SENDER"],
+        },
+    }
+    settings = demo.find(r"\(\. (\S+/settings) &&")[1]
+    command = f"set -a && . {settings} && {sys.executable} -m service connect --file - --yes"
+    subprocess.run(
+        ["sh", "-c", command],
+        env={"PATH": os.environ["PATH"], "HOME": "/nonexistent", "PYTHONPATH": str(ROOT)},
+        input=json.dumps(body),
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    until(lambda: fetch(f"{url}/sandbox/texts", {"body": "echo hello"})[1]["status"] == 200)
+    until(lambda: fetch(f"{url}/sandbox/records")[1]["replies"])
