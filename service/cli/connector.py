@@ -208,7 +208,7 @@ def take(
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Take over an instance that was made elsewhere, as in the pages of Open Connectors.
+    """Take over an instance that was made elsewhere.
 
     It gets our tag, name, callback URL and secrets, and keeps its token. The instance of before
     stays at the connector, without our tag; `take` takes it back as well.
@@ -286,9 +286,9 @@ def remove(yes: Yes = False, as_json: AsJson = False) -> None:
 
 @app.command(epilog=examples("SECRET_KEY=new,former parley connector rekey"))
 def rekey(as_json: AsJson = False) -> None:
-    """Seal the instance token, and the setup, with the first SECRET_KEY.
+    """Seal what Redis holds sealed with the first SECRET_KEY.
 
-    The others can go afterwards.
+    That is the instance token and the setup. The other keys can go afterwards.
     """
     from service.operate.setup import reseal
 
