@@ -20,7 +20,7 @@ from service.operate.setup import Setup
 from service.settings.setup import SETUP_FIELDS, load_given
 from service.store.connection import connect
 from tests.connector.pieces import OURS, running_sandbox
-from tests.web.console.conftest import Desk, Open
+from tests.web.console.conftest import Desk, Open, field_of
 from tests.web.console.test_instance import PAGE, post
 
 pytestmark = pytest.mark.anyio
@@ -43,6 +43,7 @@ def typed() -> dict[str, str]:
         "twilio_auth_token": secrets.token_hex(16),
         "event_signature_key": secrets.token_hex(16),
         "password": secrets.token_urlsafe(16),
+        "by the page": secrets.token_hex(16),
     }
 
 
@@ -141,6 +142,17 @@ async def test_no_secret_that_was_typed_is_found_anywhere(
         assert token in shown.text
         said += shown.text.replace(token, "")
         said += await walk(operator) + await walk(viewer)
+        # By the pages of Connect as well: beside a mistake, without one, and then applied.
+        for sender, status in (("0150 123", 400), (OURS, 303)):
+            fields = {"twilio_auth_token": typed["by the page"], "twilio_sender": sender}
+            answer = await post(operator, "/console/connect/twilio", **fields)
+            assert answer.status_code == status, answer.text
+            said += answer.text
+        review = (await operator.get("/console/connect/review")).text
+        form = {"csrf": field_of(review, "csrf")}
+        applied = await operator.post("/console/connect/apply", data=form)
+        assert applied.status_code == 303, applied.text
+        said += await walk(operator)
     said += str(await trail(desk.redis, count=500))
     log = "".join(capsys.readouterr())
     kept = await bytes_of(desk.redis, deployment.redis_url)
