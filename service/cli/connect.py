@@ -168,6 +168,7 @@ def _ask_for(entry: SetupEntry) -> str:
 
 
 async def _use(setup: Setup, *, plan_only: bool, yes: bool, quiet: bool) -> dict[str, Any]:
+    seen = (await setup.look()).seen
     found = await setup.plan()
     lines = found.lines()
     if not quiet:
@@ -175,7 +176,11 @@ async def _use(setup: Setup, *, plan_only: bool, yes: bool, quiet: bool) -> dict
     if plan_only:
         return {"plan": lines, "used": False}
     ask("Use it from now on?", yes=yes)
-    return {"plan": lines, "used": True, "version": await setup.apply(who=person(), via="command")}
+    return {
+        "plan": lines,
+        "used": True,
+        "version": await setup.apply(who=person(), via="command", seen=seen),
+    }
 
 
 def _read(file: str) -> str:

@@ -25,6 +25,7 @@ from service.errors import (
     ConnectorUnauthorized,
     ConnectorUnreachable,
     SettingsError,
+    SetupChanged,
 )
 from service.operate.audit import note
 from service.operate.clients import connector_of
@@ -82,6 +83,7 @@ class SetupState:
     version: of the one in use, 0 for none. at: when it was applied. drafted: something was typed
     that is not in use. complete: there is all that it takes, and nothing is wrong.
     callback_url: what will be registered for inbound texts. element: the connector chosen.
+    seen: names this very state, for `apply`; no part of it can be read from that.
     """
 
     version: int
@@ -91,6 +93,7 @@ class SetupState:
     complete: bool
     callback_url: str
     element: str
+    seen: str
 
 
 class Setup:
@@ -166,15 +169,22 @@ class Setup:
         """
         return await self._plan(await self._values())
 
-    async def apply(self, *, who: str, via: Via) -> int:
+    async def apply(self, *, who: str, via: Via, seen: str | None = None) -> int:
         """Use what was typed from now on; returns the version it is.
+
+        seen: of the state that was shown; raises SetupChanged where that is not the present one.
 
         It is planned once more before, so that secrets that the connector refuses never take the
         place of those in use. A new auth token leaves the one before accepted until
         `retire_token`. Raises SettingsError, ConnectorError, SetupChanged.
         """
-        kept = await self._setups.current()
-        values = await self._values()
+        kept, draft = await self._setups.current(), await self._setups.draft()
+        if seen not in {None, _seen(kept, draft)}:
+            raise SetupChanged(
+                "somebody has typed something else meanwhile; look at the plan again"
+            )
+        latest = draft or kept
+        values = dict(latest.values) if latest else {}
         before = kept.values if kept else {}
         former = before.get("twilio_auth_token", "")
         token = values.get("twilio_auth_token", "")
@@ -254,6 +264,7 @@ class Setup:
             complete=not any(each.problem for each in entries.values()),
             callback_url=mask_login(self._given.partial().public_url + CALLBACK_PATH),
             element=element,
+            seen=_seen(kept, draft),
         )
 
 
@@ -270,6 +281,12 @@ def field_of(error: ConnectorError, element: str = "twilio") -> str:
     if isinstance(error, ConnectorUnreachable | ConnectorUnanswered | ConnectorGone):
         return "open_connectors_base_url"
     return ""
+
+
+def _seen(kept: KeptSetup | None, draft: KeptSetup | None) -> str:
+    """Name a state: by the version in use, and by when the draft was typed."""
+    typed = f"{draft.at.timestamp():.3f}/{draft.version}" if draft else ""
+    return f"{kept.version if kept else 0}/{typed}"
 
 
 @asynccontextmanager

@@ -159,7 +159,8 @@ class ConnectPages:
     async def apply(self, request: Request, session: Session) -> Response:
         """Use what was typed from now on."""
         try:
-            await self._setup.apply(who=who(session), via="console")
+            seen = request.state.form.get("seen", "")
+            await self._setup.apply(who=who(session), via="console", seen=seen)
         except SetupChanged as error:
             return self._review(request, session, await self._setup.look(), Planned(error), 409)
         except (ConnectorError, SettingsError) as error:

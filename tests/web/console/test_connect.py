@@ -14,9 +14,11 @@ import pytest
 from service.core.sealing import Sealer
 from service.operate import console
 from service.operate.audit import trail
+from service.operate.setup import Setup
 from service.store.setups import Setups
 from service.web.internal.app import Check
 from tests.connector.pieces import AUTH_TOKEN, ORGANIZATION, OURS, USER, running_sandbox
+from tests.present import present
 from tests.web.console.conftest import BARE, Desk, Open, field_of
 from tests.web.console.test_live import blocks, next_with
 
@@ -49,6 +51,8 @@ TWILIO = {
     "twilio_auth_token_secondary": "",
     "twilio_sender": OURS,
 }
+PLAN = "/console/connect/review?plan"
+
 INSTANCE = {"connector_element": "twilio", "instance_name": "Parley", "instance_tag": "parley"}
 
 
@@ -56,7 +60,15 @@ async def send(browser: httpx.AsyncClient, path: str, **fields: str) -> httpx.Re
     """Send a form of Connect."""
     page = await browser.get("/console/sessions")
     form = {"csrf": field_of(page.text, "csrf")} | fields
+    if path == "apply" and "seen" not in fields:
+        form["seen"] = await shown_state(browser)
     return await browser.post(f"/console/connect/{path}", data=form)
+
+
+async def shown_state(browser: httpx.AsyncClient) -> str:
+    """Return what the page with the plan says that it is of."""
+    found = re.search(r'name="seen" value="([^"]*)"', (await browser.get(PLAN)).text)
+    return found[1] if found else ""
 
 
 async def fill(browser: httpx.AsyncClient, base_url: str) -> None:
@@ -321,7 +333,9 @@ async def test_what_the_connector_refuses_is_not_put_in_use(
     """A service that answers would stop, for a secret that was mistyped."""
     await fill(operator, base_url)
     await send(operator, "access", open_connectors_organization_secret="mistyped")
-    answer = await send(operator, "apply")
+    # The plan fails, so that no page offers to apply it: somebody revoked the secret since.
+    state = await Setup(desk.redis, present(desk.deployment.given)).look()
+    answer = await send(operator, "apply", seen=state.seen)
     assert answer.status_code == 400
     assert "User secret. Open Connectors answered 401: " in words(answer)
     assert "Its requestId is" in words(answer)
@@ -454,6 +468,22 @@ async def test_the_overview_leads_to_it_while_the_service_is_not_set_up(
     desk.checks = {"setup": Check(ok=False, detail="not set up: run `parley console`")}
     await asyncio.sleep(1.1)  # A look serves for a second.
     assert link in (await operator.get("/console")).text
+
+
+async def test_what_somebody_else_typed_after_the_plan_was_shown_is_not_applied(
+    desk: Desk, operator: Any, base_url: str
+) -> None:
+    """Who presses Apply would put credentials in use that they have never seen the plan of."""
+    await fill(operator, base_url)
+    seen = await shown_state(operator)
+    async with desk.browser() as other:
+        await desk.sign_in(other)
+        assert (await send(other, "instance", **INSTANCE | {"instance_name": "Desk"})).is_redirect
+    answer = await send(operator, "apply", seen=seen)
+    assert answer.status_code == 409
+    assert "look at the plan again" in words(answer)
+    assert (await send(operator, "apply", seen="")).status_code == 409
+    assert (await send(operator, "apply")).status_code == 303
 
 
 async def test_signed_out_each_page_is_come_back_to(browser: Any) -> None:

@@ -148,8 +148,9 @@ async def test_no_secret_that_was_typed_is_found_anywhere(
             answer = await post(operator, "/console/connect/twilio", **fields)
             assert answer.status_code == status, answer.text
             said += answer.text
-        review = (await operator.get("/console/connect/review")).text
-        form = {"csrf": field_of(review, "csrf")}
+        review = (await operator.get("/console/connect/review?plan")).text
+        hidden_in = review.partition('action="/console/connect/apply"')[2]
+        form = {name: field_of(hidden_in, name) for name in ("csrf", "seen")}
         applied = await operator.post("/console/connect/apply", data=form)
         assert applied.status_code == 303, applied.text
         said += await walk(operator)
