@@ -26,13 +26,14 @@ from service.errors import (
     ConnectorUnreachable,
     SettingsError,
     SetupChanged,
+    UsageError,
 )
-from service.operate.audit import note
+from service.operate.audit import note, noted
 from service.operate.clients import connector_of
 from service.operate.deployment import Deployment, open_store
 from service.operate.files import message_template, wanted_instance
 from service.settings.forms import CALLBACK_PATH
-from service.settings.setup import REQUIRED, SECRET, SETUP, SETUP_FIELDS, Given
+from service.settings.setup import REQUIRED, SECRET, SETUP, SETUP_FIELDS, Given, GivenEntry
 from service.settings.table import Settings
 from service.store.audit import Via
 from service.store.instances import Instances
@@ -44,6 +45,11 @@ if TYPE_CHECKING:
 
 ACCESS = SETUP_FIELDS[:3]
 """What it takes to ask the connector anything."""
+
+ADDRESS, *LOGIN = ACCESS
+
+FORMER = "twilio_auth_token_secondary"
+"""Where the former auth token stays accepted."""
 
 DRAFT = "draft"
 """Source of what was typed and is not in use yet."""
@@ -117,25 +123,27 @@ class Setup:
     async def type(self, values: Mapping[str, str], *, who: str) -> SetupState:
         """Keep what somebody typed as a draft, and tell how that stands.
 
-        values: by field. A blank secret stays as it was; another blank field is taken out; what is
-        no field, or fixed, is left alone.
+        values: by field. A blank secret stays as it was, unless it is one that can be done without
+        and was wrong; another blank field is taken out; what is no field, or fixed, is left alone.
+        Another address of the connector has its secrets typed anew: those in use are for the one
+        that they were typed for.
         """
-        kept, draft = await self._setups.current(), await self._setups.draft()
-        latest = draft or kept
-        before = dict(latest.values) if latest else {}
-        typed = dict(before)
-        for each in SETUP_FIELDS:
-            if each not in values or each in self._given.fixed():
-                continue
-            value = values[each].strip()
-            if value:
-                typed[each] = value
-            elif each not in SECRET:
-                typed.pop(each, None)
-        if typed != before:
-            await self._setups.keep_draft(typed, who=who)
-            draft = await self._setups.draft()
-        return self._state(kept, draft)
+        while True:
+            kept, draft = await self._setups.current(), await self._setups.draft()
+            latest = draft or kept
+            before = dict(latest.values) if latest else {}
+            typed = self._typed(before, values)
+            if kept is not None and typed.get(ADDRESS) != kept.values.get(ADDRESS):
+                typed = {
+                    each: value
+                    for each, value in typed.items()
+                    if each not in LOGIN or value != kept.values.get(each)
+                }
+            if typed == before:
+                return self._state(kept, draft)
+            # Somebody else may type at the same time: what they did stays.
+            if await self._setups.keep_draft(typed, who=who, after=draft.version if draft else 0):
+                return self._state(kept, await self._setups.draft())
 
     async def discard(self, *, who: str, via: Via) -> None:
         """Forget what was typed and is not in use."""
@@ -148,13 +156,14 @@ class Setup:
         Raises SettingsError for what is missing or wrong, ConnectorError.
         """
         values = await self._values()
-        entries = self._given.entries(values)
+        entries = self._entries(values)
         wrong = [
             f"{each.upper()} {entries[each].problem}" for each in ACCESS if entries[each].problem
         ]
         if wrong:
             raise SettingsError(wrong)
-        settings = self._given.partial({each: values.get(each, "") for each in ACCESS})
+        asked = (*ACCESS, *(each for each in ("instance_tag",) if not entries[each].problem))
+        settings = self._given.partial({each: values.get(each, "") for each in asked})
         async with _connector(settings) as connector:
             found = await connector.find_instances(settings.instance_tag)
         count = {0: "no instance carries", 1: "one instance carries"}.get(
@@ -189,26 +198,32 @@ class Setup:
         former = before.get("twilio_auth_token", "")
         token = values.get("twilio_auth_token", "")
         if former and token and former != token:
-            values["twilio_auth_token_secondary"] = former
-        plan = await self._plan(values)
-        version = await self._setups.keep(values, who=who, after=kept.version if kept else 0)
-        await self._setups.drop_draft()
+            values[FORMER] = former
         changed = [each.upper() for each in SETUP_FIELDS if values.get(each) != before.get(each)]
-        about = f"setup {version}: {', '.join(changed) or 'nothing new'}; {plan.summary()}"
-        await note(self._redis, who=who, via=via, what="connect", about=about)
+        about = ", ".join(changed) or "nothing new"
+        async with noted(self._redis, who=who, via=via, what="connect", about=about) as act:
+            plan = await self._plan(values)
+            version = await self._setups.keep(values, who=who, after=kept.version if kept else 0)
+            if draft is not None:
+                await self._setups.drop_draft(draft.version)
+            act.about = f"setup {version}: {about}; {plan.summary()}"
         return version
 
     async def retire_token(self, *, who: str, via: Via) -> int:
         """Accept the former auth token no more; returns the version of the setup.
 
-        Raises SettingsError where the setup has none, SetupChanged.
+        What is typed and not in use would bring it back, so it is taken out there as well. Raises
+        UsageError where the setup has none, SetupChanged.
         """
         kept = await self._setups.current()
-        if kept is None or "twilio_auth_token_secondary" not in kept.values:
-            raise SettingsError(["the setup has no former auth token"])
+        if kept is None or FORMER not in kept.values:
+            raise UsageError("the setup has no former auth token")
         values = dict(kept.values)
-        del values["twilio_auth_token_secondary"]
+        retired = values.pop(FORMER)
         version = await self._setups.keep(values, who=who, after=kept.version)
+        while (draft := await self._setups.draft()) and draft.values.get(FORMER) == retired:
+            rest = {each: value for each, value in draft.values.items() if each != FORMER}
+            await self._setups.keep_draft(rest, who=draft.who, after=draft.version)
         about = f"setup {version}"
         await note(self._redis, who=who, via=via, what="connect --retire-token", about=about)
         return version
@@ -218,13 +233,38 @@ class Setup:
         if kept := await self._setups.current():
             await self._setups.keep(kept.values, who=who, after=kept.version)
         if draft := await self._setups.draft():
-            await self._setups.keep_draft(draft.values, who=who)
+            await self._setups.keep_draft(draft.values, who=who, after=draft.version)
 
     async def _values(self) -> dict[str, str]:
         latest = await self._setups.draft() or await self._setups.current()
         return dict(latest.values) if latest else {}
 
+    def _typed(self, before: Mapping[str, str], values: Mapping[str, str]) -> dict[str, str]:
+        """Return what there is once somebody has typed these values over those of before."""
+        entries, fixed, typed = self._given.entries(before), self._given.fixed(), dict(before)
+        for each in SETUP_FIELDS:
+            if each not in values or each in fixed:
+                continue
+            dropped = each not in SECRET or (each not in REQUIRED and bool(entries[each].problem))
+            if value := values[each].strip():
+                typed[each] = value
+            elif dropped:
+                typed.pop(each, None)
+        return typed
+
+    def _entries(self, values: Mapping[str, str]) -> Mapping[str, GivenEntry]:
+        """Return what is known of each entry; no address is typed for secrets of settings."""
+        entries = dict(self._given.entries(values))
+        given = [each.upper() for each in LOGIN if entries[each].fixed]
+        address = entries[ADDRESS]
+        if given and address.source == SETUP and not address.problem:
+            problem = f"goes with {' and '.join(given)}, so it is set where they are, not typed"
+            entries[ADDRESS] = dataclasses.replace(address, problem=problem)
+        return entries
+
     async def _plan(self, values: Mapping[str, str]) -> Plan:
+        if problem := self._entries(values)[ADDRESS].problem:
+            raise SettingsError([f"{ADDRESS.upper()} {problem}"])
         settings = self._given.settings(values)
         wanted = wanted_instance(settings)
         async with _connector(settings) as connector:
@@ -234,7 +274,7 @@ class Setup:
     def _state(self, kept: KeptSetup | None, draft: KeptSetup | None) -> SetupState:
         in_use = kept.values if kept else {}
         values = draft.values if draft else in_use
-        given = self._given.entries(values)
+        given = self._entries(values)
         element = given["connector_element"].value.strip().lower()
         keys = _keys(element)
         entries = {}

@@ -235,7 +235,7 @@ WRITTEN_DOWN = (
         SETUP_DRAFT,
         "hash",
         "what was typed of the next ones, sealed",
-        "keep_setup; setups takes out",
+        "keep_setup; drop_draft takes out",
         "7 days",
     ),
     KeyForm(COVERED, "string", "ms up to which nothing is missing from the inboxes", "watermark"),

@@ -12,7 +12,7 @@ from service.core.sealing import Sealer
 from service.errors import SettingsError, SetupChanged
 from service.store.failures import translated
 from service.store.keys import SETUP, SETUP_DRAFT
-from service.store.scripts import KEEP_SETUP, run_alone
+from service.store.scripts import DROP_DRAFT, KEEP_SETUP, run_alone
 from service.store.stored import moment, whole_number
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Setups:
 
         after: the version that they were made from. Raises SetupChanged when that is not in use.
         """
-        version = await self._keep(SETUP, str(after), values, who, 0)
+        version = await self._keep(SETUP, after, values, who, 0)
         if version < 0:
             raise SetupChanged("somebody else has changed the setup meanwhile; look at it again")
         return version
@@ -64,17 +64,22 @@ class Setups:
         """Return what was typed and is not in use yet. Raises as `current`."""
         return await self._load(SETUP_DRAFT)
 
-    async def keep_draft(self, values: Mapping[str, str], *, who: str) -> None:
-        """Keep what was typed, right or wrong, for a while."""
-        await self._keep(SETUP_DRAFT, "", values, who, int(DRAFT_LIVES.total_seconds() * 1000))
+    async def keep_draft(self, values: Mapping[str, str], *, who: str, after: int) -> bool:
+        """Keep what was typed, right or wrong, for a while; tell whether it was kept.
 
-    async def drop_draft(self) -> None:
-        """Forget what was typed and not used."""
-        with translated():
-            await self._client.delete(SETUP_DRAFT)
+        after: the version of the draft it was made from, 0 for none; nothing is kept where that is
+        not the present one.
+        """
+        lives_ms = int(DRAFT_LIVES.total_seconds() * 1000)
+        return await self._keep(SETUP_DRAFT, after, values, who, lives_ms) > 0
+
+    async def drop_draft(self, version: int | None = None) -> None:
+        """Forget what was typed and not used. version: only if it is this one still."""
+        only = "" if version is None else version
+        await run_alone(self._client, DROP_DRAFT, (SETUP_DRAFT,), (only,))
 
     async def _keep(
-        self, key: str, after: str, values: Mapping[str, str], who: str, lives_ms: int
+        self, key: str, after: int, values: Mapping[str, str], who: str, lives_ms: int
     ) -> int:
         sealed = self._sealer.seal(json.dumps(dict(values)))
         return int(

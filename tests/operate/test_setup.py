@@ -7,7 +7,13 @@ from collections.abc import AsyncIterator, Mapping
 import pytest
 
 from service.core.sealing import Sealer
-from service.errors import ConnectorUnauthorized, ConnectorUnreachable, SettingsError
+from service.errors import (
+    ConnectorUnauthorized,
+    ConnectorUnreachable,
+    SettingsError,
+    SetupChanged,
+    UsageError,
+)
 from service.operate.audit import trail
 from service.operate.deployment import Deployment, open_store
 from service.operate.instance import open_instance
@@ -188,7 +194,7 @@ async def test_a_new_auth_token_leaves_the_former_one_accepted_until_it_is_retir
     assert both.auth_tokens == ("another-token", typed["twilio_auth_token"])
     assert await setup.retire_token(who="somebody", via="console") == 3
     assert (await deployment.settings_in_use(redis)).auth_tokens == ("another-token",)
-    with pytest.raises(SettingsError, match="no former auth token"):
+    with pytest.raises(UsageError, match="no former auth token"):
         await setup.retire_token(who="somebody", via="console")
 
 
@@ -216,3 +222,88 @@ async def test_it_is_sealed_anew_with_the_first_key(
     assert state.entries["instance_name"].value == "Desk"
     assert state.entries["twilio_auth_token"].kept
     assert await Setups(redis, Sealer(["n" * 40])).version() == 2
+
+
+async def test_another_address_gets_no_secret_that_was_typed_for_the_one_in_use(
+    setup: Setup, typed: Mapping[str, str]
+) -> None:
+    """Whoever may type could have the secrets sent to a machine of their own."""
+    await setup.type(dict(typed), who="somebody")
+    await apply(setup)
+    theirs = {"open_connectors_base_url": "http://127.0.0.1:9/elements/api-v2"}
+    state = await setup.type(theirs, who="somebody")
+    for each in ("open_connectors_user_secret", "open_connectors_organization_secret"):
+        assert not state.entries[each].kept
+        assert state.entries[each].problem == f"{each.upper()} is missing."
+    assert state.entries["twilio_auth_token"].kept
+    with pytest.raises(SettingsError, match="SECRET is missing"):
+        await setup.check_access()
+    with pytest.raises(SettingsError, match="SECRET is missing"):
+        await apply(setup)
+    again = {each: typed[each] for each in typed if each.startswith("open_connectors")}
+    assert (await setup.type(again, who="somebody")).complete
+
+
+async def test_an_address_is_not_typed_beside_secrets_of_settings(
+    redis: Redis, typed: Mapping[str, str], environ: dict[str, str]
+) -> None:
+    """Secrets that a deployment keeps in files would be sent wherever somebody types."""
+    names = (*GIVEN_BY_SETTINGS, "OPEN_CONNECTORS_USER_SECRET")
+    setup = Setup(redis, load_given(environ={name: environ[name] for name in names}))
+    state = await setup.type(dict(typed), who="somebody")
+    problem = state.entries["open_connectors_base_url"].problem
+    assert "goes with OPEN_CONNECTORS_USER_SECRET, so it is set where they are" in problem
+    for asking in (setup.check_access, setup.plan):
+        with pytest.raises(SettingsError, match="not typed"):
+            await asking()
+
+
+async def test_a_retired_auth_token_is_not_brought_back_by_what_was_typed_before(
+    setup: Setup, typed: Mapping[str, str], given: Given, redis: Redis, environ: dict[str, str]
+) -> None:
+    """A token that was retired because somebody has it would be accepted again."""
+    await setup.type(dict(typed), who="somebody")
+    await apply(setup)
+    await setup.type({"twilio_auth_token": "another-token"}, who="somebody")
+    await apply(setup)
+    await setup.type({"instance_name": "Desk"}, who="somebody")
+    await setup.retire_token(who="somebody", via="console")
+    await apply(setup)
+    deployment = Deployment(given.partial(), environ["REDIS_URL"], given)
+    settings = await deployment.settings_in_use(redis)
+    assert (settings.auth_tokens, settings.instance_name) == (("another-token",), "Desk")
+
+
+async def test_a_secret_that_can_be_done_without_and_is_wrong_is_taken_out(setup: Setup) -> None:
+    """Nobody could go on but by giving everything up."""
+    wrong = {"twilio_auth_token_secondary": "two words", "twilio_auth_token": "two words"}
+    state = await setup.type(wrong, who="somebody")
+    assert state.entries["twilio_auth_token_secondary"].problem
+    state = await setup.type(dict.fromkeys(wrong, ""), who="somebody")
+    former = state.entries["twilio_auth_token_secondary"]
+    assert (former.kept, former.problem) == (False, "")
+    # One that is needed stays as it was typed, with what is wrong about it.
+    assert state.entries["twilio_auth_token"].kept
+
+
+async def test_what_changed_since_it_was_looked_at_is_not_applied(
+    setup: Setup, typed: Mapping[str, str], redis: Redis
+) -> None:
+    """Somebody would put in use what another one typed."""
+    state = await setup.type(dict(typed), who="somebody")
+    await setup.type({"instance_name": "Desk"}, who="another")
+    with pytest.raises(SetupChanged):
+        await setup.apply(who="somebody", via="command", seen=state.seen)
+    seen = (await setup.look()).seen
+    assert await setup.apply(who="somebody", via="command", seen=seen) == 1
+
+
+async def test_an_apply_that_is_refused_is_in_the_trail(
+    setup: Setup, typed: Mapping[str, str], redis: Redis
+) -> None:
+    """Who tried to use other credentials would be known to nobody."""
+    await setup.type(dict(typed) | {"open_connectors_user_secret": "wrong"}, who="somebody")
+    with pytest.raises(ConnectorUnauthorized):
+        await apply(setup)
+    (act,) = await trail(redis)
+    assert (act.what, act.outcome) == ("connect", "failed: ConnectorUnauthorized")

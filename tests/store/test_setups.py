@@ -44,7 +44,7 @@ async def test_what_is_kept_is_found_again_with_who_and_when(setups: Setups) -> 
 async def test_nothing_of_it_is_readable_in_redis(setups: Setups, store: Store) -> None:
     """Whoever reads a backup of Redis would have the account."""
     await setups.keep(VALUES, who="somebody", after=0)
-    await setups.keep_draft(VALUES, who="somebody")
+    assert await setups.keep_draft(VALUES, who="somebody", after=0)
     for key in (SETUP, SETUP_DRAFT):
         raw = b"".join(b"%b=%b" % pair for pair in (await store.client.hgetall(key)).items())
         assert b"the-auth-token" not in raw
@@ -62,7 +62,7 @@ async def test_who_applies_second_is_told(setups: Setups) -> None:
 
 async def test_a_draft_is_kept_for_a_week_and_dropped(setups: Setups, store: Store) -> None:
     """Secrets that nobody uses would lie in Redis for ever."""
-    await setups.keep_draft(VALUES, who="somebody")
+    assert await setups.keep_draft(VALUES, who="somebody", after=0)
     assert present(await setups.draft()).values == VALUES
     assert await setups.version() == 0
     left_ms = await store.client.pttl(SETUP_DRAFT)
@@ -78,3 +78,15 @@ async def test_another_key_is_an_error_that_says_what_to_do(setups: Setups, stor
         await Setups(store.client, Sealer(["n" * 40])).current()
     both = Setups(store.client, Sealer(["n" * 40, "k" * 40]))
     assert present(await both.current()).values == VALUES
+
+
+async def test_of_two_who_type_at_once_the_second_is_told(setups: Setups) -> None:
+    """What one of them typed would be gone, and nobody would know."""
+    assert await setups.keep_draft(VALUES, who="one", after=0)
+    assert not await setups.keep_draft({}, who="other", after=0)
+    assert present(await setups.draft()).values == VALUES
+    assert await setups.keep_draft({}, who="other", after=1)
+    await setups.drop_draft(1)
+    assert present(await setups.draft()).who == "other"
+    await setups.drop_draft(2)
+    assert await setups.draft() is None

@@ -23,6 +23,7 @@ from service.errors import (
     SettingsError,
     SetupChanged,
     StoreUnavailable,
+    UsageError,
 )
 from service.operate.console import Session
 from service.operate.setup import Setup, SetupState, field_of
@@ -178,7 +179,7 @@ class ConnectPages:
         """Take texts that are signed with the former auth token no more."""
         try:
             await self._setup.retire_token(who=who(session), via="console")
-        except SettingsError as error:
+        except UsageError as error:
             raise HTTPException(409, "There is no former auth token to retire.") from error
         except SetupChanged as error:
             raise HTTPException(409, str(error)) from error
