@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -76,13 +77,7 @@ def connect(
     text = None if file is None else _read(file)
 
     async def act(deployment: Deployment) -> dict[str, Any]:
-        from service.operate.deployment import open_store
-        from service.operate.setup import Setup
-
-        if deployment.given is None:  # pragma: no cover  (commands always have it)
-            raise SettingsError(["the settings of this deployment leave nothing to set up"])
-        async with open_store(deployment) as (client, _):
-            setup = Setup(client, deployment.given)
+        async with _open_setup(deployment) as setup:
             if discard:
                 await setup.discard(who=person(), via="command")
                 return {"discarded": True}
@@ -108,6 +103,20 @@ def connect(
         )
 
 
+@asynccontextmanager
+async def _open_setup(deployment: Deployment) -> AsyncIterator[Setup]:
+    from service.operate.deployment import open_store
+    from service.operate.setup import Setup
+
+    if deployment.given is None:
+        raise SettingsError(["the settings of this deployment leave nothing to set up"])
+    async with open_store(deployment) as (client, _):
+        setup = Setup(client, deployment.given)
+        if problem := (await setup.look()).problem:
+            say_error(problem)
+        yield setup
+
+
 async def _type_file(setup: Setup, text: str, file: str) -> None:
     from service.core.open_connectors.setup_file import read_setup
 
@@ -129,18 +138,21 @@ async def _type_all(setup: Setup) -> None:
     for number, (title, fields) in enumerate(STEPS, start=1):
         say("", f"{number}. {title}")
         while True:
-            await _type_step(setup, fields)
+            typed = await _type_step(setup, fields)
             if number > 1:
                 break
             try:
                 say(f"  {await setup.check_access()}")
                 break
             except ConnectorError as error:
+                if not typed:  # It would be asked the same for ever.
+                    raise
                 say_error(f"  {error} ({error.advice})")
 
 
-async def _type_step(setup: Setup, fields: Sequence[str]) -> None:
-    state = await setup.look()
+async def _type_step(setup: Setup, fields: Sequence[str]) -> bool:
+    """Ask for the fields of a step; tell whether any of them could be typed."""
+    state, typed = await setup.look(), False
     for each in fields:
         entry = state.entries[each]
         if each == "event_signature_key" and state.element != "twiliov2":
@@ -150,12 +162,14 @@ async def _type_step(setup: Setup, fields: Sequence[str]) -> None:
             if entry.problem:
                 raise SettingsError([entry.problem])
             continue
+        typed = True
         while True:
             state = await setup.type({each: _ask_for(entry)}, who=person())
             entry = state.entries[each]
             if not entry.problem:
                 break
             say_error(f"  {entry.problem} {entry.means}")
+    return typed
 
 
 def _ask_for(entry: SetupEntry) -> str:

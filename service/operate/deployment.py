@@ -41,11 +41,18 @@ class Deployment:
         """
         if self.given is None:
             return self.settings
-        kept = await Setups(client, Sealer(self.settings.secret_keys)).current()
-        values = kept.values if kept else {}
-        if self.given.missing(values):
-            raise SettingsError(_with_advice(self.given, values))
-        return self.given.settings(values)
+        whole = not self.given.missing({})
+        try:
+            kept = await Setups(client, Sealer(self.settings.secret_keys)).current()
+            values = kept.values if kept else {}
+            if self.given.missing(values):
+                raise SettingsError(_with_advice(self.given, values))
+            return self.given.settings(values)
+        except SettingsError:
+            if not whole:
+                raise
+            # As the service does: what settings say is enough without a setup that can't be used.
+            return self.given.settings({})
 
 
 @asynccontextmanager

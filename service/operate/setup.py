@@ -51,6 +51,11 @@ ADDRESS, *LOGIN = ACCESS
 FORMER = "twilio_auth_token_secondary"
 """Where the former auth token stays accepted."""
 
+BOTH_TOKENS = (
+    "TWILIO_AUTH_TOKEN_SECONDARY is typed beside a new TWILIO_AUTH_TOKEN, and the former one stays "
+    "accepted in its place; apply the new one first, or parley connect --discard"
+)
+
 DRAFT = "draft"
 """Source of what was typed and is not in use yet."""
 
@@ -90,6 +95,7 @@ class SetupState:
     that is not in use. complete: there is all that it takes, and nothing is wrong.
     callback_url: what will be registered for inbound texts. element: the connector chosen.
     seen: names this very state, for `apply`; no part of it can be read from that.
+    problem: why nothing of the one in use can be told, "" where it can.
     """
 
     version: int
@@ -100,13 +106,15 @@ class SetupState:
     callback_url: str
     element: str
     seen: str
+    problem: str
 
 
 class Setup:
     """What can be seen of the setup of a deployment, and done with it.
 
     redis: the deployment's. given: what its settings say besides.
-    Every method raises StoreUnavailable, and SettingsError when no SECRET_KEY opens what is kept.
+    Every method raises StoreUnavailable. What no SECRET_KEY opens any more counts as not typed, and
+    what is typed takes its place.
     """
 
     def __init__(self, redis: Redis, given: Given) -> None:
@@ -117,7 +125,7 @@ class Setup:
 
     async def look(self) -> SetupState:
         """Tell how it stands: what was typed, over what is in use, under what is given else."""
-        kept, draft = await self._setups.current(), await self._setups.draft()
+        kept, draft = await self._setups.current_or_lost(), await self._setups.draft()
         return self._state(kept, draft)
 
     async def type(self, values: Mapping[str, str], *, who: str) -> SetupState:
@@ -129,7 +137,7 @@ class Setup:
         that they were typed for.
         """
         while True:
-            kept, draft = await self._setups.current(), await self._setups.draft()
+            kept, draft = await self._setups.current_or_lost(), await self._setups.draft()
             latest = draft or kept
             before = dict(latest.values) if latest else {}
             typed = self._typed(before, values)
@@ -187,7 +195,7 @@ class Setup:
         place of those in use. A new auth token leaves the one before accepted until
         `retire_token`. Raises SettingsError, ConnectorError, SetupChanged.
         """
-        kept, draft = await self._setups.current(), await self._setups.draft()
+        kept, draft = await self._setups.current_or_lost(), await self._setups.draft()
         if seen not in {None, _seen(kept, draft)}:
             raise SetupChanged(
                 "somebody has typed something else meanwhile; look at the plan again"
@@ -198,7 +206,11 @@ class Setup:
         former = before.get("twilio_auth_token", "")
         token = values.get("twilio_auth_token", "")
         if former and token and former != token:
+            if values.get(FORMER, former) not in {former, before.get(FORMER)}:
+                raise SettingsError([BOTH_TOKENS])
             values[FORMER] = former
+        elif FORMER in before:
+            values.setdefault(FORMER, before[FORMER])
         changed = [each.upper() for each in SETUP_FIELDS if values.get(each) != before.get(each)]
         about = ", ".join(changed) or "nothing new"
         async with noted(self._redis, who=who, via=via, what="connect", about=about) as act:
@@ -236,7 +248,7 @@ class Setup:
             await self._setups.keep_draft(draft.values, who=who, after=draft.version)
 
     async def _values(self) -> dict[str, str]:
-        latest = await self._setups.draft() or await self._setups.current()
+        latest = await self._setups.draft() or await self._setups.current_or_lost()
         return dict(latest.values) if latest else {}
 
     def _typed(self, before: Mapping[str, str], values: Mapping[str, str]) -> dict[str, str]:
@@ -305,6 +317,7 @@ class Setup:
             callback_url=mask_login(self._given.partial().public_url + CALLBACK_PATH),
             element=element,
             seen=_seen(kept, draft),
+            problem=kept.problem if kept else "",
         )
 
 

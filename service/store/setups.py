@@ -26,12 +26,17 @@ LOST = "type the credentials anew: parley connect, or Connect in the console"
 
 @dataclass(frozen=True, slots=True)
 class KeptSetup:
-    """A setup. values: by the names of `Settings`' fields. at: aware. who: as in the trail."""
+    """A setup.
+
+    values: by the names of `Settings`' fields. at: aware. who: as in the trail.
+    problem: why its values can't be told, which are none then; "" where they can.
+    """
 
     version: int
     values: Mapping[str, str] = field(repr=False)
     at: datetime
     who: str
+    problem: str = ""
 
 
 class Setups:
@@ -48,6 +53,13 @@ class Setups:
 
     async def current(self) -> KeptSetup | None:
         """Return the setup in use. Raises SettingsError when no SECRET_KEY opens it."""
+        kept = await self._load(SETUP)
+        if kept is not None and kept.problem:
+            raise SettingsError([kept.problem])
+        return kept
+
+    async def current_or_lost(self) -> KeptSetup | None:
+        """Return the setup in use, also one that can't be opened any more, to take its place."""
         return await self._load(SETUP)
 
     async def keep(self, values: Mapping[str, str], *, who: str, after: int) -> int:
@@ -61,7 +73,7 @@ class Setups:
         return version
 
     async def draft(self) -> KeptSetup | None:
-        """Return what was typed and is not in use yet. Raises as `current`."""
+        """Return what was typed and is not in use yet; nothing of what can't be opened."""
         return await self._load(SETUP_DRAFT)
 
     async def keep_draft(self, values: Mapping[str, str], *, who: str, after: int) -> bool:
@@ -91,14 +103,20 @@ class Setups:
             raw = await self._client.hgetall(key)
         if not raw:
             return None
-        text = self._sealer.unseal(raw.get(b"sealed", b"").decode(), "the setup", LOST)
-        try:
-            values = {str(name): str(value) for name, value in json.loads(text).items()}
-        except (ValueError, AttributeError):
-            raise SettingsError([f"the setup in Redis can't be read; {LOST}"]) from None
+        values, problem = self._open(raw.get(b"sealed", b""))
         return KeptSetup(
             version=whole_number(raw.get(b"version", b"")),
             values=values,
             at=moment(raw.get(b"at", b"")),
             who=raw.get(b"who", b"").decode(errors="replace"),
+            problem=problem,
         )
+
+    def _open(self, sealed: bytes) -> tuple[dict[str, str], str]:
+        try:
+            text = self._sealer.unseal(sealed.decode(errors="replace"), "the setup", LOST)
+            return {str(name): str(value) for name, value in json.loads(text).items()}, ""
+        except SettingsError as error:
+            return {}, str(error)
+        except (ValueError, AttributeError):
+            return {}, f"the setup in Redis can't be read; {LOST}"

@@ -198,3 +198,14 @@ async def test_a_person_is_asked_step_by_step(environ: dict[str, str]) -> None:
     assert "Setup 1 is in use" in said
     for secret in (USER, ORGANIZATION, "wr0ng-secret", environ["TWILIO_AUTH_TOKEN"]):
         assert secret not in said
+
+
+async def test_what_can_not_be_typed_is_not_asked_for_again_and_again(
+    environ: dict[str, str],
+) -> None:
+    """The connector would be asked as fast as it refuses."""
+    access = {name: environ[name] for name in environ if name.startswith("OPEN_CONNECTORS")}
+    wrong = bare(environ) | access | {"OPEN_CONNECTORS_USER_SECRET": "wr0ng-secret"}
+    status, said = await asyncio.to_thread(answer, wrong, [])
+    assert status == 1, said
+    assert said.count("401") == 1

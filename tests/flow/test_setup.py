@@ -211,7 +211,7 @@ def test_a_terminal_is_shown_the_way_in_and_no_log_is(
         [sys.executable, "-m", "service", "serve", *arguments],
         env=bare_environ("HOME", CONFIG_DIR=str(ROOT / "config")) | deployment.settings,
         pass_fds=[each.fileno() for each in deployment.listeners],
-        stdin=subprocess.DEVNULL,
+        stdin=theirs,
         stdout=theirs,
         stderr=theirs,
     )

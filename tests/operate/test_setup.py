@@ -307,3 +307,61 @@ async def test_an_apply_that_is_refused_is_in_the_trail(
         await apply(setup)
     (act,) = await trail(redis)
     assert (act.what, act.outcome) == ("connect", "failed: ConnectorUnauthorized")
+
+
+async def test_a_setup_that_no_key_opens_any_more_is_typed_anew(
+    setup: Setup, typed: Mapping[str, str], redis: Redis, environ: dict[str, str]
+) -> None:
+    """A lost SECRET_KEY would leave a service that nobody could set up again."""
+    await setup.type(dict(typed), who="somebody")
+    await apply(setup)
+    await setup.type({"instance_name": "Desk"}, who="somebody")
+    bare = {name: environ[name] for name in GIVEN_BY_SETTINGS}
+    new = Setup(redis, load_given(environ=bare | {"SECRET_KEY": "n" * 40}))
+    state = await new.look()
+    assert (state.version, state.complete) == (1, False)
+    assert "SECRET_KEY is not the one the setup in Redis was sealed with" in state.problem
+    await new.type(dict(typed), who="somebody")
+    assert await apply(new) == 2
+    state = await new.look()
+    assert (state.complete, state.problem) == (True, "")
+
+
+async def test_settings_that_are_whole_go_without_a_setup_that_can_not_be_used(
+    setup: Setup, typed: Mapping[str, str], redis: Redis, environ: dict[str, str]
+) -> None:
+    """A deployment that went back to settings would be stopped by what it left in Redis."""
+    await setup.type(dict(typed) | {"instance_name": "Desk"}, who="somebody")
+    await apply(setup)
+    whole = load_given(environ=environ | {"SECRET_KEY": "n" * 40})
+    deployment = Deployment(whole.partial(), environ["REDIS_URL"], whole)
+    assert (await deployment.settings_in_use(redis)).instance_name == "Parley"
+
+
+async def test_a_former_token_is_not_lost_by_a_draft_that_was_left_behind(
+    setup: Setup, typed: Mapping[str, str], given: Given, redis: Redis, environ: dict[str, str]
+) -> None:
+    """A process that died between the two steps of applying would have left it so."""
+    deployment = Deployment(given.partial(), environ["REDIS_URL"], given)
+    await setup.type(dict(typed), who="somebody")
+    await apply(setup)
+    await setup.type({"twilio_auth_token": "another-token"}, who="somebody")
+    await apply(setup)
+    sealer = Sealer(given.partial().secret_keys)
+    left = dict(typed) | {"twilio_auth_token": "another-token"}
+    assert await Setups(redis, sealer).keep_draft(left, who="somebody", after=0)
+    await apply(setup)
+    both = ("another-token", typed["twilio_auth_token"])
+    assert (await deployment.settings_in_use(redis)).auth_tokens == both
+
+
+async def test_a_second_token_that_was_typed_is_not_replaced_in_silence(
+    setup: Setup, typed: Mapping[str, str]
+) -> None:
+    """Somebody would believe that a token is accepted, and its texts would be refused."""
+    await setup.type(dict(typed), who="somebody")
+    await apply(setup)
+    tokens = {"twilio_auth_token": "another", "twilio_auth_token_secondary": "a-third-one"}
+    await setup.type(tokens, who="somebody")
+    with pytest.raises(SettingsError, match="apply the new one first"):
+        await apply(setup)

@@ -76,6 +76,8 @@ async def test_another_key_is_an_error_that_says_what_to_do(setups: Setups, stor
     await setups.keep(VALUES, who="somebody", after=0)
     with pytest.raises(SettingsError, match=r"SECRET_KEY=new,former.*type the credentials anew"):
         await Setups(store.client, Sealer(["n" * 40])).current()
+    lost = present(await Setups(store.client, Sealer(["n" * 40])).current_or_lost())
+    assert (lost.version, lost.values) == (1, {})
     both = Setups(store.client, Sealer(["n" * 40, "k" * 40]))
     assert present(await both.current()).values == VALUES
 

@@ -254,3 +254,21 @@ async def test_the_backfill_turns_to_the_number_of_the_setup(
     async with watching(base):
         await until(lambda: base.setup.in_use is not None)
     assert (gaps._backfill._account, gaps._backfill._sender) == ("AC" + "2e" * 16, "+14155550177")
+
+
+async def test_settings_that_are_whole_are_used_beside_a_setup_that_can_not_be(
+    make_base: Callable[..., Base], platform: Platform
+) -> None:
+    """A deployment that went back to settings would take texts and answer none."""
+    base = make_base(
+        OPEN_CONNECTORS_BASE_URL=platform.url,
+        OPEN_CONNECTORS_USER_SECRET=USER,
+        OPEN_CONNECTORS_ORGANIZATION_SECRET=ORGANIZATION,
+    )
+    await keep(base, setup_of(platform), secret_key="n" * 40)
+    async with watching(base):
+        await until(lambda: "setup 1 can't be used" in base.setup.check().detail)
+        async with asyncio.timeout(5):
+            await base.instance.ready.wait()
+    assert base.setup.check().ok
+    assert len(platform.instances) == 1

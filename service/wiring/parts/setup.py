@@ -67,6 +67,7 @@ class SetupWatch:
         self._seen = UNSEEN
         self._unusable = UNSEEN
         self._trouble = ""
+        self._handed_over = False
         self.looked = asyncio.Event()
         self.in_use = None if given.missing({}) else _whole(given, None)
 
@@ -112,7 +113,8 @@ class SetupWatch:
         return Check(ok=False, detail=self._trouble)
 
     async def _look(self) -> None:
-        if await self._setups.version() == self._seen:
+        newest = await self._setups.version()
+        if newest == self._seen:
             return
         kept, version = None, 0
         try:
@@ -124,7 +126,7 @@ class SetupWatch:
                 self._use(_whole(self._given, kept))
         except SettingsError as error:
             # Its version is not told where it can't be opened.
-            version = version or await self._setups.version()
+            version = version or newest
             self._refuse(version, error)
         self._seen = version
         self.looked.set()
@@ -134,6 +136,10 @@ class SetupWatch:
         if in_use.version:
             log.info("set up", version=in_use.version)
         self.in_use = in_use
+        self._hand_over(in_use)
+
+    def _hand_over(self, in_use: InUse) -> None:
+        self._handed_over = True
         for turn in self._followers:
             turn(in_use)
 
@@ -142,6 +148,9 @@ class SetupWatch:
         self._trouble = f"setup {version} can't be used: {error}"
         former = self.in_use.version if self.in_use is not None else None
         log.error("a setup can't be used", version=version, error=str(error), in_use=former)
+        if self.in_use is not None and not self._handed_over:
+            # The settings say all that it takes, and would wait for ever.
+            self._hand_over(self.in_use)
 
     def _find_nothing(self) -> None:
         command = "console" if self._given.partial().console == "on" else "connect"
