@@ -114,9 +114,9 @@ class Provisioner:
     """Compares the instance with what is wanted, and does what is asked for, once.
 
     Whatever changes the instance here or at the connector runs under the store's lock.
-    still_wanted: asked with the lock, before `ensure` and `replace` change anything; raises
-        ParleyError when something else is wanted by now. Another process may know that already, and
-        have seen to it while this one waited for the lock.
+    still_wanted: asked with the lock, before `ensure`, `replace`, `take` and `remove` change
+        anything; raises ParleyError when something else is wanted by now. Another process may know
+        that already, and have seen to it while this one waited for the lock.
     """
 
     def __init__(
@@ -205,6 +205,7 @@ class Provisioner:
         Raises UsageError for one that can't be taken; else as `ensure`.
         """
         async with self._store.lock():
+            await self._still_wanted()
             stored = await self.stored()
             found, plan = await find_takeable(self._connector, self._wanted.body, id_, stored)
             for line in plan.lines():
@@ -253,6 +254,7 @@ class Provisioner:
     async def remove(self) -> str:
         """Delete our instance and forget it; returns its id. Raises SettingsError without one."""
         async with self._store.lock():
+            await self._still_wanted()
             instance = await self.kept()
             try:
                 await self._connector.delete_instance(instance.id)

@@ -7,9 +7,8 @@ from typing import Literal, get_args
 from service.connector.adopting import Candidate, Takeover
 from service.connector.provisioning import Provisioner
 from service.core.open_connectors.plan import Plan
-from service.errors import UsageError
 from service.operate.deployment import Deployment
-from service.operate.instance import open_provisioner
+from service.operate.instance import open_provisioner, require_seen
 
 ActName = Literal["apply", "enable", "disable", "rotate", "remove"]
 
@@ -20,14 +19,11 @@ async def act_on_instance(deployment: Deployment, act: ActName, seen: str) -> st
     """Do it to the instance that somebody has seen; return the id of the one it was done to.
 
     seen: its id, "" where there was none. Raises UsageError when another one is in use by now,
-        SettingsError, ConnectorError, StoreUnavailable, StoreMismatch, LockLost.
+        SetupChanged when the setup is, SettingsError, ConnectorError, StoreUnavailable,
+        StoreMismatch, LockLost.
     """
-    async with open_provisioner(deployment) as provisioner:
-        stored = await provisioner.stored()
-        there = stored.id if stored is not None else ""
-        if there != seen:
-            now = f"instance {there} is in use now" if there else "there is no instance any more"
-            raise UsageError(f"{now}; look at it again before you do that")
+    async with open_provisioner(deployment, seen) as provisioner:
+        require_seen(await provisioner.stored(), seen)
         return await _do(provisioner, act)
 
 

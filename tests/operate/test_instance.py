@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
-from service.errors import ConnectorUnreachable, SettingsError, UsageError
+from service.core.sealing import Sealer
+from service.errors import ConnectorUnreachable, SettingsError, SetupChanged, UsageError
 from service.operate.console import confirm_password, set_password
 from service.operate.deployment import Deployment
+from service.operate.instance import open_provisioner
 from service.operate.instance_acts import act_on_instance, token_of
 from service.operate.instance_look import look_at_instance
 from service.settings.loading import load_settings
+from service.store.connection import connect
+from service.store.setups import Setups
 from tests.connector.pieces import AUTH_TOKEN
 from tests.operate.pieces import PASSWORD, come_in, refusal
 from tests.sandboxed import Platform
@@ -79,6 +84,34 @@ async def test_an_act_is_done_to_what_was_seen_alone(deployment: Deployment) -> 
     with pytest.raises(UsageError, match="there is no instance any more"):
         await act_on_instance(deployment, "disable", after)
     assert await act_on_instance(deployment, "apply", "")
+
+
+async def test_two_who_replace_what_they_have_seen_replace_it_once(
+    deployment: Deployment, platform: Platform
+) -> None:
+    """The second would replace the instance that the first one has just made."""
+    seen, _ = await token_of(deployment)
+    done = await asyncio.gather(
+        *(act_on_instance(deployment, "rotate", seen) for _ in range(2)), return_exceptions=True
+    )
+    made = [each for each in done if isinstance(each, str)]
+    refused = [each for each in done if isinstance(each, UsageError)]
+    assert (len(made), len(refused)) == (1, 1), done
+    assert [str(each["id"]) for each in await platform("GET", "/instances")] == made
+
+
+async def test_a_command_that_waited_while_the_setup_changed_writes_nothing(
+    deployment: Deployment, environ: dict[str, str]
+) -> None:
+    """It would write the former credentials over those that somebody has just applied."""
+    client = connect(environ["REDIS_URL"])
+    async with open_provisioner(deployment) as provisioner:
+        sealer = Sealer([environ["SECRET_KEY"]])
+        assert await Setups(client, sealer).keep({}, who="somebody", after=0) == 1
+        for act in (provisioner.ensure, provisioner.replace, provisioner.remove):
+            with pytest.raises(SetupChanged):
+                await act()
+    await client.aclose()
 
 
 async def test_the_password_of_the_session_s_role_is_asked_for(client: Any) -> None:
