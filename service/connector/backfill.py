@@ -30,6 +30,9 @@ log = structlog.get_logger()
 GAP_POLL_S = 5.0
 """How often it is looked whether callbacks were refused since the last run."""
 
+TURNING = timedelta(seconds=10)
+"""Longer than it takes from the moment another number is applied until every process knows it."""
+
 UNLISTABLE = frozenset({400, 404, 405, 406, 501})
 """Statuses of a connector that can't list messages at all."""
 
@@ -130,7 +133,9 @@ class Backfill:
         self._log = log_
         self._inbox = inbox
         self._watermark = watermark
-        self.turn_to(account, sender)
+        self._account = account
+        self._sender = sender
+        self._since: dict[str, datetime] = {}
         self._overlap = overlap
         self._longest = longest
         self._settling = settling
@@ -140,7 +145,12 @@ class Backfill:
         self.recovered = 0
 
     def turn_to(self, account: str, sender: str) -> None:
-        """Fill this account's gap from the next run on; the one under way ends as it began."""
+        """Fill this account's gap from the next run on; the one under way ends as it began.
+
+        What came to a number before it took another one's place was another system's to answer.
+        """
+        if self._sender not in {"", sender}:
+            self._since[sender] = self._now() - TURNING
         self._account = account
         self._sender = sender
 
@@ -282,7 +292,8 @@ class Backfill:
                     (row.date_sent, row)
                     for row in page
                     if row.direction == "inbound"
-                    if row.date_sent is not None and row.date_sent >= since
+                    if row.date_sent is not None
+                    if row.date_sent >= self._since.get(row.to, since) and row.date_sent >= since
                     if row.sid not in before
                 ]
                 before = frozenset(row.sid for row in page)

@@ -425,10 +425,10 @@ async def test_from_the_next_run_on_it_fills_the_gap_of_the_number_it_was_turned
     account, sender = "AC" + "2e" * 16, "+15005550199"
     await watermark.first(NOW - timedelta(days=1))
     await watermark.save(NOW - timedelta(minutes=60))
-    platform.messages = [text("to the new one", 5, to=sender)]
+    platform.messages = [text("to the new one", 0.05, to=sender)]
     platform.instances["1"] = {"token": "token", "disabled": False}
     async with connected(platform.url, token="token") as connector:
-        backfill = filler(connector, inbox, watermark)
+        backfill = filler(connector, inbox, watermark, settling=timedelta(0), now=lambda: NOW)
         assert (await backfill.run()).foreign == 1
         await watermark.save(NOW - timedelta(minutes=60))
         platform.gate.clear()
@@ -441,3 +441,23 @@ async def test_from_the_next_run_on_it_fills_the_gap_of_the_number_it_was_turned
         assert (await backfill.run()).recovered == 1
     [message] = inbox.taken
     assert (message.to, message.account, message.raw["AccountSid"]) == (sender, account, account)
+
+
+async def test_what_came_to_a_number_before_it_was_ours_is_left_to_who_answered_it_then(
+    platform: Platform, watermark: Watermark
+) -> None:
+    """Everybody who texted it in the days before would be answered a second time."""
+    inbox, new = Inbox(), "+15005550177"
+    await watermark.save(NOW - timedelta(minutes=30))
+    await watermark.first(NOW - timedelta(days=2))
+    platform.messages = [
+        text("theirs", 5, to=new),
+        text("ours", 6),
+        text("since", -0.05, to=new),
+    ]
+    platform.instances["1"] = {"token": "token", "disabled": False}
+    async with connected(platform.url, token="token") as connector:
+        backfill = filler(connector, inbox, watermark, settling=timedelta(0), now=lambda: NOW)
+        backfill.turn_to(ACCOUNT, new)
+        await backfill.run(numbers=[OURS])
+    assert sorted(inbox.bodies) == ["ours", "since"]
