@@ -163,7 +163,13 @@ class FormulaPages:
     async def ask_to_remove(self, request: Request, session: Session) -> Response:
         """Ask before a formula is ended."""
         formula = await find(self._asking.deployment, _said(request, "id"))
-        return self._asking.page(request, "formula_remove", session, formula=formula)
+        return self._asking.page(
+            request,
+            "formula_remove",
+            session,
+            formula=formula,
+            command=command_to_remove(formula.id),
+        )
 
     async def remove(self, request: Request, session: Session) -> Response:
         """End a formula."""
@@ -173,6 +179,11 @@ class FormulaPages:
         async with self._asking.noted(session, "connector formula remove", about):
             await remove(self._asking.deployment, formula)
         return RedirectResponse(f"{paths.FORMULAS}?{urlencode({'removed': formula.id})}", 303)
+
+
+def command_to_remove(id_: str) -> str:
+    """Write the command that ends a formula, to be pasted as it is."""
+    return shlex.join(["parley", "connector", "formula", "remove", id_])
 
 
 def _said(request: Request, name: str) -> str:

