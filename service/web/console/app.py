@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from service.core.tally import Figures
-from service.errors import SettingsError, StoreUnavailable
+from service.errors import SettingsError, StoreMismatch, StoreUnavailable
 from service.host.answers import AsgiApp
 from service.operate.deployment import Deployment
 from service.operate.overview import Checked
@@ -128,12 +128,16 @@ def _handlers(renderer: Renderer) -> Mapping[type[Exception], Callable[..., Awai
     async def unsettled(request: Request, error: SettingsError) -> Response:
         return say(request, 409, " ".join(error.problems), {})
 
+    async def laid_out_otherwise(request: Request, error: StoreMismatch) -> Response:
+        return say(request, 503, str(error), {})
+
     async def failed(request: Request, error: Exception) -> Response:
         return say(request, 500, "This page has failed; the log of the service says why.", {})
 
     return {
         HTTPException: refused,
         StoreUnavailable: without_redis,
+        StoreMismatch: laid_out_otherwise,
         SettingsError: unsettled,
         Exception: failed,
     }

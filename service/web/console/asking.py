@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from service.errors import ConnectorError, SettingsError, StoreMismatch, UsageError
+from service.errors import ConnectorError, SettingsError, UsageError
 from service.operate.audit import Noting, noted
 from service.operate.console import Session
 from service.operate.deployment import Deployment
@@ -69,8 +69,6 @@ class Asking:
                 )
             except UsageError as error:
                 raise HTTPException(404, str(error)) from error
-            except StoreMismatch as error:
-                raise HTTPException(503, str(error)) from error
 
         return answered
 

@@ -355,3 +355,21 @@ async def test_a_token_that_no_key_opens_is_told(
         answer = await browser.get(PAGE)
         assert answer.status_code == 200
         assert "SECRET_KEY" in answer.text
+
+
+async def test_a_redis_that_was_laid_out_otherwise_is_told(
+    open_desk: Open, environ: dict[str, str], token: str
+) -> None:
+    """The page would say that it has failed, where one setting is to be put back."""
+    settings = load_settings(None, environ | {"PARTITIONS": "8"})
+    desk = await open_desk(deployment=Deployment(settings, environ["REDIS_URL"]))
+    async with desk.browser() as browser:
+        await desk.sign_in(browser)
+        form = {"csrf": field_of((await browser.get("/console/sessions")).text, "csrf")}
+        for answer in (
+            *[await browser.get(f"{PAGE}{path}") for path in ("", "/apply", "/take/12")],
+            await browser.get("/console/docs"),
+            await browser.post(f"{PAGE}/apply", data=form),
+        ):
+            assert answer.status_code == 503, answer.url
+            assert "set PARTITIONS=16, or use an empty Redis database" in answer.text
