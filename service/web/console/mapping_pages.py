@@ -44,6 +44,9 @@ BOUNDS = FormBounds(limit_bytes=256 * 1024, fields=2_000)
 
 NAME_LIMIT = 100
 
+REMOVAL = "connector map remove"
+"""What removing a mapping is called in the audit trail."""
+
 
 class MappingPages:
     """Shows what is mapped on the instance, and maps."""
@@ -71,6 +74,8 @@ class MappingPages:
         saved, removed = (
             request.query_params.get(what, "")[:NAME_LIMIT] for what in ("saved", "removed")
         )
+        gone = bool(removed) and found.own_mapping(removed) is None
+        gone = gone and await self._asking.was_done(REMOVAL, removed, _with_definition(removed))
         return self._asking.page(
             request,
             "mapping",
@@ -79,7 +84,7 @@ class MappingPages:
             is_name=is_name,
             unmapped=[each for each in found.resources if each.name not in mapped],
             saved=saved if found.own_mapping(saved) else "",
-            removed=removed if removed and not found.own_mapping(removed) else "",
+            removed=removed if gone else "",
         )
 
     async def _show(self, request: Request, session: Session, name: str) -> Response:
@@ -210,8 +215,8 @@ class MappingPages:
         """Remove a mapping, and the resource with it where that is wished."""
         sent: Mapping[str, str] = request.state.form
         name, definition = sent.get("name", "")[:NAME_LIMIT], sent.get("definition") == "yes"
-        about = f"{name}, and its definition" if definition else name
-        async with self._asking.noted(session, "connector map remove", about):
+        about = _with_definition(name) if definition else name
+        async with self._asking.noted(session, REMOVAL, about):
             await remove(self._asking.deployment, name, definition=definition)
         return RedirectResponse(f"{paths.MAPPING}?{urlencode({'removed': name})}", 303)
 
@@ -226,6 +231,11 @@ def commands_to_remove(name: str, *, own: bool, defined: bool) -> list[str]:
     if defined:
         ways.append([*remove, "--definition"])
     return [shlex.join(words) for words in ways]
+
+
+def _with_definition(name: str) -> str:
+    """Name a resource for the audit trail that is deleted as well."""
+    return f"{name}, and its definition"
 
 
 def _name(request: Request) -> str:

@@ -224,10 +224,24 @@ async def test_what_is_not_there_is_said(connected: Any) -> None:
     assert odd.status_code == 404
 
 
-async def test_a_notice_is_shown_only_where_it_is_true(connected: Any) -> None:
+async def test_a_notice_is_shown_only_where_it_is_true(
+    connected: Any, deployment: Any, sid: str
+) -> None:
     """A link could make the page say what nobody did."""
-    text = (await connected.get(f"{MAPPING}?saved=texts")).text
-    assert "is mapped." not in text
+    await save(deployment, await draft(deployment, "texts", {"text": "body"}, new=True))
+    assert "texts is mapped." in (await connected.get(f"{MAPPING}?saved=texts")).text
+    for said in ("saved=paid", "removed=texts", "removed=paid", "removed=All of it"):
+        text = (await connected.get(f"{MAPPING}?{said}")).text
+        assert "is mapped." not in text, said
+        assert "is not mapped on the instance any more" not in text, said
+    question = (await connected.get(f"{REMOVE}?name=texts")).text
+    await submit(connected, question, REMOVE, {})
+    text = (await connected.get(f"{MAPPING}?removed=texts")).text
+    assert "texts is not mapped on the instance any more." in text
+    # Nor once it is mapped again.
+    await save(deployment, await draft(deployment, "texts", {"text": "body"}))
+    text = (await connected.get(f"{MAPPING}?removed=texts")).text
+    assert "is not mapped on the instance any more" not in text
 
 
 async def test_what_can_not_be_worked_on_by_its_name_is_listed_and_not_offered(
