@@ -65,6 +65,31 @@ def console_app(
     hosts: names and addresses it may be asked for by, besides this machine's own.
     tls: browsers come by https alone. every_s: seconds between two looks of a live page.
     """
+    app = pages_app(
+        redis,
+        readiness,
+        gather,
+        deployment=deployment,
+        changed=changed,
+        ending=ending,
+        tls=tls,
+        every_s=every_s,
+    )
+    return guarded(app, hosts, tls=tls)
+
+
+def pages_app(
+    redis: Redis,
+    readiness: Callable[[], Awaitable[Mapping[str, Checked]]],
+    gather: Callable[[], Awaitable[Figures]],
+    *,
+    deployment: Deployment,
+    changed: Callable[[], None],
+    ending: asyncio.Event,
+    tls: bool,
+    every_s: float,
+) -> Starlette:
+    """Make the pages and their routes, as `console_app` takes them, without the guard before."""
     assets, cookies = Assets(), Cookies(tls=tls)
     renderer, members = Renderer(assets), Members(redis, cookies)
     streams = Streams(ending, every_s=every_s)
@@ -103,7 +128,7 @@ def console_app(
     ]
     app = Starlette(routes=routes, exception_handlers=_handlers(renderer))
     app.router.redirect_slashes = False
-    return guarded(app, hosts, tls=tls)
+    return app
 
 
 def _handlers(renderer: Renderer) -> Mapping[type[Exception], Callable[..., Awaitable[Response]]]:
