@@ -116,9 +116,14 @@ def _with_path(body: Any) -> list[Mapping[str, Any]]:
     return [each for each in fields if isinstance(each, dict) and each.get("path")]
 
 
+def is_name(name: str) -> bool:
+    """Tell whether a resource of this name can be worked on; the platform may have others."""
+    return NAME.fullmatch(name) is not None
+
+
 def check_name(name: str) -> str:
     """Return the name of a resource. Raises UsageError for what could not stand in a path."""
-    if NAME.fullmatch(name) is None:
+    if not is_name(name):
         raise UsageError(f'"{name}": a resource has a name of letters, digits, "_" and "-"')
     return name
 

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from service.core.tally import Figures
-from service.errors import SettingsError, StoreUnavailable
+from service.errors import SettingsError, StoreMismatch, StoreUnavailable
 from service.host.answers import AsgiApp
 from service.operate.deployment import Deployment
 from service.operate.overview import Checked
@@ -65,6 +65,31 @@ def console_app(
     hosts: names and addresses it may be asked for by, besides this machine's own.
     tls: browsers come by https alone. every_s: seconds between two looks of a live page.
     """
+    app = pages_app(
+        redis,
+        readiness,
+        gather,
+        deployment=deployment,
+        changed=changed,
+        ending=ending,
+        tls=tls,
+        every_s=every_s,
+    )
+    return guarded(app, hosts, tls=tls)
+
+
+def pages_app(
+    redis: Redis,
+    readiness: Callable[[], Awaitable[Mapping[str, Checked]]],
+    gather: Callable[[], Awaitable[Figures]],
+    *,
+    deployment: Deployment,
+    changed: Callable[[], None],
+    ending: asyncio.Event,
+    tls: bool,
+    every_s: float,
+) -> Starlette:
+    """Make the pages and their routes, as `console_app` takes them, without the guard before."""
     assets, cookies = Assets(), Cookies(tls=tls)
     renderer, members = Renderer(assets), Members(redis, cookies)
     streams = Streams(ending, every_s=every_s)
@@ -103,7 +128,7 @@ def console_app(
     ]
     app = Starlette(routes=routes, exception_handlers=_handlers(renderer))
     app.router.redirect_slashes = False
-    return guarded(app, hosts, tls=tls)
+    return app
 
 
 def _handlers(renderer: Renderer) -> Mapping[type[Exception], Callable[..., Awaitable[Response]]]:
@@ -128,12 +153,16 @@ def _handlers(renderer: Renderer) -> Mapping[type[Exception], Callable[..., Awai
     async def unsettled(request: Request, error: SettingsError) -> Response:
         return say(request, 409, " ".join(error.problems), {})
 
+    async def laid_out_otherwise(request: Request, error: StoreMismatch) -> Response:
+        return say(request, 503, str(error), {})
+
     async def failed(request: Request, error: Exception) -> Response:
         return say(request, 500, "This page has failed; the log of the service says why.", {})
 
     return {
         HTTPException: refused,
         StoreUnavailable: without_redis,
+        StoreMismatch: laid_out_otherwise,
         SettingsError: unsettled,
         Exception: failed,
     }

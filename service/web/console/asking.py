@@ -14,8 +14,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from service.errors import ConnectorError, SettingsError, StoreMismatch, UsageError
-from service.operate.audit import Noting, noted
+from service.errors import ConnectorError, SettingsError, UsageError
+from service.operate.audit import Noting, noted, trail
 from service.operate.console import Session
 from service.operate.deployment import Deployment
 from service.store.client import Redis
@@ -23,6 +23,9 @@ from service.web.console.forms import USUAL, FormBounds
 from service.web.console.guard import READS
 from service.web.console.members import Endpoint, Members, View, who
 from service.web.console.rendering import Renderer
+
+LATEST = 50
+"""Acts among which is what a page says was done: it is opened right after."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,11 @@ class Asking:
         """Have what is done inside noted in the audit trail. what: the command, without parley."""
         return noted(self.redis, who=who(session), via="console", what=what, about=about)
 
+    async def was_done(self, what: str, *about: str) -> bool:
+        """Tell whether this was done lately, to one of these: any words may be in an address."""
+        acts = await trail(self.redis, count=LATEST)
+        return any((a.what, a.outcome) == (what, "done") and a.about in about for a in acts)
+
     def _answered(self, view: View) -> View:
         async def answered(request: Request, session: Session) -> Response:
             try:
@@ -69,8 +77,6 @@ class Asking:
                 )
             except UsageError as error:
                 raise HTTPException(404, str(error)) from error
-            except StoreMismatch as error:
-                raise HTTPException(503, str(error)) from error
 
         return answered
 

@@ -29,6 +29,9 @@ BOUNDS = FormBounds(limit_bytes=256 * 1024, fields=500)
 
 ID_LIMIT = 200
 
+REMOVAL = "connector formula remove"
+"""What ending a formula is called in the audit trail."""
+
 
 @dataclass(frozen=True, slots=True)
 class FormulaForm:
@@ -105,6 +108,8 @@ class FormulaPages:
         made, removed = (
             request.query_params.get(what, "")[:ID_LIMIT] for what in ("made", "removed")
         )
+        ended = bool(removed) and removed not in at_work
+        ended = ended and await self._asking.was_done(REMOVAL, _about(removed))
         return self._asking.page(
             request,
             "formulas",
@@ -112,7 +117,7 @@ class FormulaPages:
             found=found,
             of_an_instance=OF_AN_INSTANCE,
             made=at_work.get(made),
-            removed=removed if removed and removed not in at_work else "",
+            removed=removed if ended else "",
         )
 
     async def form(self, request: Request, session: Session) -> Response:
@@ -163,16 +168,31 @@ class FormulaPages:
     async def ask_to_remove(self, request: Request, session: Session) -> Response:
         """Ask before a formula is ended."""
         formula = await find(self._asking.deployment, _said(request, "id"))
-        return self._asking.page(request, "formula_remove", session, formula=formula)
+        return self._asking.page(
+            request,
+            "formula_remove",
+            session,
+            formula=formula,
+            command=command_to_remove(formula.id),
+        )
 
     async def remove(self, request: Request, session: Session) -> Response:
         """End a formula."""
         wanted = str(request.state.form.get("id", ""))[:ID_LIMIT]
         formula = await find(self._asking.deployment, wanted)
-        about = f"formula {formula.id}"
-        async with self._asking.noted(session, "connector formula remove", about):
+        async with self._asking.noted(session, REMOVAL, _about(formula.id)):
             await remove(self._asking.deployment, formula)
         return RedirectResponse(f"{paths.FORMULAS}?{urlencode({'removed': formula.id})}", 303)
+
+
+def command_to_remove(id_: str) -> str:
+    """Write the command that ends a formula, to be pasted as it is."""
+    return shlex.join(["parley", "connector", "formula", "remove", id_])
+
+
+def _about(id_: str) -> str:
+    """Name a formula for the audit trail."""
+    return f"formula {id_}"
 
 
 def _said(request: Request, name: str) -> str:

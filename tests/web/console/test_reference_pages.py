@@ -136,14 +136,22 @@ async def test_it_can_be_written_for_others_without_being_sent(
         ({"path": "//evil.example/x"}, "path", "Has no blanks"),
         ({"path": "/messages/{id}"}, "path", "The path has {id}: say what goes there."),
         ({"path": "/x/{id}", "path:id": ""}, "field-1", "The path has {id}: say what goes there."),
-        ({"path": "/x/{id}", "path:id": "a/b"}, "path", "Has no blanks"),
-        ({"path": "/x/{id}", "path:id": ".."}, "path", "and no &#34;.&#34; or &#34;..&#34;"),
+        (
+            {"path": "/x/{id}", "path:id": "a/b"},
+            "field-1",
+            "Is one part of the path: without",
+        ),
+        ({"path": "/x/{id}", "path:id": "a%2Fb"}, "field-1", "written plainly or as escapes"),
+        ({"path": "/x/{id}", "path:id": "SM nope"}, "field-1", "and blanks"),
+        ({"path": "/x/{id}", "path:id": ".."}, "field-1", "and not &#34;.&#34; or &#34;..&#34;"),
+        ({"path": "/x/{id}", "path:id": "é" * 400}, "field-1", "Longer than 2000 characters"),
+        ({"path": "/x y/{id}", "path:id": "SM1"}, "path", "Has no blanks"),
         ({"query": "pageSize"}, "query", "Say name=value, such as pageSize=5."),
         ({"method": "POST", "data": "{'a'}"}, "data", "Is no JSON: Expecting property name"),
         ({"method": "GET", "data": "{}"}, "data", "A GET has no body."),
         ({"method": "TRACE"}, "method", "One of GET, HEAD, POST, PUT, PATCH, DELETE."),
     ],
-    ids=lambda value: "-".join(map(str, value.values())) if isinstance(value, dict) else "",
+    ids=lambda value: "-".join(value.values())[:30] if isinstance(value, dict) else "",
 )
 async def test_bad_input_is_said_at_its_field_and_kept(
     connected: Any, typed: dict[str, str], where: str, says: str
@@ -169,6 +177,7 @@ async def test_a_refusal_is_shown_with_its_request_id_and_what_to_do(connected: 
     page = (await connected.get(f"{REQUEST}?operation=getMessageById")).text
     answer = await submit(connected, page, REQUEST, {"path:id": "SM nope", "do": "send"})
     assert answer.status_code == 400  # A blank is none of an address.
+    assert re.findall(r'id="([\w-]+)-problem"', answer.text) == ["field-1"]
     answer = await submit(connected, page, REQUEST, {"path:id": "SMnope", "do": "send"})
     assert answer.status_code == 200
     assert 'data-state="trouble">404</span>' in answer.text
