@@ -114,8 +114,15 @@ function inTab(act) {
   }
 }
 
+// A browser writes on a disk what a tab keeps: that is no place for a secret.
 function typedIn(form) {
-  return [...new FormData(form)].filter(([name]) => form.elements[name]?.type !== "hidden");
+  return [...new FormData(form)].filter(([name]) => !/^(hidden|password)$/.test(form.elements[name]?.type));
+}
+
+function forget(beginning) {
+  inTab((tab) => {
+    for (const key of Object.keys(tab)) if (key.startsWith(TYPED + beginning)) tab.removeItem(key);
+  });
 }
 
 function fill(form, fields) {
@@ -137,16 +144,26 @@ if (keptForm) {
     note.hidden = false;
     note.querySelector("button").addEventListener("click", () => {
       inTab((tab) => tab.removeItem(key));
+      keptForm.reset();
       fill(keptForm, JSON.parse(before));
       note.hidden = true;
     });
   }
+  // The service has it.
+  keptForm.addEventListener("kept", () => {
+    inTab((tab) => tab.removeItem(key));
+    note.hidden = true;
+  });
   keptForm.addEventListener("input", () => inTab((tab) => tab.setItem(key, JSON.stringify(typedIn(keptForm)))));
   if ("done" in keptForm.dataset) inTab((tab) => tab.removeItem(key));
 }
 
 for (const each of document.querySelectorAll("span[data-done]")) {
   inTab((tab) => tab.removeItem(TYPED + each.dataset.done));
+}
+
+for (const each of document.querySelectorAll("form[data-forget]")) {
+  each.addEventListener("submit", () => forget(each.dataset.forget));
 }
 
 find("[data-sign-out]")?.addEventListener("submit", () => inTab((tab) => tab.clear()));
