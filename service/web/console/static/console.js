@@ -166,6 +166,9 @@ for (const each of document.querySelectorAll("form[data-forget]")) {
   each.addEventListener("submit", () => forget(each.dataset.forget));
 }
 
+// What an operator typed is not for a viewer who signs in at this tab later.
+if (find('[data-role="viewer"]')) forget("");
+
 find("[data-sign-out]")?.addEventListener("submit", () => inTab((tab) => tab.clear()));
 
 // ---------------------------------------------------------------- the live page
