@@ -262,6 +262,40 @@ async def test_what_was_typed_outlives_a_reload_and_signing_in_again(
     await expect(body).to_have_value(sample)  # Nobody else finds it.
 
 
+async def test_rows_that_were_added_are_back_as_well(
+    open_page: Open, connected_desk: Any, world: Any
+) -> None:
+    """All fields beyond the fifth would be gone, and with the next letter from the tab too."""
+    page = await open_page()
+    await page.goto("/console/mapping/edit")
+    rows = page.locator(".pair-row")
+    await expect(rows).to_have_count(5)
+    await page.get_by_label("Name of the resource").fill("texts")
+    await page.get_by_role("button", name="More fields").click()
+    await expect(rows).to_have_count(10)
+    await page.get_by_label("Your name of field 7").fill("seventh")
+    await rows.nth(6).get_by_label("What fills").select_option("body")
+    for session in await console.sessions(connected_desk.redis):
+        await console.end_session(connected_desk.redis, session.id)
+    await page.get_by_role("button", name="Preview").click()
+    await sign_in_again(page, connected_desk)
+    await expect(page.get_by_text("What you had typed is back.")).to_be_visible()
+    await expect(page.get_by_label("Your name of field 7")).to_have_value("seventh")
+    await expect(rows.nth(6).get_by_label("What fills field 7")).to_have_value("body")
+
+    await page.get_by_label("Your name of field 1", exact=True).fill("first")
+    await page.reload()
+    await expect(page.get_by_label("Your name of field 1", exact=True)).to_have_value("first")
+    await expect(page.get_by_label("Your name of field 7")).to_have_value("seventh")
+    await page.get_by_role("button", name="Begin anew").click()
+    await expect(rows).to_have_count(5)
+    await expect(page.get_by_label("Your name of field 1", exact=True)).to_have_value("")
+    await page.get_by_label("Name of the resource").fill("other")
+    await page.reload()
+    await expect(page.get_by_label("Name of the resource")).to_have_value("other")
+    await expect(rows).to_have_count(5)
+
+
 async def test_a_viewer_finds_nothing_of_what_an_operator_typed(
     open_page: Open, connected_desk: Any, world: Any
 ) -> None:

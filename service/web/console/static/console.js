@@ -125,8 +125,28 @@ function forget(beginning) {
   });
 }
 
+// Rows that "More fields" had added: a form that is begun anew has fewer.
+function addRows(form, name) {
+  const place = Number(/^ours\.(\d{1,4})$/.exec(name)?.[1] ?? -1);
+  for (let rows = form.querySelectorAll(".pair-row").length; rows > 0 && rows <= place; rows += 1) {
+    const row = [...form.querySelectorAll(".pair-row")].at(-1).cloneNode(true);
+    row.dataset.added = "";
+    for (const each of row.querySelectorAll(".problem, .tag")) each.remove();
+    for (const each of row.querySelectorAll("[name]")) {
+      each.name = each.id = `${each.name.split(".")[0]}.${rows}`;
+      const says = each.name.startsWith("ours.") ? "Your name of" : "What fills";
+      each.setAttribute("aria-label", `${says} field ${rows + 1}`);
+      each.removeAttribute("value");
+      for (const mark of ["aria-invalid", "aria-describedby", "autofocus"]) each.removeAttribute(mark);
+      each.value = "";
+    }
+    form.querySelector(".pairs").append(row);
+  }
+}
+
 function fill(form, fields) {
   for (const [name, value] of fields) {
+    addRows(form, name);
     const field = form.elements[name];
     const takes = field?.tagName !== "SELECT" || [...field.options].some((each) => each.value === value);
     if (field && "value" in field && takes) field.value = value;
@@ -144,6 +164,7 @@ if (keptForm) {
     note.hidden = false;
     note.querySelector("button").addEventListener("click", () => {
       inTab((tab) => tab.removeItem(key));
+      for (const each of keptForm.querySelectorAll("[data-added]")) each.remove();
       keptForm.reset();
       fill(keptForm, JSON.parse(before));
       note.hidden = true;
