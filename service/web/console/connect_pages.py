@@ -43,7 +43,6 @@ from service.web.console.connect_steps import (
     step_of,
 )
 from service.web.console.glance import Glance
-from service.web.console.guard import READS
 from service.web.console.live import Streams
 from service.web.console.members import Members, who
 from service.web.console.rendering import Renderer
@@ -292,7 +291,6 @@ class ConnectPages:
             stages=stages(state, step, refused=bool(refused)),
             fields=asked(state, step, tried=tried, refused=refused),
             answer=answer,
-            fresh=request.method in READS,
             region=region,
             regions=REGIONS,
             own=OWN,
