@@ -214,7 +214,7 @@ class ConnectPages:
     async def _progress(self, state: SetupState) -> Mapping[str, Any]:
         overview = await self._glance.look()
         parts = {part.name: part for part in overview.parts}
-        setup = parts.get("setup")
+        setup, sender = parts.get("setup"), state.entries["twilio_sender"]
         # A process is ready by the former setup as well, until it takes this one, or if it can't.
         used = setup is None or (setup.ok and setup.detail in {"", f"version {state.version}"})
         return {
@@ -224,7 +224,7 @@ class ConnectPages:
             "stages": stages(state, None),
             "overview": overview,
             "parts": parts,
-            "sender": state.entries["twilio_sender"].value,
+            "sender": "" if sender.problem else sender.value,
         }
 
     async def _planned(self, state: SetupState) -> Planned | None:

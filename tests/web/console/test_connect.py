@@ -301,6 +301,34 @@ async def test_a_viewer_sees_the_steps_and_writes_nothing(
     assert await setups(desk).version() == 0
 
 
+@pytest.mark.parametrize("field", ["twilio_account_sid", "twilio_sender"])
+async def test_a_viewer_is_not_shown_what_is_typed_wrongly(
+    operator: Any, viewer: Any, field: str
+) -> None:
+    """An auth token that was pasted into the wrong field would stand on their page."""
+    await send(operator, "twilio", **{**TWILIO, field: AUTH_TOKEN})
+    for step in ("twilio", "review"):
+        assert AUTH_TOKEN in (await operator.get(f"/console/connect/{step}")).text
+        page = await viewer.get(f"/console/connect/{step}")
+        assert AUTH_TOKEN not in page.text
+        assert "Typed, and wrong" in words(page)
+    other = {"twilio_account_sid": OURS, "twilio_sender": ACCOUNT}[field]
+    assert other in words(page)  # What is right is shown.
+
+
+async def test_a_live_page_shows_no_sender_that_is_typed_wrongly(
+    operator: Any, viewer: Any, base_url: str
+) -> None:
+    """It goes on showing what is typed, to viewers as well."""
+    await fill(operator, base_url)
+    await send(operator, "apply")
+    async with viewer.stream("GET", "/console/connect/done/live") as response:
+        stream = blocks(response)
+        assert OURS in await anext(stream)
+        await send(operator, "twilio", twilio_sender=AUTH_TOKEN)
+        assert AUTH_TOKEN not in await next_with(stream, "wrong at the moment")
+
+
 @pytest.mark.parametrize("path", ["access", "access/check", "twilio/retire", "apply", "discard"])
 async def test_what_acts_takes_forms_of_the_session_alone(
     desk: Any, operator: Any, base_url: str, path: str

@@ -124,6 +124,118 @@ async def test_what_is_typed_is_kept_before_anything_is_sent(
     await expect(page.get_by_label("Account SID")).to_have_value(ACCOUNT)
 
 
+async def end_sessions(desk: Desk) -> None:
+    """End every session, as an hour's idleness does."""
+    for session in await console.sessions(desk.redis):
+        await console.end_session(desk.redis, session.id)
+
+
+async def sign_in_again(page: Page, desk: Desk, role: console.Role = "operator") -> None:
+    """Sign in on the page where one is asked to."""
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Sign in to Parley")
+    await page.get_by_label("One-time address").fill(await console.make_token(desk.redis, role))
+    await page.get_by_role("button", name="Sign in").click()
+
+
+async def kept_in_tab(page: Page) -> str:
+    """Return all that the tab keeps of what was typed."""
+    return str(await page.evaluate("JSON.stringify(sessionStorage)"))
+
+
+async def test_what_is_typed_after_the_session_ended_is_back_after_signing_in(
+    desk: Any, open_page: OpenPage
+) -> None:
+    """It went nowhere, and nobody was told."""
+    page = await open_page()
+    await page.goto("/console/connect/twilio")
+    sender, account = page.get_by_label("Sender"), page.get_by_label("Account SID")
+    await sender.fill("+15005550000")
+    await expect(page.get_by_text("You are signed out")).to_be_hidden()
+    await account.focus()
+    async with asyncio.timeout(10):
+        while await kept_in_tab(page) != "{}":  # Until the draft has it.
+            await asyncio.sleep(0.05)
+    await end_sessions(desk)
+    await sender.fill(OURS)
+    await page.get_by_label("Auth Token", exact=True).fill(AUTH_TOKEN)
+    await account.focus()
+    await expect(page.get_by_text("You are signed out")).to_be_visible()
+    await look(page, "signed out")
+    assert OURS in await kept_in_tab(page)
+    assert AUTH_TOKEN not in await kept_in_tab(page)
+    await page.locator("main").get_by_role("link", name="Sign in").click()
+    await sign_in_again(page, desk)
+
+    await expect(page).to_have_url(re.compile("/console/connect/twilio$"))
+    await expect(page.get_by_text("What you had typed is back.")).to_be_visible()
+    await expect(sender).to_have_value(OURS)
+    assert await kept_of(desk, "twilio_sender") == "+15005550000"
+    await account.fill(ACCOUNT)
+    await sender.focus()
+    await expect(page.get_by_text("What you had typed is back.")).to_be_hidden()
+    assert await kept_of(desk, "twilio_account_sid") == ACCOUNT
+    assert await kept_of(desk, "twilio_sender") == OURS
+    assert OURS not in await kept_in_tab(page)
+
+
+async def test_a_form_that_is_sent_after_the_session_ended_is_back(
+    desk: Any, open_page: OpenPage
+) -> None:
+    """Continue would lead to signing in, and back to what was typed before."""
+    page = await open_page()
+    await page.goto("/console/connect/access")
+    await end_sessions(desk)
+    await page.get_by_label("Another").check()
+    address = page.get_by_role("textbox", name="Base address")
+    await address.fill("https://sap.example.com/elements/api-v2")
+    await page.get_by_role("button", name="Continue").click()
+    await sign_in_again(page, desk)
+    await expect(address).to_have_value("https://sap.example.com/elements/api-v2")
+    await page.get_by_role("button", name="Continue").click()
+    await expect(page.locator("#open_connectors_user_secret-problem")).to_be_visible()
+    assert "sap.example.com" in await kept_of(desk, "open_connectors_base_url")
+    assert "sap.example.com" not in await kept_in_tab(page)
+
+
+async def test_what_could_not_be_kept_is_said_and_tried_again(
+    desk: Any, open_page: OpenPage
+) -> None:
+    """A field that was sent while Redis was away would never be sent again."""
+    page = await open_page(expected=("a status of 503",), viewport={"width": 320, "height": 844})
+    await page.goto("/console/connect/twilio")
+    away = True
+
+    async def refuse(route: Route) -> None:
+        if away and route.request.headers.get("accept") == "application/json":
+            await route.fulfill(status=503, body="no Redis")
+        else:
+            await route.continue_()
+
+    await page.route("**/console/connect/twilio", refuse)
+    await page.get_by_label("Sender").fill(OURS)
+    unkept = page.get_by_text("What you typed last is not kept yet")
+    await expect(unkept).to_be_visible()
+    assert await kept_of(desk, "twilio_sender") == ""
+    away = False
+    await expect(unkept).to_be_hidden(timeout=10_000)
+    assert await kept_of(desk, "twilio_sender") == OURS
+
+    await page.get_by_role("button", name="Continue").click()
+    await expect(page.locator("#twilio_account_sid-problem")).to_be_visible()
+    away = True
+    await page.get_by_label("Sender").fill("+15005550000")
+    await expect(unkept).to_be_visible()
+    await look(page, "not kept")
+    await page.reload()  # Which sends once more what was sent before.
+    await expect(page.get_by_label("Sender")).to_have_value("+15005550000")
+    await page.get_by_label("Sender").fill("+15005550001")
+    await expect(unkept).to_be_visible()
+    await page.get_by_role("button", name="Discard").click()
+    await page.goto("/console/connect/twilio")
+    await expect(page.get_by_label("Sender")).to_have_value("")
+    await expect(page.get_by_text("What you had typed is back.")).to_be_hidden()
+
+
 async def test_a_form_that_is_sent_waits_for_what_is_under_way(
     desk: Any, open_page: OpenPage
 ) -> None:

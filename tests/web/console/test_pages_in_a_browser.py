@@ -216,10 +216,10 @@ async def test_a_request_is_made_by_keyboard(open_page: Open, world: Any) -> Non
     assert await page.evaluate("scrollY") == 0
 
 
-async def sign_in_again(page: Page, desk: Any) -> None:
+async def sign_in_again(page: Page, desk: Any, role: console.Role = "operator") -> None:
     """Sign in on the page where one is asked to."""
     await expect(page.get_by_role("heading", level=1)).to_have_text("Sign in to Parley")
-    await page.get_by_label("One-time address").fill(await console.make_token(desk.redis))
+    await page.get_by_label("One-time address").fill(await console.make_token(desk.redis, role))
     await page.get_by_role("button", name="Sign in").click()
 
 
@@ -260,6 +260,69 @@ async def test_what_was_typed_outlives_a_reload_and_signing_in_again(
     await sign_in_again(page, connected_desk)
     await page.goto("/console/request?operation=createMessage")
     await expect(body).to_have_value(sample)  # Nobody else finds it.
+
+
+async def test_rows_that_were_added_are_back_as_well(
+    open_page: Open, connected_desk: Any, world: Any
+) -> None:
+    """All fields beyond the fifth would be gone, and with the next letter from the tab too."""
+    page = await open_page()
+    await page.goto("/console/mapping/edit")
+    rows = page.locator(".pair-row")
+    await expect(rows).to_have_count(5)
+    await page.get_by_label("Name of the resource").fill("texts")
+    await page.get_by_role("button", name="More fields").click()
+    await expect(rows).to_have_count(10)
+    await page.get_by_label("Your name of field 7").fill("seventh")
+    await rows.nth(6).get_by_label("What fills").select_option("body")
+    for session in await console.sessions(connected_desk.redis):
+        await console.end_session(connected_desk.redis, session.id)
+    await page.get_by_role("button", name="Preview").click()
+    await sign_in_again(page, connected_desk)
+    await expect(page.get_by_text("What you had typed is back.")).to_be_visible()
+    await expect(page.get_by_label("Your name of field 7")).to_have_value("seventh")
+    await expect(rows.nth(6).get_by_label("What fills field 7")).to_have_value("body")
+
+    await page.get_by_label("Your name of field 1", exact=True).fill("first")
+    await page.reload()
+    await expect(page.get_by_label("Your name of field 1", exact=True)).to_have_value("first")
+    await expect(page.get_by_label("Your name of field 7")).to_have_value("seventh")
+    await page.get_by_role("button", name="Begin anew").click()
+    await expect(rows).to_have_count(5)
+    await expect(page.get_by_label("Your name of field 1", exact=True)).to_have_value("")
+    await page.get_by_label("Name of the resource").fill("other")
+    await page.reload()
+    await expect(page.get_by_label("Name of the resource")).to_have_value("other")
+    await expect(rows).to_have_count(5)
+
+
+async def test_a_viewer_finds_nothing_of_what_an_operator_typed(
+    open_page: Open, connected_desk: Any, world: Any
+) -> None:
+    """Somebody's text and number would be filled in for whoever signs in at that tab next."""
+    page = await open_page()
+    await page.goto("/console/mapping/edit")
+    await page.get_by_label("Name of the resource").fill("theirs")
+    await page.goto("/console/request?operation=createMessage")
+    body = page.get_by_label("Body")
+    sample = await body.input_value()
+    await body.fill(json.dumps({"To": THEIRS, "From": OURS, "Body": "for operators"}))
+    for session in await console.sessions(connected_desk.redis):
+        await console.end_session(connected_desk.redis, session.id)
+    await page.reload()
+    await sign_in_again(page, connected_desk, "viewer")
+    await expect(page.get_by_text("Operators can send requests.")).to_be_visible()
+    await expect(body).to_have_value(sample)
+    assert await page.evaluate("sessionStorage.length") == 0
+
+    await body.fill("a viewer's own")
+    for path, field in (
+        ("mapping/edit", "Name of the resource"),
+        ("formulas/new?template=Texts to CRM", "Minutes"),
+    ):
+        await page.goto(f"/console/{path}")
+        await page.get_by_label(field).fill("7")
+    assert await page.evaluate("sessionStorage.length") == 0
 
 
 async def test_a_mapping_and_a_formula_are_typed_once(

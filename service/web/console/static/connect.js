@@ -1,11 +1,14 @@
 // What a script adds to Connect: fields are checked, and kept, as they are typed; buttons say that they are at work.
 
 const PAUSE_MS = 400;
+const RETRY_MS = 3000;
 
 const form = document.querySelector("form[data-typed]");
 let timer = 0;
 let sending = null; // One request at a time: what was typed last is kept last.
 let waiting = new Map(); // Fields by name that are to be sent.
+let failed = false; // They were sent, and not kept.
+let going = false; // The form is to be sent once they are kept, or can't be.
 
 function write(problem, pieces) {
   problem.replaceChildren(
@@ -31,65 +34,96 @@ function show(name, pieces) {
   else field.removeAttribute("aria-invalid");
 }
 
+// Why what was typed is not kept: "signed-out", "not-kept"; "" when it is.
+function tell(why) {
+  for (const each of form.querySelectorAll("[data-unkept]")) each.hidden = each.dataset.unkept !== why;
+}
+
 async function send() {
   const typed = waiting;
   waiting = new Map();
   const body = new URLSearchParams(typed);
   body.set("csrf", form.elements.csrf.value);
+  let answer = null;
   try {
-    const answer = await fetch(form.action, {
+    answer = await fetch(form.action, {
       method: "POST",
       headers: { accept: "application/json" },
       body,
       redirect: "manual", // To where one signs in.
     });
-    if (!answer.ok) return;
-    const found = await answer.json();
-    for (const name of typed.keys()) {
-      const field = name === "region" ? "open_connectors_base_url" : name;
-      if (field in found && !waiting.has(name)) show(field, found[field]);
-    }
+    failed = !answer.ok;
+    if (!failed) took(typed, await answer.json());
   } catch {
-    // Signed out, or the service is away: the form itself says so when it is sent.
+    failed = true; // The service is away.
   }
+  if (!failed) return;
+  waiting = new Map([...typed, ...waiting]); // What was typed since stands.
+  const signedOut = answer?.type === "opaqueredirect";
+  tell(signedOut ? "signed-out" : "not-kept");
+  if (!signedOut) timer = setTimeout(flush, RETRY_MS);
+}
+
+function took(typed, found) {
+  for (const name of typed.keys()) {
+    const field = name === "region" ? "open_connectors_base_url" : name;
+    if (field in found && !waiting.has(name)) show(field, found[field]);
+  }
+  tell("");
+  if (waiting.size === 0) form.dispatchEvent(new Event("kept"));
 }
 
 function flush() {
   clearTimeout(timer);
-  if (waiting.size === 0) return;
-  sending = (sending ?? Promise.resolve()).then(send).finally(() => {
+  if (sending || waiting.size === 0) return;
+  sending = send().finally(() => {
     sending = null;
-    flush();
+    if (!failed) flush();
   });
 }
 
 function note(element) {
   if (!element.name || element.type === "hidden") return;
   if (element.type === "password" && element.value === "") return;
+  if (element.type === "radio" && !element.checked) return;
   waiting.set(element.name, element.value);
   const own = element.name === "open_connectors_base_url" && document.getElementById("region-own");
-  if (own) waiting.set("region", own.value);
+  if (own?.checked) waiting.set("region", own.value);
+}
+
+// What this tab had kept, and has written back, is sent with the first thing that somebody does.
+function noteRestored() {
+  if (form.querySelector("[data-typed-again]").hidden) return;
+  for (const each of form.elements) note(each);
 }
 
 if (form) {
   form.addEventListener("input", (event) => {
     // A secret is sent whole, once it is typed.
     if (event.target.type === "password") return;
+    noteRestored();
     note(event.target);
     clearTimeout(timer);
     if (!sending) timer = setTimeout(flush, PAUSE_MS);
   });
   form.addEventListener("change", (event) => {
     event.target.dataset.left = "";
+    noteRestored();
     note(event.target);
-    if (!sending) flush();
+    flush();
   });
   form.addEventListener("submit", (event) => {
     clearTimeout(timer);
-    waiting = new Map(); // The form has all of it.
-    if (!sending) return;
+    if (!going) noteRestored();
+    if (!sending && (going || waiting.size === 0)) {
+      going = false;
+      waiting = new Map(); // The form has all of it.
+      return;
+    }
+    going = true;
     event.preventDefault();
     event.stopImmediatePropagation();
+    flush();
     sending.finally(() => form.requestSubmit(event.submitter));
   });
   form.querySelector("[aria-invalid]")?.focus();

@@ -114,12 +114,39 @@ function inTab(act) {
   }
 }
 
+// A browser writes on a disk what a tab keeps: that is no place for a secret.
 function typedIn(form) {
-  return [...new FormData(form)].filter(([name]) => form.elements[name]?.type !== "hidden");
+  return [...new FormData(form)].filter(([name]) => !/^(hidden|password)$/.test(form.elements[name]?.type));
+}
+
+function forget(beginning) {
+  inTab((tab) => {
+    for (const key of Object.keys(tab)) if (key.startsWith(TYPED + beginning)) tab.removeItem(key);
+  });
+}
+
+// Rows that "More fields" had added: a form that is begun anew has fewer.
+function addRows(form, name) {
+  const place = Number(/^ours\.(\d{1,4})$/.exec(name)?.[1] ?? -1);
+  for (let rows = form.querySelectorAll(".pair-row").length; rows > 0 && rows <= place; rows += 1) {
+    const row = [...form.querySelectorAll(".pair-row")].at(-1).cloneNode(true);
+    row.dataset.added = "";
+    for (const each of row.querySelectorAll(".problem, .tag")) each.remove();
+    for (const each of row.querySelectorAll("[name]")) {
+      each.name = each.id = `${each.name.split(".")[0]}.${rows}`;
+      const says = each.name.startsWith("ours.") ? "Your name of" : "What fills";
+      each.setAttribute("aria-label", `${says} field ${rows + 1}`);
+      each.removeAttribute("value");
+      for (const mark of ["aria-invalid", "aria-describedby", "autofocus"]) each.removeAttribute(mark);
+      each.value = "";
+    }
+    form.querySelector(".pairs").append(row);
+  }
 }
 
 function fill(form, fields) {
   for (const [name, value] of fields) {
+    addRows(form, name);
     const field = form.elements[name];
     const takes = field?.tagName !== "SELECT" || [...field.options].some((each) => each.value === value);
     if (field && "value" in field && takes) field.value = value;
@@ -137,10 +164,17 @@ if (keptForm) {
     note.hidden = false;
     note.querySelector("button").addEventListener("click", () => {
       inTab((tab) => tab.removeItem(key));
+      for (const each of keptForm.querySelectorAll("[data-added]")) each.remove();
+      keptForm.reset();
       fill(keptForm, JSON.parse(before));
       note.hidden = true;
     });
   }
+  // The service has it.
+  keptForm.addEventListener("kept", () => {
+    inTab((tab) => tab.removeItem(key));
+    note.hidden = true;
+  });
   keptForm.addEventListener("input", () => inTab((tab) => tab.setItem(key, JSON.stringify(typedIn(keptForm)))));
   if ("done" in keptForm.dataset) inTab((tab) => tab.removeItem(key));
 }
@@ -148,6 +182,13 @@ if (keptForm) {
 for (const each of document.querySelectorAll("span[data-done]")) {
   inTab((tab) => tab.removeItem(TYPED + each.dataset.done));
 }
+
+for (const each of document.querySelectorAll("form[data-forget]")) {
+  each.addEventListener("submit", () => forget(each.dataset.forget));
+}
+
+// What an operator typed is not for a viewer who signs in at this tab later.
+if (find('[data-role="viewer"]')) forget("");
 
 find("[data-sign-out]")?.addEventListener("submit", () => inTab((tab) => tab.clear()));
 
