@@ -488,16 +488,21 @@ async def test_the_live_page_goes_on_while_the_setup_cannot_be_read(
         await anext(stream)
         await Setups(desk.redis, Sealer(("another" * 8,))).keep({}, who="somebody", after=1)
         desk.checks = {"setup": Check(ok=False, detail="another SECRET_KEY")}
-        assert "Version 1" in await next_with(stream, "Another SECRET_KEY")
+        assert "Version 2" in await next_with(stream, "Another SECRET_KEY")
 
 
-async def test_a_setup_that_no_key_opens_is_told_on_a_page(desk: Any, operator: Any) -> None:
-    """The page would say that it has failed, and not what to do."""
+async def test_a_setup_that_no_key_opens_is_told_and_typed_anew(
+    desk: Any, operator: Any, base_url: str
+) -> None:
+    """A lost SECRET_KEY would leave pages that only say what is wrong."""
     await Setups(desk.redis, Sealer(("another" * 8,))).keep({}, who="somebody", after=0)
-    answer = await operator.get("/console/connect")
-    assert answer.status_code == 409
-    assert "SECRET_KEY" in words(answer)
-    assert "parley connect" in words(answer)
+    answer = await operator.get("/console/connect/access")
+    assert answer.status_code == 200
+    assert "SECRET_KEY is not the one the setup in Redis was sealed with" in words(answer)
+    assert "What is typed here takes its place" in words(answer)
+    await fill(operator, base_url)
+    assert (await send(operator, "apply")).status_code == 303
+    assert "takes its place" not in words(await operator.get("/console/connect/access"))
 
 
 async def test_the_overview_leads_to_it_while_the_service_is_not_set_up(
