@@ -18,10 +18,15 @@ import redis
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from hypothesis import settings
 
 from tests.lanes import groups_of, turn_of, workers_for
 from tests.programs import program
 from tests.redis_servers import cluster, redis_binary
+
+# A machine that is busy takes longer for an example now and then, and nothing is wrong.
+settings.register_profile("unhurried", settings(), deadline=None)
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session")
