@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -83,8 +84,12 @@ async def test_the_wait_that_follows_a_failure_is_told_with_it(store: Store) -> 
 
 async def test_of_many_at_the_same_time_no_more_are_looked_at(store: Store) -> None:
     """A machine sends a thousand at once instead of one after the other."""
+    began = time.monotonic()
     found = await asyncio.gather(*(tries.ask(store.client, ATTACKER) for _ in range(100)))
-    assert sum(looked.now for looked in found) == OF_NETWORK.free + 1
+    # One more for each wait that is over before the last of them, on a machine that is busy.
+    waits = int((time.monotonic() - began) * 1000 / OF_NETWORK.first_ms)
+    looked_at = sum(looked.now for looked in found)
+    assert OF_NETWORK.free + 1 <= looked_at <= OF_NETWORK.free + 1 + waits
 
 
 async def test_one_that_fails_for_a_whole_day_makes_nobody_else_wait(store: Store) -> None:
