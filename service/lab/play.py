@@ -80,7 +80,8 @@ def _ask_to_connect(console: Console, demo: Demo) -> None:
     for name, value in demo.to_type.items():
         console.print(Text.assemble(f"  {name:<37}", (value, "bold")), soft_wrap=True)
     console.print("Type them on the console's Connect page, or by `parley connect` (as below).")
-    console.print(Text(f"  {demo.console_address()}", style="bold"), soft_wrap=True)
+    if not sys.stderr.isatty():  # Else the service has said it there.
+        console.print(Text(f"  {demo.console_address()}", style="bold"), soft_wrap=True)
 
 
 def _invite(console: Console, demo: Demo, *, reload: bool) -> None:

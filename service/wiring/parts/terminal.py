@@ -28,9 +28,7 @@ def way_in(
 
     internal: the listener that has the console. first: no process beside this one shows it.
     """
-    # A container's terminal that nobody sits at is its log: what is read from shows somebody does.
-    seen = sys.stdin.isatty() and sys.stderr.isatty()
-    if not first or base.settings.console == "off" or not seen:
+    if not first or base.settings.console == "off" or not sys.stderr.isatty():
         return None
 
     async def show() -> None:
