@@ -179,6 +179,8 @@ def test_mistakes_are_mended_where_they_are_and_nothing_is_typed_twice(
     page.locator("#twilio_sender").fill("0150 123")
     page.locator("#twilio_account_sid").fill(typed["twilio_account_sid"])
     expect(page.locator("#twilio_sender-problem")).to_contain_text("This is not a sender")
+    page.locator("#twilio_sender").blur()
+    page.wait_for_timeout(500)  # What was typed last is sent when the field is left.
     parley(deployment, "console", "end", "--all")
     page.get_by_role("button", name="Continue").click()
     page.get_by_label("One-time address").fill(address_of(deployment))
