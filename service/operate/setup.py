@@ -133,20 +133,18 @@ class Setup:
 
         values: by field. A blank secret stays as it was, unless it is one that can be done without
         and was wrong; another blank field is taken out; what is no field, or fixed, is left alone.
-        Another address of the connector has its secrets typed anew: those in use are for the one
-        that they were typed for.
+        Whoever changes the connector's address types its secrets with it, or anew: those in use are
+        for the address that they were typed for.
         """
         while True:
             kept, draft = await self._setups.current_or_lost(), await self._setups.draft()
-            latest = draft or kept
-            before = dict(latest.values) if latest else {}
+            before = _latest(kept, draft)
             typed = self._typed(before, values)
-            if kept is not None and typed.get(ADDRESS) != kept.values.get(ADDRESS):
-                typed = {
-                    each: value
-                    for each, value in typed.items()
-                    if each not in LOGIN or value != kept.values.get(each)
-                }
+            if kept is not None and typed.get(ADDRESS) != before.get(ADDRESS):
+                for each in LOGIN:
+                    blank = not values.get(each, "").strip()
+                    if blank and typed.get(each) == kept.values.get(each):
+                        typed.pop(each, None)
             if typed == before:
                 return self._state(kept, draft)
             # Somebody else may type at the same time: what they did stays.
@@ -200,8 +198,7 @@ class Setup:
             raise SetupChanged(
                 "somebody has typed something else meanwhile; look at the plan again"
             )
-        latest = draft or kept
-        values = dict(latest.values) if latest else {}
+        values = _latest(kept, draft)
         before = kept.values if kept else {}
         former = before.get("twilio_auth_token", "")
         token = values.get("twilio_auth_token", "")
@@ -244,12 +241,12 @@ class Setup:
         """Seal what is kept with the first SECRET_KEY."""
         if kept := await self._setups.current():
             await self._setups.keep(kept.values, who=who, after=kept.version)
-        if draft := await self._setups.draft():
+        draft = await self._setups.draft()
+        if draft is not None and not draft.problem:
             await self._setups.keep_draft(draft.values, who=who, after=draft.version)
 
     async def _values(self) -> dict[str, str]:
-        latest = await self._setups.draft() or await self._setups.current_or_lost()
-        return dict(latest.values) if latest else {}
+        return _latest(await self._setups.current_or_lost(), await self._setups.draft())
 
     def _typed(self, before: Mapping[str, str], values: Mapping[str, str]) -> dict[str, str]:
         """Return what there is once somebody has typed these values over those of before."""
@@ -285,7 +282,7 @@ class Setup:
 
     def _state(self, kept: KeptSetup | None, draft: KeptSetup | None) -> SetupState:
         in_use = kept.values if kept else {}
-        values = draft.values if draft else in_use
+        values = _latest(kept, draft)
         given = self._entries(values)
         element = given["connector_element"].value.strip().lower()
         keys = _keys(element)
@@ -312,7 +309,7 @@ class Setup:
             version=kept.version if kept else 0,
             at=kept.at if kept else None,
             entries=entries,
-            drafted=draft is not None and dict(draft.values) != dict(in_use),
+            drafted=values != in_use,
             complete=not any(each.problem for each in entries.values()),
             callback_url=mask_login(self._given.partial().public_url + CALLBACK_PATH),
             element=element,
@@ -334,6 +331,14 @@ def field_of(error: ConnectorError, element: str = "twilio") -> str:
     if isinstance(error, ConnectorUnreachable | ConnectorUnanswered | ConnectorGone):
         return "open_connectors_base_url"
     return ""
+
+
+def _latest(kept: KeptSetup | None, draft: KeptSetup | None) -> dict[str, str]:
+    """Return what was typed last, of what can be opened: the draft, or else what is in use."""
+    for each in (draft, kept):
+        if each is not None and not each.problem:
+            return dict(each.values)
+    return {}
 
 
 def _seen(kept: KeptSetup | None, draft: KeptSetup | None) -> str:

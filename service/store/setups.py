@@ -73,7 +73,7 @@ class Setups:
         return version
 
     async def draft(self) -> KeptSetup | None:
-        """Return what was typed and is not in use yet; nothing of what can't be opened."""
+        """Return what was typed and is not in use yet, also what can't be opened any more."""
         return await self._load(SETUP_DRAFT)
 
     async def keep_draft(self, values: Mapping[str, str], *, who: str, after: int) -> bool:

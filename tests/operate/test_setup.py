@@ -365,3 +365,38 @@ async def test_a_second_token_that_was_typed_is_not_replaced_in_silence(
     await setup.type(tokens, who="somebody")
     with pytest.raises(SettingsError, match="apply the new one first"):
         await apply(setup)
+
+
+async def test_the_same_secrets_can_be_typed_for_another_address(
+    setup: Setup, typed: Mapping[str, str]
+) -> None:
+    """A tenant that has moved to another address could not be set up there."""
+    await setup.type(dict(typed), who="somebody")
+    await apply(setup)
+    secrets = {each: typed[each] for each in typed if each.endswith("_secret")}
+    theirs = typed["open_connectors_base_url"].replace("127.0.0.1", "localhost")
+    await setup.type({"open_connectors_base_url": theirs}, who="somebody")
+    for each, value in secrets.items():
+        await setup.type({each: value}, who="somebody")
+    # What is typed later leaves them as they are.
+    state = await setup.type({"instance_name": "Desk"}, who="somebody")
+    assert state.complete
+    assert (await setup.type({"open_connectors_base_url": theirs} | secrets, who="x")).complete
+
+
+async def test_a_draft_that_no_key_opens_hides_nothing_and_is_kept_for_its_key(
+    setup: Setup, typed: Mapping[str, str], redis: Redis, given: Given
+) -> None:
+    """What is in use would look as if nobody had typed it, and what was typed would be gone."""
+    await setup.type(dict(typed), who="somebody")
+    await apply(setup)
+    other = Setups(redis, Sealer(["o" * 40]))
+    assert await other.keep_draft({"instance_name": "Desk"}, who="another", after=0)
+    state = await setup.look()
+    assert (state.complete, state.drafted) == (True, False)
+    await setup.rekey(who="somebody")
+    found = await other.draft()
+    assert found is not None
+    assert found.values == {"instance_name": "Desk"}
+    state = await setup.type({"instance_name": "Front"}, who="somebody")
+    assert (state.complete, state.entries["instance_name"].value) == (True, "Front")
