@@ -6,7 +6,7 @@ an HTTP client.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -20,6 +20,8 @@ from service.store.client import Redis
 from service.store.connection import connect
 from service.store.layout import claim_partition_count
 from service.store.setups import Setups
+
+TYPE_THEM = "or type them in: parley connect, or Connect in the console"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +43,18 @@ class Deployment:
         """
         if self.given is None:
             return self.settings
-        whole = not self.given.missing({})
+        values: Mapping[str, str] | None = None
         try:
             kept = await Setups(client, Sealer(self.settings.secret_keys)).current()
             values = kept.values if kept else {}
-            if self.given.missing(values):
-                raise SettingsError(_with_advice(self.given, values))
             return self.given.settings(values)
-        except SettingsError:
-            if not whole:
-                raise
-            # As the service does: what settings say is enough without a setup that can't be used.
-            return self.given.settings({})
+        except SettingsError as error:
+            if not self.given.missing({}):
+                # As the service does: settings are enough without a setup that can't be used.
+                return self.given.settings({})
+            if values is not None and self.given.missing(values):
+                raise SettingsError([*error.problems, TYPE_THEM]) from error
+            raise
 
 
 @asynccontextmanager
@@ -68,12 +70,3 @@ async def open_store(deployment: Deployment) -> AsyncIterator[tuple[Redis, Batch
     finally:
         await batch.aclose()
         await client.aclose()
-
-
-def _with_advice(given: Given, values: Mapping[str, str]) -> Sequence[str]:
-    """Return what is wrong with settings that are not whole, and what to do besides setting it."""
-    try:
-        given.settings(values)
-    except SettingsError as error:
-        return [*error.problems, "or type them in: parley connect, or Connect in the console"]
-    return []
