@@ -19,7 +19,7 @@ from service.operate.deployment import Deployment
 from service.operate.overview import Checked
 from service.operate.setup import Setup
 from service.store.client import Redis
-from service.web.console import instance_pages, paths
+from service.web.console import paths
 from service.web.console.asking import Asking
 from service.web.console.assets import Assets
 from service.web.console.connect_pages import ConnectPages
@@ -27,6 +27,7 @@ from service.web.console.cookies import Cookies
 from service.web.console.formula_pages import FormulaPages
 from service.web.console.glance import Glance
 from service.web.console.guard import guarded
+from service.web.console.instance_pages import InstancePages
 from service.web.console.live import EVERY_S, Streams
 from service.web.console.mapping_pages import MappingPages
 from service.web.console.members import SESSION, Members
@@ -123,7 +124,7 @@ def pages_app(
         *FormulaPages(asking).routes(),
         *(Route(path, page, methods=["POST"]) for path, page in writes.items()),
         *(Route(path, page, methods=["GET"]) for path, page in reads.items()),
-        *instance_pages.routes_of(redis, deployment, renderer, glance, members),
+        *InstancePages(asking, glance).routes(),
         Route(paths.ROOT + "/{rest:path}", only(pages.unknown), methods=["GET"]),
     ]
     app = Starlette(routes=routes, exception_handlers=_handlers(renderer))

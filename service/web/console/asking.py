@@ -56,7 +56,9 @@ class Asking:
         """Make an endpoint of what acts, for operators. bounds: of its form."""
         return self.members.writing(self._answered(view), operators=True, bounds=bounds)
 
-    def noted(self, session: Session, what: str, about: str) -> AbstractAsyncContextManager[Noting]:
+    def noted(
+        self, session: Session, what: str, about: str = ""
+    ) -> AbstractAsyncContextManager[Noting]:
         """Have what is done inside noted in the audit trail. what: the command, without parley."""
         return noted(self.redis, who=who(session), via="console", what=what, about=about)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from service.core.open_connectors.regions import REGIONS, region_of
@@ -195,8 +195,6 @@ class ConnectPages:
 
     async def live(self, request: Request, session: Session) -> Response:
         """Go on showing it, for as long as the session lasts."""
-        if self._streams.full:
-            raise HTTPException(503, "Too many live pages are open.", {"retry-after": "30"})
         state = await self._setup.look()
 
         async def render() -> str:
@@ -206,10 +204,7 @@ class ConnectPages:
                 state = await self._setup.look()
             return self._renderer.fragment("connect_progress", **await self._progress(state))
 
-        stream = self._streams.stream(render, partial(self._members.lasts, request))
-        return StreamingResponse(
-            stream, media_type="text/event-stream", headers={"x-accel-buffering": "no"}
-        )
+        return self._streams.answer(render, partial(self._members.lasts, request))
 
     async def _progress(self, state: SetupState) -> Mapping[str, Any]:
         overview = await self._glance.look()

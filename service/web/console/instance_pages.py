@@ -16,28 +16,30 @@ from starlette.routing import Route
 
 from service.errors import (
     ConnectorError,
+    LockLost,
     ParleyError,
     SettingsError,
+    SetupChanged,
     SignInRefused,
-    StoreUnavailable,
+    UsageError,
 )
 from service.operate import instance_acts
-from service.operate.audit import noted, trail
+from service.operate.audit import trail
 from service.operate.console import Session, confirm_password, has_password
-from service.operate.deployment import Deployment
 from service.operate.instance_acts import ACTS, ActName
 from service.operate.instance_look import last_look, look_at_instance
-from service.store.client import Redis
 from service.web.console import paths
+from service.web.console.asking import Asking
 from service.web.console.glance import Glance
-from service.web.console.members import Members, who
-from service.web.console.rendering import Renderer
 from service.web.console.wording import lasting
 
 LATEST = 4
 """Acts of people that are shown; the audit trail has the others."""
 
 INSTANCE_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
+
+TOLD = (ConnectorError, SettingsError, UsageError, SetupChanged, LockLost)
+"""Why something was not done, as the page itself says it."""
 
 DONE = {*ACTS, "take"}
 """What the page says was done, after it was."""
@@ -46,13 +48,34 @@ DONE = {*ACTS, "take"}
 class InstancePages:
     """The pages of our instance."""
 
-    def __init__(
-        self, redis: Redis, deployment: Deployment, renderer: Renderer, glance: Glance
-    ) -> None:
-        self._redis = redis
-        self._deployment = deployment
-        self._renderer = renderer
+    def __init__(self, asking: Asking, glance: Glance) -> None:
+        self._asking = asking
+        self._redis = asking.redis
+        self._deployment = asking.deployment
         self._glance = glance
+
+    def routes(self) -> list[Route]:
+        """Make the routes of these pages."""
+        members = self._asking.members
+        reads = {
+            paths.INSTANCE: self.show,
+            paths.INSTANCE_TOKEN: self.ask_for_password,
+            paths.TAKE: self.candidates,
+            paths.TAKE + "/{id}": self.confirm_take,
+            paths.INSTANCE + "/{act}": self.confirm,
+        }
+        writes = {
+            paths.INSTANCE_TOKEN: self.show_token,
+            paths.TAKE + "/{id}": self.take,
+            paths.INSTANCE + "/{act}": self.do,
+        }
+        return [
+            *(
+                Route(path, members.writing(page, operators=True), methods=["POST"])
+                for path, page in writes.items()
+            ),
+            *(Route(path, members.only(page), methods=["GET"]) for path, page in reads.items()),
+        ]
 
     async def show(self, request: Request, session: Session) -> Response:
         """Show how it stands."""
@@ -76,19 +99,12 @@ class InstancePages:
     async def do(self, request: Request, session: Session) -> Response:
         """Do it."""
         act, seen = _act_of(request), request.state.form.get("instance", "")
+        about = f"instance {seen}" if seen else ""
         try:
-            async with noted(
-                self._redis,
-                who=who(session),
-                via="console",
-                what=f"connector {act}",
-                about=f"instance {seen}" if seen else "",
-            ) as noting:
+            async with self._asking.noted(session, f"connector {act}", about) as noting:
                 id_ = await instance_acts.act_on_instance(self._deployment, act, seen)
                 noting.about = f"instance {id_}"
-        except StoreUnavailable:
-            raise
-        except ParleyError as error:
+        except TOLD as error:
             return await self._confirm(request, session, act, problem=error)
         return RedirectResponse(f"{paths.INSTANCE}?done={act}", 303)
 
@@ -97,11 +113,9 @@ class InstancePages:
         found, problem = [], None
         try:
             found = await instance_acts.list_candidates(self._deployment)
-        except StoreUnavailable:
-            raise
         except SettingsError:  # Of which that page tells, and what to do.
             return RedirectResponse(paths.INSTANCE, 303)
-        except ParleyError as error:
+        except TOLD as error:
             problem = error
         return self._page(
             request, "instance_candidates", session, candidates=found, problem=problem
@@ -115,17 +129,9 @@ class InstancePages:
         """Take it over."""
         id_ = _id_of(request)
         try:
-            async with noted(
-                self._redis,
-                who=who(session),
-                via="console",
-                what="connector take",
-                about=f"instance {id_}",
-            ):
+            async with self._asking.noted(session, "connector take", f"instance {id_}"):
                 await instance_acts.take(self._deployment, id_)
-        except StoreUnavailable:
-            raise
-        except ParleyError as error:
+        except TOLD as error:
             return await self._confirm_take(request, session, id_, problem=error)
         return RedirectResponse(f"{paths.INSTANCE}?done=take", 303)
 
@@ -153,14 +159,10 @@ class InstancePages:
             return page
         try:
             # Noted before it is shown: what nobody knows of is not shown.
-            async with noted(
-                self._redis, who=who(session), via="console", what="connector show --token"
-            ) as noting:
+            async with self._asking.noted(session, "connector show --token") as noting:
                 id_, token = await instance_acts.token_of(self._deployment)
                 noting.about = f"instance {id_}"
-        except StoreUnavailable:
-            raise
-        except ParleyError as error:
+        except TOLD as error:
             return await self._token_page(request, session, refused=str(error), status=409)
         return await self._token_page(request, session, shown=(id_, token))
 
@@ -190,9 +192,7 @@ class InstancePages:
             return RedirectResponse(paths.INSTANCE, 303)
         try:
             lines = (await instance_acts.plan_take(self._deployment, id_)).lines()
-        except StoreUnavailable:
-            raise
-        except ParleyError as error:
+        except TOLD as error:
             problem = problem or error
         return self._page(
             request,
@@ -229,7 +229,7 @@ class InstancePages:
         self, request: Request, name: str, session: Session, status: int = 200, **values: Any
     ) -> Response:
         settings = self._deployment.settings
-        return self._renderer.page(
+        return self._asking.page(
             request,
             name,
             session,
@@ -238,32 +238,6 @@ class InstancePages:
             watch_s=settings.connector_watch_s,
             **values,
         )
-
-
-def routes_of(
-    redis: Redis, deployment: Deployment, renderer: Renderer, glance: Glance, members: Members
-) -> list[Route]:
-    """Make the routes of these pages."""
-    pages = InstancePages(redis, deployment, renderer, glance)
-    reads = {
-        paths.INSTANCE: pages.show,
-        paths.INSTANCE_TOKEN: pages.ask_for_password,
-        paths.TAKE: pages.candidates,
-        paths.TAKE + "/{id}": pages.confirm_take,
-        paths.INSTANCE + "/{act}": pages.confirm,
-    }
-    writes = {
-        paths.INSTANCE_TOKEN: pages.show_token,
-        paths.TAKE + "/{id}": pages.take,
-        paths.INSTANCE + "/{act}": pages.do,
-    }
-    return [
-        *(
-            Route(path, members.writing(page, operators=True), methods=["POST"])
-            for path, page in writes.items()
-        ),
-        *(Route(path, members.only(page), methods=["GET"]) for path, page in reads.items()),
-    ]
 
 
 def status_of(problem: ParleyError | None) -> int:

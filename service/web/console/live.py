@@ -1,4 +1,4 @@
-"""The overview as it changes: server-sent events, each the part of the page that is new.
+"""A page as it changes: server-sent events, each the part of the page that is new.
 
 Source: the WHATWG's HTML standard, "Server-sent events"; htmx swaps an unnamed event into the page.
 """
@@ -9,6 +9,9 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+from starlette.exceptions import HTTPException
+from starlette.responses import StreamingResponse
+
 from service.errors import StoreUnavailable
 
 EVERY_S = 2.0
@@ -18,7 +21,7 @@ SESSION_EVERY = 5
 """Looks between two at the session, which may have ended meanwhile: ten seconds."""
 
 STREAMS_LIMIT = 30
-"""Open overviews of one process; probes and pages share its hundred connections."""
+"""Open live pages of one process; probes and pages share its hundred connections."""
 
 SIGNED_OUT = "event: signed-out\ndata: -\n\n"
 HEARTBEAT = ": nothing new\n\n"
@@ -31,7 +34,7 @@ def event_of(html: str) -> str:
 
 
 class Streams:
-    """Streams of the overview.
+    """Streams of live pages.
 
     ending: set when the process stops. every_s: seconds between two looks.
     """
@@ -41,17 +44,26 @@ class Streams:
         self._every_s = every_s
         self._open = 0
 
-    @property
-    def full(self) -> bool:
-        """Whether no further one is opened."""
-        return self._open >= STREAMS_LIMIT
+    def answer(
+        self,
+        render: Callable[[], Awaitable[str]],
+        still_signed_in: Callable[[], Awaitable[bool]],
+    ) -> StreamingResponse:
+        """Answer with a stream, made of what `stream` takes. Raises HTTPException beyond the limit."""
+        if self._open >= STREAMS_LIMIT:
+            raise HTTPException(503, "Too many live pages are open.", {"retry-after": "30"})
+        return StreamingResponse(
+            self.stream(render, still_signed_in),
+            media_type="text/event-stream",
+            headers={"x-accel-buffering": "no"},
+        )
 
     async def stream(
         self,
         render: Callable[[], Awaitable[str]],
         still_signed_in: Callable[[], Awaitable[bool]],
     ) -> AsyncIterator[str]:
-        """Yield the overview whenever it has changed, until the session ends or the process stops.
+        """Yield the part whenever it has changed, until the session ends or the process stops.
 
         render: makes the part of the page. still_signed_in: looks at the session, and does not
         count as being active in it.

@@ -8,7 +8,7 @@ from functools import partial
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response, StreamingResponse
+from starlette.responses import RedirectResponse, Response
 
 from service.operate.audit import note, trail
 from service.operate.console import Session, end_session, sessions
@@ -46,12 +46,7 @@ class Pages:
 
     async def live(self, request: Request, session: Session) -> Response:
         """Go on showing it, for as long as the session lasts."""
-        if self._streams.full:
-            raise HTTPException(503, "Too many overviews are open.", {"retry-after": "30"})
-        stream = self._streams.stream(self._fragment, partial(self._members.lasts, request))
-        return StreamingResponse(
-            stream, media_type="text/event-stream", headers={"x-accel-buffering": "no"}
-        )
+        return self._streams.answer(self._fragment, partial(self._members.lasts, request))
 
     async def _fragment(self) -> str:
         return self._renderer.fragment("overview_parts", overview=await self._glance.look())
