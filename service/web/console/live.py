@@ -49,7 +49,7 @@ class Streams:
         render: Callable[[], Awaitable[str]],
         still_signed_in: Callable[[], Awaitable[bool]],
     ) -> StreamingResponse:
-        """Answer with a stream, made of what `stream` takes. Raises HTTPException beyond the limit."""
+        """Answer with a stream; arguments as for that. Raises HTTPException beyond the limit."""
         if self._open >= STREAMS_LIMIT:
             raise HTTPException(503, "Too many live pages are open.", {"retry-after": "30"})
         return StreamingResponse(
