@@ -8,7 +8,6 @@ is set up by its Connect page, so that each of these pages has something on it.
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -17,8 +16,8 @@ from pathlib import Path
 from playwright.sync_api import Page, ViewportSize, expect, sync_playwright
 
 from tests.flow.browser import CHROMIUM, FLAGS
-from tests.flow.conftest import Deployment, fetch, until
-from tests.flow.console_walk import address_of, enter
+from tests.flow.conftest import Deployment
+from tests.flow.console_walk import TYPED, address_of, enter, serve_bare
 from tests.flow.test_connector import platform
 
 LIMIT_BYTES = 150_000
@@ -51,15 +50,6 @@ PAGES = {
 
 AS_THEY_ARE = tuple(name for name in PAGES if name != "sign-in" and not name.startswith("connect"))
 """Those that are opened for their picture; the others' are taken on the way."""
-
-TYPED = (
-    "OPEN_CONNECTORS_BASE_URL",
-    "OPEN_CONNECTORS_USER_SECRET",
-    "OPEN_CONNECTORS_ORGANIZATION_SECRET",
-    "TWILIO_ACCOUNT_SID",
-    "TWILIO_AUTH_TOKEN",
-    "TWILIO_SENDER",
-)
 
 COMMON = {"fields": [{"path": name, "type": "string"} for name in ("id", "from", "text")]}
 
@@ -95,20 +85,6 @@ class Stills:
         self.page.screenshot(path=self.made[-1])
 
 
-def serve_bare(deployment: Deployment) -> Mapping[str, str]:
-    """Start a service that nothing is set up of; returns what has to be typed, by field."""
-    typed = {name.lower(): deployment.settings.pop(name) for name in TYPED}
-    deployment.serve(ready=False)
-
-    def answers() -> bool:
-        with contextlib.suppress(OSError):
-            return fetch(f"{deployment.internal}/readyz", timeout_s=5)[0] == 503
-        return False
-
-    until(answers)
-    return typed
-
-
 def connect(stills: Stills, typed: Mapping[str, str]) -> None:
     """Set the service up by its pages, and take each one's picture."""
     page, fields = stills.page, list(typed)
@@ -136,7 +112,8 @@ def connect(stills: Stills, typed: Mapping[str, str]) -> None:
 def take_all(deployment: Deployment, folder: Path) -> list[Path]:
     """Take every picture: each page wide and light; the overview dark and narrow as well."""
     folder.mkdir(parents=True, exist_ok=True)
-    typed = serve_bare(deployment)
+    typed = {name.lower(): deployment.settings.pop(name) for name in TYPED}
+    serve_bare(deployment)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -10,7 +11,17 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import Page, expect
 
-from tests.flow.conftest import ROOT, Deployment
+from tests.flow.conftest import ROOT, Deployment, fetch, until
+
+TYPED = (
+    "OPEN_CONNECTORS_BASE_URL",
+    "OPEN_CONNECTORS_USER_SECRET",
+    "OPEN_CONNECTORS_ORGANIZATION_SECRET",
+    "TWILIO_ACCOUNT_SID",
+    "TWILIO_AUTH_TOKEN",
+    "TWILIO_SENDER",
+)
+"""Settings that a service can do without, and that are typed then."""
 
 
 def parley(deployment: Deployment, *arguments: str, given: str = "") -> str:
@@ -42,3 +53,15 @@ def enter(deployment: Deployment, page: Page) -> None:
     page.goto(address_of(deployment))
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
+
+
+def serve_bare(deployment: Deployment, *arguments: str) -> None:
+    """Start a service that is not set up, and wait until it answers."""
+    deployment.serve(*arguments, ready=False)
+
+    def answers() -> bool:
+        with contextlib.suppress(OSError):
+            return fetch(f"{deployment.internal}/readyz", timeout_s=5)[0] == 503
+        return False
+
+    until(answers)

@@ -8,20 +8,11 @@ from collections.abc import Mapping
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.flow.conftest import OUR_NUMBER, Deployment, OpenPage, fetch, until
-from tests.flow.console_walk import address_of, parley
+from tests.flow.conftest import OUR_NUMBER, Deployment, OpenPage, until
+from tests.flow.console_walk import TYPED, address_of, parley, serve_bare
 from tests.flow.test_connector import platform
 
 WIDTHS = {1440: 900, 390: 844}
-
-TYPED = (
-    "OPEN_CONNECTORS_BASE_URL",
-    "OPEN_CONNECTORS_USER_SECRET",
-    "OPEN_CONNECTORS_ORGANIZATION_SECRET",
-    "TWILIO_ACCOUNT_SID",
-    "TWILIO_AUTH_TOKEN",
-    "TWILIO_SENDER",
-)
 
 COMES_NEXT = {"API docs": "API docs", "Common resource": "Mapping", "Formula": "Formulas"}
 """What the last page leads to, and the heading of each."""
@@ -35,15 +26,7 @@ def typed(deployment: Deployment) -> Mapping[str, str]:
 
 def serve(deployment: Deployment, *arguments: str) -> None:
     """Start a service that is not set up, and wait until it answers."""
-    deployment.serve(*arguments, ready=False)
-
-    def answers() -> bool:
-        try:
-            return fetch(f"{deployment.internal}/readyz", timeout_s=5)[0] == 503
-        except OSError:
-            return False
-
-    until(answers)
+    serve_bare(deployment, *arguments)
     # A text that comes too early is Twilio's to repeat.
     assert deployment.post({"Content-Type": "application/x-www-form-urlencoded"}, "Body=hi") == 503
 

@@ -11,16 +11,9 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.flow.conftest import ROOT, Deployment
+from tests.flow.browser import AXE, OVERFLOW, VIOLATIONS
+from tests.flow.conftest import Deployment
 from tests.flow.console_walk import address_of, enter, parley
-
-AXE = ROOT / "tests" / "assets" / "axe-core" / "axe.min.js"
-
-VIOLATIONS = """axe.run().then(found => JSON.stringify(found.violations.map(
-  each => [each.id, each.nodes.map(node => node.target.join(" ") + ": " + node.failureSummary)]
-)))"""
-
-OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 NARROWEST = "Math.min(...[...document.querySelectorAll('.main-cell')].map(e => e.clientWidth))"
 

@@ -15,20 +15,12 @@ from playwright.async_api import ConsoleMessage, Page, Route, async_playwright, 
 from service.operate import console
 from service.web.internal.app import Check
 from tests.connector.pieces import AUTH_TOKEN, OURS, running_sandbox
-from tests.flow.browser import FLAGS
-from tests.programs import ROOT, program
+from tests.flow.browser import AXE, FLAGS, OVERFLOW, VIOLATIONS
+from tests.programs import program
 from tests.web.console.conftest import Desk
 from tests.web.console.test_connect import ACCOUNT, TWILIO, access_of, fill, send, setups
 
 pytestmark = pytest.mark.anyio
-
-AXE = ROOT / "tests" / "assets" / "axe-core" / "axe.min.js"
-
-VIOLATIONS = """axe.run().then(found => JSON.stringify(found.violations.map(
-  each => [each.id, each.nodes.map(node => node.target.join(" ") + ": " + node.failureSummary)]
-)))"""
-
-OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 OpenPage = Callable[..., Awaitable[Page]]
 

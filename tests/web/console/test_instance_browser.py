@@ -13,22 +13,15 @@ from playwright.async_api import Page, async_playwright, expect
 from service.operate import console
 from service.operate.deployment import Deployment
 from service.operate.instance import open_provisioner
-from tests.flow.browser import FLAGS
+from tests.flow.browser import AXE, FLAGS, VIOLATIONS
 from tests.programs import program
 from tests.sandboxed import Platform, bare, environ, platform, token
 from tests.web.console.conftest import PASSWORD, Desk, Open
-from tests.web.console.test_assets import ROOT
 from tests.web.console.test_instance import ELSEWHERE, PAGE, kept_id
 
 __all__ = ["bare", "environ", "platform", "token"]
 
 pytestmark = pytest.mark.anyio
-
-AXE = ROOT / "tests" / "assets" / "axe-core" / "axe.min.js"
-
-VIOLATIONS = """axe.run().then(found => JSON.stringify(found.violations.map(
-  each => [each.id, each.nodes.map(node => node.target.join(" ") + ": " + node.failureSummary)]
-)))"""
 
 CUT_OFF = """[...document.querySelectorAll(".main, .main *")].filter(
   each => each.scrollWidth > each.clientWidth + 1 && each.clientWidth > 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,18 +15,10 @@ from service.operate import console
 from service.operate.formulas import list_formulas
 from service.operate.hub_requests import send
 from tests.connector.pieces import OURS, THEIRS
-from tests.flow.browser import FLAGS
+from tests.flow.browser import AXE, FLAGS, OVERFLOW, VIOLATIONS
 from tests.programs import program
 
 pytestmark = [pytest.mark.anyio, pytest.mark.long]
-
-AXE = Path(__file__).parents[2] / "assets" / "axe-core" / "axe.min.js"
-
-VIOLATIONS = """axe.run().then(found => JSON.stringify(found.violations.map(
-  each => [each.id, each.nodes.map(node => node.target.join(" ") + ": " + node.failureSummary)]
-)))"""
-
-OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 TEMPLATE: dict[str, Any] = {
     "name": "Texts to CRM",
